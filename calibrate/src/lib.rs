@@ -1,0 +1,1 @@
+//! Fits profiles to runs and compares runs.

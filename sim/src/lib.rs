@@ -1,0 +1,1 @@
+//! Discrete-event engine: scenario and profile to run.
