@@ -1,0 +1,124 @@
+//! What computes: the contexts that preprocess and infer, behind one trait for every back end.
+//!
+//! An [`Accelerator`] is a device; a [`Context`] is one inference context on it with its own
+//! buffers, as TensorRT's execution context with its CUDA stream.
+//! A request passes four phases, each a call, so that the caller can time it:
+//! [`copy_in`](Context::copy_in) (H2D), [`preprocess`](Context::preprocess),
+//! [`infer`](Context::infer) and [`copy_out`](Context::copy_out) (D2H).
+//! The CPU back end ([`cpu`]) has the same phases: its "device memory" is other host memory, and
+//! its copies are real copies.
+//!
+//! Left out: what the phases cost. They are timed by who calls them.
+
+pub mod cpu;
+mod error;
+pub mod nets;
+pub mod preprocess;
+mod spec;
+pub mod synthetic;
+
+pub use error::AcceleratorError;
+pub use spec::{ContextSpec, Input, NetSpec, SyntheticSpec, Weights, Workload};
+
+/// A device that can hold inference contexts.
+pub trait Accelerator: Send + Sync {
+    /// Creates a context for `spec`, to be used by the calling thread only.
+    ///
+    /// Allocates every buffer, loads the weights (once for all contexts of one accelerator that
+    /// share them) and runs one forward pass of the largest batch, so that the first request
+    /// pays for none of it.
+    ///
+    /// # Errors
+    ///
+    /// What [`ContextSpec::check`] finds, weights that cannot be read or do not fit the net, or a
+    /// device that fails.
+    fn context(&self, spec: &ContextSpec) -> Result<Box<dyn Context>, AcceleratorError>;
+
+    /// What this device is, for the header of a run.
+    fn describe(&self) -> Description;
+}
+
+/// One inference context: the buffers and the net of the requests that run together.
+///
+/// Used by the thread that created it. The order of calls for a batch of `n` is `copy_in` for
+/// the slots `0..n`, `preprocess(n)`, `infer(n)`, `copy_out` for the slots `0..n`; a call may be
+/// repeated, and then works on what the calls before it left.
+///
+/// Calls take effect in the order in which they are made. The two copies have completed, as far
+/// as the host's buffer is concerned, when they return; a copy to a device from pinned memory of
+/// the context may still be under way behind `copy_in`. `preprocess` and `infer` may return
+/// before the work is done: a caller that times them by its own clock calls
+/// [`synchronize`](Context::synchronize) first.
+pub trait Context {
+    /// Copies one request's payload from the host to the device buffer of batch slot `slot`
+    /// (H2D).
+    ///
+    /// # Errors
+    ///
+    /// A payload whose length is not what the workload takes; the slot then keeps its content.
+    ///
+    /// # Panics
+    ///
+    /// If `slot` is not below the context's `max_batch`.
+    fn copy_in(&mut self, slot: usize, payload: &[u8]) -> Result<(), AcceleratorError>;
+
+    /// Turns the raw inputs of the slots `0..batch` into the net's input; nothing to do for
+    /// preprocessed input.
+    ///
+    /// # Errors
+    ///
+    /// A device that fails.
+    ///
+    /// # Panics
+    ///
+    /// If `batch` is zero or above the context's `max_batch`.
+    fn preprocess(&mut self, batch: usize) -> Result<(), AcceleratorError>;
+
+    /// Runs the net on the slots `0..batch`.
+    ///
+    /// # Errors
+    ///
+    /// A device that fails.
+    ///
+    /// # Panics
+    ///
+    /// If `batch` is zero or above the context's `max_batch`.
+    fn infer(&mut self, batch: usize) -> Result<(), AcceleratorError>;
+
+    /// Copies the output of slot `slot` to the front of `reply` on the host (D2H) and returns its
+    /// length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// A `reply` shorter than [`reply_bytes`](Context::reply_bytes).
+    ///
+    /// # Panics
+    ///
+    /// If `slot` was not part of the last batch that was inferred.
+    fn copy_out(&mut self, slot: usize, reply: &mut [u8]) -> Result<usize, AcceleratorError>;
+
+    /// Waits until everything asked of this context is done; returns at once where calls are
+    /// synchronous.
+    ///
+    /// # Errors
+    ///
+    /// A device that failed at something asked of it before.
+    fn synchronize(&mut self) -> Result<(), AcceleratorError>;
+
+    /// Longest payload of one request, in bytes.
+    fn payload_bytes(&self) -> usize;
+
+    /// Length of the reply to one request, in bytes.
+    fn reply_bytes(&self) -> usize;
+}
+
+/// What a device is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Name of the back end, such as `cpu`.
+    pub backend: &'static str,
+    /// The device in its maker's words, such as the processor's model name.
+    pub device: String,
+    /// What to check before trusting measurements made on it; empty if nothing.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,224 @@
+//! What a context is asked to be.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::AcceleratorError;
+use super::nets::NetName;
+
+/// Number of colour channels of every image and input tensor.
+pub(crate) const CHANNELS: usize = 3;
+
+/// What a context computes and how large its buffers are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContextSpec {
+    /// What it computes.
+    pub workload: Workload,
+    /// Number of batch slots: the most requests that run together, at least 1.
+    pub max_batch: usize,
+    /// Threads that share the compute of one forward pass on a CPU, at least 1; a GPU ignores it.
+    ///
+    /// With 1, all compute is on the thread that calls, and that thread's CPU clock is the
+    /// compute time. With more, it is not.
+    pub threads: usize,
+}
+
+/// What is computed for a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Workload {
+    /// A neural net.
+    Net(NetSpec),
+    /// Work of a given length without meaning.
+    Synthetic(SyntheticSpec),
+}
+
+/// A net with its input and weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetSpec {
+    /// The architecture.
+    pub net: NetName,
+    /// Side of the net's square input, in pixels; at least [`NetName::min_side`].
+    pub side: usize,
+    /// Where the weights come from.
+    pub weights: Weights,
+    /// What a request carries.
+    pub input: Input,
+}
+
+/// Where a net's weights come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Weights {
+    /// Random values, the same for equal seeds; see [`nets`](super::nets) on their scale.
+    Random {
+        /// Seed of every tensor's stream.
+        seed: u64,
+    },
+    /// A safetensors file with torchvision's names.
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What the payload of a request to a net is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Decoded 8-bit RGB pixels, row by row, channels interleaved (HWC): `3 * width * height`
+    /// bytes. The context resizes and normalises them.
+    Raw {
+        /// Width of the image in pixels, at least 1.
+        width: usize,
+        /// Height of the image in pixels, at least 1.
+        height: usize,
+    },
+    /// The net's input tensor, 32-bit floats in little-endian order, plane by plane (CHW):
+    /// `12 * side * side` bytes.
+    Preprocessed,
+}
+
+/// Work of a given length, done by a calibrated loop; see [`synthetic`](super::synthetic).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyntheticSpec {
+    /// Preprocessing of each request of a batch; zero is none.
+    pub preprocess: Duration,
+    /// Part of the inference that does not depend on the batch; zero is none.
+    pub infer_fixed: Duration,
+    /// Part of the inference for each request of a batch; zero is none.
+    pub infer_per_request: Duration,
+    /// Longest payload, in bytes; a request may carry less.
+    pub max_payload_bytes: usize,
+    /// Length of each reply, in bytes; zero is an empty reply.
+    pub output_bytes: usize,
+}
+
+impl ContextSpec {
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    ///
+    /// [`Zero`](AcceleratorError::Zero) or [`SideTooSmall`](AcceleratorError::SideTooSmall).
+    pub fn check(&self) -> Result<(), AcceleratorError> {
+        at_least_one("max batch", self.max_batch)?;
+        at_least_one("number of threads", self.threads)?;
+        let Workload::Net(net) = &self.workload else {
+            return Ok(());
+        };
+        if let Input::Raw { width, height } = net.input {
+            at_least_one("image width", width)?;
+            at_least_one("image height", height)?;
+        }
+        let min = net.net.min_side();
+        if net.side < min {
+            return Err(AcceleratorError::SideTooSmall {
+                net: net.net.as_str(),
+                side: net.side,
+                min,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl NetSpec {
+    /// Length of a request's payload, in bytes.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        match self.input {
+            Input::Raw { width, height } => CHANNELS * width * height,
+            Input::Preprocessed => CHANNELS * self.side * self.side * size_of::<f32>(),
+        }
+    }
+
+    /// The input in words, for messages.
+    pub(crate) fn input_in_words(&self) -> String {
+        match self.input {
+            Input::Raw { width, height } => format!("a raw image of {width}x{height}"),
+            Input::Preprocessed => format!("a preprocessed tensor of 3x{0}x{0}", self.side),
+        }
+    }
+}
+
+fn at_least_one(what: &'static str, value: usize) -> Result<(), AcceleratorError> {
+    if value == 0 {
+        Err(AcceleratorError::Zero { what })
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> ContextSpec {
+        ContextSpec {
+            workload: Workload::Net(net(Input::Preprocessed)),
+            max_batch: 1,
+            threads: 1,
+        }
+    }
+
+    fn net(input: Input) -> NetSpec {
+        NetSpec {
+            net: NetName::Squeezenet,
+            side: 224,
+            weights: Weights::Random { seed: 1 },
+            input,
+        }
+    }
+
+    #[test]
+    fn payloads_are_those_of_the_reference_study() {
+        assert_eq!(net(Input::Preprocessed).payload_bytes(), 602_112);
+        assert_eq!(
+            net(Input::Raw {
+                width: 500,
+                height: 546
+            })
+            .payload_bytes(),
+            819_000
+        );
+    }
+
+    #[test]
+    fn a_size_of_zero_is_named() {
+        let zero_batch = ContextSpec {
+            max_batch: 0,
+            ..base()
+        };
+        let zero_threads = ContextSpec {
+            threads: 0,
+            ..base()
+        };
+        let zero_width = ContextSpec {
+            workload: Workload::Net(net(Input::Raw {
+                width: 0,
+                height: 1,
+            })),
+            ..base()
+        };
+        let text = [zero_batch, zero_threads, zero_width]
+            .map(|spec| spec.check().unwrap_err().to_string())
+            .join("\n");
+        insta::assert_snapshot!(text, @r"
+        max batch must be at least 1
+        number of threads must be at least 1
+        image width must be at least 1
+        ");
+    }
+
+    #[test]
+    fn a_side_too_small_for_the_net_is_an_error() {
+        let spec = ContextSpec {
+            workload: Workload::Net(NetSpec {
+                side: 16,
+                ..net(Input::Preprocessed)
+            }),
+            ..base()
+        };
+        insta::assert_snapshot!(
+            spec.check().unwrap_err(),
+            @"squeezenet1.1 takes inputs of side 17 or more, found 16"
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Executes a scenario or a probe on real hardware.
+
+pub mod accelerator;
