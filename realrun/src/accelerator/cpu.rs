@@ -8,17 +8,18 @@
 //! # Threads
 //!
 //! With one thread a context, all its compute is on the thread that calls, so that the thread's
-//! CPU clock reads the compute time, and two contexts meet only in caches and memory.
+//! CPU clock reads the compute time, and two contexts meet only in caches and memory. Three parts
+//! of candle would share threads otherwise:
 //!
-//! candle splits convolutions with rayon, which takes the pool that the calling thread belongs to,
-//! or else one pool for the whole process. Creating a context therefore makes a pool of which the
-//! calling thread is the first worker, once and for the life of the thread.
-//!
-//! Matrix products are cut into [`THREADS_VARIABLE`] parts, whatever the pool; where the variable
-//! is not set, candle reads the number of cores from the operating system for every single
-//! product, which costs more than a small product itself. Who starts the process of a role should
-//! set it to the number of threads of a context. The parts run in the same pool in any case, so a
-//! wrong number costs time but uses no other thread.
+//! - Convolutions are split by rayon, which takes the pool that the calling thread belongs to, or
+//!   else one pool for the whole process. Creating a context therefore makes a pool of which the
+//!   calling thread is the first worker, once and for the life of the thread.
+//! - Matrix products are cut into [`THREADS_VARIABLE`] parts, whatever the pool, and the parts run
+//!   in that pool. Where the variable is not set, candle reads the number of cores from the
+//!   operating system for every single product, and inference takes up to twice as long. Who
+//!   starts the process of a role should set it to the number of threads of a context.
+//! - Elementwise operations on large tensors use one pool for the whole process, which contexts
+//!   would wait for. The nets do without them.
 
 use std::cell::{OnceCell, RefCell};
 use std::fs;

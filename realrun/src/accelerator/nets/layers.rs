@@ -1,13 +1,13 @@
 //! Layers that the nets share, each loaded by torchvision's names.
 
-use candle_core::{D, Module as _, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, Linear};
+use candle_core::{D, Tensor};
 
 use super::super::AcceleratorError;
+use super::epilogue::{Activation, Epilogue};
 use super::weights::Scope;
 
 /// Added to the running variance by torchvision's batch normalisation.
-const BATCH_NORM_EPSILON: f64 = 1e-5;
+const BATCH_NORM_EPSILON: f32 = 1e-5;
 
 /// Dimensions of a square convolution.
 #[derive(Debug, Clone, Copy)]
@@ -55,62 +55,138 @@ impl Kernel {
     fn shape(self) -> [usize; 4] {
         [self.n_out, self.n_in, self.side, self.side]
     }
+}
 
-    fn config(self) -> Conv2dConfig {
-        Conv2dConfig {
-            padding: self.padding,
-            stride: self.stride,
-            ..Conv2dConfig::default()
-        }
+/// A convolution with a bias for each output channel.
+#[derive(Debug, Clone)]
+pub(super) struct Conv {
+    kernel: Kernel,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Conv {
+    /// The convolution at `scope`.
+    pub(super) fn load(scope: &Scope<'_>, kernel: Kernel) -> Result<Self, AcceleratorError> {
+        Ok(Self {
+            kernel,
+            weight: scope.tensor("weight", &kernel.shape())?,
+            bias: scope.tensor("bias", &[kernel.n_out])?,
+        })
+    }
+
+    /// The convolution `conv` without bias and the batch normalisation `norm` after it, as one
+    /// convolution.
+    ///
+    /// Normalisation scales each channel by `g = weight / sqrt(running_var + epsilon)` and shifts
+    /// it, so the kernel is multiplied by `g` and the bias is `bias - g * running_mean`.
+    pub(super) fn load_normalised(
+        scope: &Scope<'_>,
+        (conv, norm): (&str, &str),
+        kernel: Kernel,
+    ) -> Result<Self, AcceleratorError> {
+        let weight = scope.at(conv).tensor("weight", &kernel.shape())?;
+        let norm = scope.at(norm);
+        let statistics = ["weight", "bias", "running_mean", "running_var"]
+            .map(|name| norm.tensor(name, &[kernel.n_out]));
+        let [scale, shift, mean, variance] = statistics;
+        let (weight, bias) = fold(&weight, [&scale?, &shift?, &mean?, &variance?])
+            .map_err(AcceleratorError::compute("folding weights"))?;
+        Ok(Self {
+            kernel,
+            weight,
+            bias,
+        })
+    }
+
+    /// The output.
+    pub(super) fn linear(&self, input: &Tensor) -> candle_core::Result<Tensor> {
+        self.run(input, None, Activation::Identity)
+    }
+
+    /// The output, rectified.
+    pub(super) fn rectified(&self, input: &Tensor) -> candle_core::Result<Tensor> {
+        self.run(input, None, Activation::Relu)
+    }
+
+    /// The sum of the output and `residual`, rectified.
+    pub(super) fn rectified_sum(
+        &self,
+        input: &Tensor,
+        residual: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        self.run(input, Some(residual), Activation::Relu)
+    }
+
+    fn run(
+        &self,
+        input: &Tensor,
+        residual: Option<&Tensor>,
+        activation: Activation,
+    ) -> candle_core::Result<Tensor> {
+        let Kernel {
+            padding, stride, ..
+        } = self.kernel;
+        let epilogue = Epilogue {
+            bias: &self.bias,
+            residual,
+            activation,
+        };
+        epilogue.apply(input.conv2d(&self.weight, padding, stride, 1, 1)?)
     }
 }
 
-/// The convolution at `scope`, with its bias.
-pub(super) fn conv(scope: &Scope<'_>, kernel: Kernel) -> Result<Conv2d, AcceleratorError> {
-    let weight = scope.tensor("weight", &kernel.shape())?;
-    let bias = scope.tensor("bias", &[kernel.n_out])?;
-    Ok(Conv2d::new(weight, Some(bias), kernel.config()))
+/// Weight and bias of a convolution with a batch normalisation of `[weight, bias, running_mean,
+/// running_var]` folded in.
+fn fold(weight: &Tensor, statistics: [&Tensor; 4]) -> candle_core::Result<(Tensor, Tensor)> {
+    let [scale, shift, mean, variance] = statistics.map(Tensor::to_vec1::<f32>);
+    let (mut gains, mut biases) = (scale?, shift?);
+    for (((gain, bias), mean), variance) in
+        gains.iter_mut().zip(&mut biases).zip(mean?).zip(variance?)
+    {
+        *gain /= (variance + BATCH_NORM_EPSILON).sqrt();
+        *bias -= *gain * mean;
+    }
+    let mut kernel = weight.flatten_all()?.to_vec1::<f32>()?;
+    let n_each = kernel.len() / gains.len();
+    for (values, gain) in kernel.chunks_exact_mut(n_each).zip(&gains) {
+        values.iter_mut().for_each(|value| *value *= gain);
+    }
+    let device = weight.device();
+    let weight = Tensor::from_vec(kernel, weight.shape(), device)?;
+    let n_biases = biases.len();
+    Ok((weight, Tensor::from_vec(biases, n_biases, device)?))
 }
 
-/// The convolution `conv` without bias and the batch normalisation `norm` after it, as one
-/// convolution.
-///
-/// Normalisation scales each channel by `g = weight / sqrt(running_var + epsilon)` and shifts it,
-/// so the kernel is multiplied by `g` and the bias is `bias - g * running_mean`.
-pub(super) fn conv_norm(
-    scope: &Scope<'_>,
-    (conv, norm): (&str, &str),
-    kernel: Kernel,
-) -> Result<Conv2d, AcceleratorError> {
-    let weight = scope.at(conv).tensor("weight", &kernel.shape())?;
-    let norm = scope.at(norm);
-    let channels = [kernel.n_out];
-    let scale = norm.tensor("weight", &channels)?;
-    let shift = norm.tensor("bias", &channels)?;
-    let mean = norm.tensor("running_mean", &channels)?;
-    let variance = norm.tensor("running_var", &channels)?;
-    let folded = || -> candle_core::Result<(Tensor, Tensor)> {
-        let gain = (scale / (variance + BATCH_NORM_EPSILON)?.sqrt()?)?;
-        let weight = weight.broadcast_mul(&gain.reshape((kernel.n_out, 1, 1, 1))?)?;
-        Ok((weight, (shift - (gain * mean)?)?))
-    };
-    let (weight, bias) = folded().map_err(AcceleratorError::compute("folding weights"))?;
-    Ok(Conv2d::new(weight, Some(bias), kernel.config()))
+/// A fully connected layer.
+#[derive(Debug, Clone)]
+pub(super) struct Dense {
+    weight: Tensor,
+    bias: Tensor,
 }
 
-/// The fully connected layer at `scope`.
-pub(super) fn linear(
-    scope: &Scope<'_>,
-    n_in: usize,
-    n_out: usize,
-) -> Result<Linear, AcceleratorError> {
-    let weight = scope.tensor("weight", &[n_out, n_in])?;
-    Ok(Linear::new(weight, Some(scope.tensor("bias", &[n_out])?)))
-}
+impl Dense {
+    /// The layer at `scope`.
+    pub(super) fn load(
+        scope: &Scope<'_>,
+        n_in: usize,
+        n_out: usize,
+    ) -> Result<Self, AcceleratorError> {
+        Ok(Self {
+            weight: scope.tensor("weight", &[n_out, n_in])?,
+            bias: scope.tensor("bias", &[n_out])?,
+        })
+    }
 
-/// The rectified output of a convolution.
-pub(super) fn conv_relu(conv: &Conv2d, input: &Tensor) -> candle_core::Result<Tensor> {
-    conv.forward(input)?.relu()
+    /// The output for `input`, `[n, n_in]`.
+    pub(super) fn linear(&self, input: &Tensor) -> candle_core::Result<Tensor> {
+        let epilogue = Epilogue {
+            bias: &self.bias,
+            residual: None,
+            activation: Activation::Identity,
+        };
+        epilogue.apply(input.matmul(&self.weight.t()?)?)
+    }
 }
 
 /// Maximum of each 3x3 window, two pixels apart, of an input that is nowhere negative.

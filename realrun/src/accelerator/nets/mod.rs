@@ -12,6 +12,7 @@
 //! fan-in (Kaiming uniform: He et al., "Delving deep into rectifiers", ICCV 2015), which keeps
 //! activations near 1.
 
+mod epilogue;
 mod layers;
 mod resnet;
 mod resnet18;

@@ -1,12 +1,11 @@
 //! Residual networks (He et al., "Deep residual learning for image recognition", CVPR 2016), with
 //! the stride of a bottleneck in its 3x3 convolution, as torchvision has it (v1.5).
 
-use candle_core::{Module as _, Tensor};
-use candle_nn::{Conv2d, Linear};
+use candle_core::Tensor;
 
 use super::super::AcceleratorError;
 use super::N_CLASSES;
-use super::layers::{Kernel, conv_norm, conv_relu, global_mean, linear, max_pool};
+use super::layers::{Conv, Dense, Kernel, global_mean, max_pool};
 use super::weights::Scope;
 
 /// Smallest side of the input; each layer pads enough for a single pixel.
@@ -40,9 +39,9 @@ impl BlockKind {
 /// A residual network.
 #[derive(Debug, Clone)]
 pub(super) struct ResNet {
-    stem: Conv2d,
+    stem: Conv,
     layers: [Vec<Block>; N_LAYERS],
-    classifier: Linear,
+    classifier: Dense,
 }
 
 impl ResNet {
@@ -73,9 +72,9 @@ impl ResNet {
             n_in = shape.n_out();
         }
         Ok(Self {
-            stem: conv_norm(scope, ("conv1", "bn1"), stem)?,
+            stem: Conv::load_normalised(scope, ("conv1", "bn1"), stem)?,
             layers,
-            classifier: linear(&scope.at("fc"), n_in, N_CLASSES)?,
+            classifier: Dense::load(&scope.at("fc"), n_in, N_CLASSES)?,
         })
     }
 
@@ -85,12 +84,12 @@ impl ResNet {
         for idx in 0..N_LAYERS {
             x = self.layer(idx, &x)?;
         }
-        self.classifier.forward(&global_mean(&x)?)
+        self.classifier.linear(&global_mean(&x)?)
     }
 
     /// The stem: convolution and pooling, a quarter of the input's side.
     pub(super) fn stem(&self, input: &Tensor) -> candle_core::Result<Tensor> {
-        max_pool(&conv_relu(&self.stem, input)?, 1)
+        max_pool(&self.stem.rectified(input)?, 1)
     }
 
     /// The layer torchvision calls `layer{idx + 1}`.
@@ -144,10 +143,11 @@ impl LayerShape {
 /// Convolutions whose output is added to their input.
 #[derive(Debug, Clone)]
 struct Block {
-    /// All but the last are followed by a rectifier of their own.
-    convs: Vec<Conv2d>,
+    /// All but the last, each followed by a rectifier.
+    inner: Vec<Conv>,
+    last: Conv,
     /// What brings the input to the shape of the output, where they differ.
-    projection: Option<Conv2d>,
+    projection: Option<Conv>,
 }
 
 impl Block {
@@ -174,30 +174,33 @@ impl Block {
                 Kernel::pointwise(width, n_out),
             ],
         };
-        let convs = (1..)
-            .zip(kernels)
-            .map(|(i, kernel)| conv_norm(scope, (&format!("conv{i}"), &format!("bn{i}")), kernel))
-            .collect::<Result<_, _>>()?;
+        let mut inner = Vec::with_capacity(kernels.len());
+        for (idx, kernel) in (1..).zip(kernels) {
+            let names = (&*format!("conv{idx}"), &*format!("bn{idx}"));
+            inner.push(Conv::load_normalised(scope, names, kernel)?);
+        }
+        let last = inner.pop().expect("each kind of block has convolutions");
         let projection = (stride != 1 || n_in != n_out)
             .then(|| {
                 let kernel = Kernel::pointwise(n_in, n_out).stride(stride);
-                conv_norm(&scope.at("downsample"), ("0", "1"), kernel)
+                Conv::load_normalised(&scope.at("downsample"), ("0", "1"), kernel)
             })
             .transpose()?;
-        Ok(Self { convs, projection })
+        Ok(Self {
+            inner,
+            last,
+            projection,
+        })
     }
 
     fn forward(&self, input: &Tensor) -> candle_core::Result<Tensor> {
         let mut x = input.clone();
-        for (idx, conv) in self.convs.iter().enumerate() {
-            x = conv.forward(&x)?;
-            if idx + 1 < self.convs.len() {
-                x = x.relu()?;
-            }
+        for conv in &self.inner {
+            x = conv.rectified(&x)?;
         }
         match &self.projection {
-            Some(projection) => (x + projection.forward(input)?)?.relu(),
-            None => (x + input)?.relu(),
+            Some(projection) => self.last.rectified_sum(&x, &projection.linear(input)?),
+            None => self.last.rectified_sum(&x, input),
         }
     }
 }

@@ -1,12 +1,11 @@
 //! SqueezeNet 1.1 (Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer
 //! parameters", 2016, and the authors' release 1.1): the small net, good for small inputs.
 
-use candle_core::{Module as _, Tensor};
-use candle_nn::Conv2d;
+use candle_core::Tensor;
 
 use super::super::AcceleratorError;
 use super::N_CLASSES;
-use super::layers::{Kernel, conv, conv_relu, global_mean, max_pool};
+use super::layers::{Conv, Kernel, global_mean, max_pool};
 use super::weights::Scope;
 
 /// Smallest side of the input, in pixels, as torchvision states it.
@@ -25,16 +24,15 @@ const FIRES: [(usize, usize, usize, usize); 8] = [
     (12, 512, 64, 256),
 ];
 
-/// Number of fire modules in front of which the image is pooled: before `features.3`, `features.6`
-/// and `features.9`.
+/// Indices of the fire modules in front of which the image is pooled.
 const POOLED_BEFORE: [usize; 3] = [3, 6, 9];
 
 /// SqueezeNet 1.1.
 #[derive(Debug, Clone)]
 pub(super) struct SqueezeNet {
-    stem: Conv2d,
+    stem: Conv,
     fires: Vec<Fire>,
-    classifier: Conv2d,
+    classifier: Conv,
 }
 
 impl SqueezeNet {
@@ -50,9 +48,9 @@ impl SqueezeNet {
         };
         let fires = FIRES.iter().map(|&fire| Fire::load(&features, fire));
         Ok(Self {
-            stem: conv(&features.at("0"), stem)?,
+            stem: Conv::load(&features.at("0"), stem)?,
             fires: fires.collect::<Result<_, _>>()?,
-            classifier: conv(
+            classifier: Conv::load(
                 &scope.at("classifier").at("1"),
                 Kernel::pointwise(512, N_CLASSES),
             )?,
@@ -62,20 +60,18 @@ impl SqueezeNet {
     /// Scores of `input`, `[n, 3, side, side]`. They are means of rectified values, so none is
     /// negative.
     pub(super) fn forward(&self, input: &Tensor) -> candle_core::Result<Tensor> {
-        global_mean(&conv_relu(
-            &self.classifier,
-            &self.features(input, |_, _| {})?,
-        )?)
+        let features = self.features(input, |_, _| {})?;
+        global_mean(&self.classifier.rectified(&features)?)
     }
 
-    /// Output of the last fire module; `seen` gets that of the stem as `features.0` and of each
-    /// fire module by its index.
+    /// Output of the last fire module; `seen` gets that of the stem, as index 0, and of each fire
+    /// module.
     fn features(
         &self,
         input: &Tensor,
         mut seen: impl FnMut(usize, &Tensor),
     ) -> candle_core::Result<Tensor> {
-        let mut x = conv_relu(&self.stem, input)?;
+        let mut x = self.stem.rectified(input)?;
         seen(0, &x);
         for fire in &self.fires {
             if POOLED_BEFORE.contains(&fire.idx) {
@@ -92,9 +88,9 @@ impl SqueezeNet {
 #[derive(Debug, Clone)]
 struct Fire {
     idx: usize,
-    squeeze: Conv2d,
-    expand1x1: Conv2d,
-    expand3x3: Conv2d,
+    squeeze: Conv,
+    expand1x1: Conv,
+    expand3x3: Conv,
 }
 
 impl Fire {
@@ -105,22 +101,22 @@ impl Fire {
         let scope = features.at(&idx.to_string());
         Ok(Self {
             idx,
-            squeeze: conv(&scope.at("squeeze"), Kernel::pointwise(n_in, squeezed))?,
-            expand1x1: conv(
+            squeeze: Conv::load(&scope.at("squeeze"), Kernel::pointwise(n_in, squeezed))?,
+            expand1x1: Conv::load(
                 &scope.at("expand1x1"),
                 Kernel::pointwise(squeezed, expanded),
             )?,
-            expand3x3: conv(&scope.at("expand3x3"), Kernel::same3(squeezed, expanded))?,
+            expand3x3: Conv::load(&scope.at("expand3x3"), Kernel::same3(squeezed, expanded))?,
         })
     }
 
     fn forward(&self, input: &Tensor) -> candle_core::Result<Tensor> {
-        let squeezed = conv_relu(&self.squeeze, input)?;
+        let squeezed = self.squeeze.rectified(input)?;
         let expanded = [
-            self.expand1x1.forward(&squeezed)?,
-            self.expand3x3.forward(&squeezed)?,
+            self.expand1x1.rectified(&squeezed)?,
+            self.expand3x3.rectified(&squeezed)?,
         ];
-        Tensor::cat(&expanded, 1)?.relu()
+        Tensor::cat(&expanded, 1)
     }
 }
 

@@ -1,12 +1,17 @@
 //! Tests that hold for every net.
 
+use std::sync::OnceLock;
+
 use candle_core::{DType, IndexOp as _};
 
 use super::*;
 
+/// Seed of the nets whose weights do not matter.
+const SEED: u64 = 3;
+
 /// The net that `load` makes of random weights.
 pub(super) fn random<N>(load: impl FnOnce(&Scope<'_>) -> Result<N, AcceleratorError>) -> N {
-    load(&Scope::root(&RandomWeights::new(1, &Device::Cpu))).unwrap()
+    load(&Scope::root(&RandomWeights::new(SEED, &Device::Cpu))).unwrap()
 }
 
 /// An input of one black image.
@@ -23,6 +28,13 @@ fn images(n: usize, side: usize) -> Tensor {
 
 fn net(name: NetName, seed: u64) -> Net {
     Net::load(name, &Weights::Random { seed }, &Device::Cpu).unwrap()
+}
+
+/// The net of one seed, made once for all tests.
+fn shared(name: NetName) -> Net {
+    static NETS: [OnceLock<Net>; NetName::ALL.len()] =
+        [const { OnceLock::new() }; NetName::ALL.len()];
+    NETS[name as usize].get_or_init(|| net(name, SEED)).clone()
 }
 
 fn scores(net: &Net, input: &Tensor) -> Vec<f32> {
@@ -59,7 +71,7 @@ fn parameters_are_as_many_as_torchvision_publishes_and_named_alike() {
         ),
     ];
     for (name, expected, sample) in published {
-        let tensors = random_tensors(name, 1).unwrap();
+        let tensors = random_tensors(name, SEED).unwrap();
         let found: usize = tensors
             .iter()
             .filter(|(name, _)| !name.contains(".running_"))
@@ -77,7 +89,7 @@ fn parameters_are_as_many_as_torchvision_publishes_and_named_alike() {
 #[test]
 fn scores_are_finite_normal_and_of_the_right_shape() {
     for name in NetName::ALL {
-        let output = net(name, 3).forward(&images(2, 64)).unwrap();
+        let output = shared(name).forward(&images(2, 64)).unwrap();
         assert_eq!(output.dims(), [2, N_CLASSES], "{name}");
         let scores: Vec<f32> = output.flatten_all().unwrap().to_vec1().unwrap();
         let sane = |x: &f32| (x.is_normal() && x.abs() < 1e6) || x.to_bits() << 1 == 0;
@@ -97,16 +109,24 @@ fn scores_are_finite_normal_and_of_the_right_shape() {
 fn a_seed_gives_the_same_bits_and_another_seed_others() {
     for name in [NetName::Squeezenet, NetName::Resnet18] {
         let input = images(1, 64);
-        let first = scores(&net(name, 3), &input);
-        assert_eq!(bits(&first), bits(&scores(&net(name, 3), &input)), "{name}");
-        assert_ne!(bits(&first), bits(&scores(&net(name, 4), &input)), "{name}");
+        let first = scores(&shared(name), &input);
+        assert_eq!(
+            bits(&first),
+            bits(&scores(&net(name, SEED), &input)),
+            "{name}"
+        );
+        assert_ne!(
+            bits(&first),
+            bits(&scores(&net(name, SEED + 1), &input)),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn a_batch_answers_as_its_requests_do_alone() {
     for name in NetName::ALL {
-        let net = net(name, 5);
+        let net = shared(name);
         let input = images(2, 64);
         let together = scores(&net, &input);
         let alone: Vec<f32> = (0..2)
@@ -132,13 +152,13 @@ fn a_file_of_random_tensors_gives_the_net_of_their_seed() {
     let dir = tempfile::tempdir().unwrap();
     for name in [NetName::Squeezenet, NetName::Resnet18] {
         let path = dir.path().join("net.safetensors");
-        let tensors = random_tensors(name, 6).unwrap().into_iter().collect();
+        let tensors = random_tensors(name, SEED).unwrap().into_iter().collect();
         candle_core::safetensors::save(&tensors, &path).unwrap();
         let loaded = Net::load(name, &Weights::Safetensors { path }, &Device::Cpu).unwrap();
         let input = images(1, 64);
         assert_eq!(
             bits(&scores(&loaded, &input)),
-            bits(&scores(&net(name, 6), &input)),
+            bits(&scores(&shared(name), &input)),
             "{name}"
         );
     }
@@ -197,13 +217,12 @@ fn a_file_that_is_no_safetensors_is_named() {
 
 #[test]
 fn folding_equals_normalising_after_the_convolution() {
-    use candle_core::Module as _;
     use candle_nn::ModuleT as _;
 
     let source = RandomWeights::new(2, &Device::Cpu);
     let scope = Scope::root(&source);
     let kernel = layers::Kernel::same3(3, 8);
-    let folded = layers::conv_norm(&scope, ("conv", "bn"), kernel).unwrap();
+    let folded = layers::Conv::load_normalised(&scope, ("conv", "bn"), kernel).unwrap();
     let part = |name: &str| scope.at("bn").tensor(name, &[8]).unwrap();
     let norm = candle_nn::BatchNorm::new(
         8,
@@ -220,7 +239,7 @@ fn folding_equals_normalising_after_the_convolution() {
     let apart = norm
         .forward_t(&input.conv2d(&weight, 1, 1, 1, 1).unwrap(), false)
         .unwrap();
-    let difference = (folded.forward(&input).unwrap() - apart)
+    let difference = (folded.linear(&input).unwrap() - apart)
         .unwrap()
         .abs()
         .unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use rand::rngs::ChaCha8Rng;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng as _, SeedableRng};
 
 use super::super::AcceleratorError;
 
@@ -65,12 +65,10 @@ impl WeightSource for RandomWeights {
         let (low, high) = range(name, shape);
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(fnv1a64(name.as_bytes()));
-        let mut words = vec![0_u32; shape.iter().product()];
-        rng.fill(&mut words[..]);
-        let values: Vec<f32> = words
-            .iter()
-            .map(|&word| low + (high - low) * unit(word))
-            .collect();
+        let mut words = vec![[0; 4]; shape.iter().product()];
+        rng.fill_bytes(words.as_flattened_mut());
+        let value = |word: &[u8; 4]| low + (high - low) * unit(u32::from_le_bytes(*word));
+        let values: Vec<f32> = words.iter().map(value).collect();
         Tensor::from_vec(values, shape, &self.device)
             .map_err(AcceleratorError::compute("making random weights"))
     }
