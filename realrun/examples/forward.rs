@@ -35,7 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for warning in description.warnings {
         eprintln!("warning: {warning}");
     }
-    println!("workload        side  preprocess ms  infer ms  infer CPU ms  copy in us  copy out us");
+    println!(
+        "workload        side  preprocess ms  infer ms  infer CPU ms  copy in us  copy out us"
+    );
     for net in NetName::ALL {
         for side in [64, 96, 128, 224] {
             let spec = NetSpec {

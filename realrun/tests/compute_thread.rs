@@ -38,7 +38,10 @@ fn a_context_with_one_thread_computes_on_the_thread_that_calls() {
         threads: 1,
     };
     let threads = n_threads();
-    let (process, thread) = (cpu_time(ClockId::ProcessCPUTime), cpu_time(ClockId::ThreadCPUTime));
+    let (process, thread) = (
+        cpu_time(ClockId::ProcessCPUTime),
+        cpu_time(ClockId::ThreadCPUTime),
+    );
 
     let mut context = CpuAccelerator::new().context(&spec).unwrap();
     for _ in 0..3 {
@@ -50,5 +53,8 @@ fn a_context_with_one_thread_computes_on_the_thread_that_calls() {
     let process = cpu_time(ClockId::ProcessCPUTime) - process;
     assert_eq!(n_threads(), threads, "threads were started");
     let elsewhere = process.saturating_sub(thread);
-    assert!(elsewhere < thread / 50, "{elsewhere:?} on other threads, {thread:?} on this one");
+    assert!(
+        elsewhere < thread / 50,
+        "{elsewhere:?} on other threads, {thread:?} on this one"
+    );
 }
