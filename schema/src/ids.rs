@@ -84,7 +84,10 @@ pub struct Table<I, T> {
 
 impl<I, T> Default for Table<I, T> {
     fn default() -> Self {
-        Table { rows: Vec::new(), id: PhantomData }
+        Table {
+            rows: Vec::new(),
+            id: PhantomData,
+        }
     }
 }
 
@@ -112,7 +115,10 @@ impl<I: Id, T> Table<I, T> {
 
     /// Every row with its id, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (I, &T)> {
-        self.rows.iter().enumerate().map(|(i, row)| (I::from_index(i), row))
+        self.rows
+            .iter()
+            .enumerate()
+            .map(|(i, row)| (I::from_index(i), row))
     }
 
     /// The rows, in order.
@@ -123,7 +129,10 @@ impl<I: Id, T> Table<I, T> {
 
 impl<I, T> FromIterator<T> for Table<I, T> {
     fn from_iter<A: IntoIterator<Item = T>>(rows: A) -> Self {
-        Table { rows: rows.into_iter().collect(), id: PhantomData }
+        Table {
+            rows: rows.into_iter().collect(),
+            id: PhantomData,
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod breakdown;
+pub mod comparison;
 pub mod error;
 pub mod ids;
 pub mod nets;

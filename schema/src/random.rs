@@ -16,7 +16,10 @@ impl Seed {
     /// The seed of replication number `index`; number 0 is the seed itself.
     pub fn replication(self, index: u32) -> Seed {
         // Golden-ratio stride (Weyl sequence): distinct seeds for distinct indices.
-        Seed(self.0.wrapping_add(u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        Seed(
+            self.0
+                .wrapping_add(u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        )
     }
 }
 

@@ -44,7 +44,11 @@ impl SimTime {
     /// # Panics
     /// If `earlier` is later than `self`: a negative length is a broken invariant.
     pub fn since(self, earlier: SimTime) -> SimDuration {
-        SimDuration(self.0.checked_sub(earlier.0).expect("an interval ends after it starts"))
+        SimDuration(
+            self.0
+                .checked_sub(earlier.0)
+                .expect("an interval ends after it starts"),
+        )
     }
 
     /// Seconds since the start; for statistics and figures only.
@@ -56,7 +60,11 @@ impl SimTime {
 impl Add<SimDuration> for SimTime {
     type Output = SimTime;
     fn add(self, by: SimDuration) -> SimTime {
-        SimTime(self.0.checked_add(by.0).expect("simulated time fits 213 days"))
+        SimTime(
+            self.0
+                .checked_add(by.0)
+                .expect("simulated time fits 213 days"),
+        )
     }
 }
 
@@ -114,7 +122,11 @@ impl SimDuration {
 impl Add for SimDuration {
     type Output = SimDuration;
     fn add(self, other: SimDuration) -> SimDuration {
-        SimDuration(self.0.checked_add(other.0).expect("a duration fits 213 days"))
+        SimDuration(
+            self.0
+                .checked_add(other.0)
+                .expect("a duration fits 213 days"),
+        )
     }
 }
 
@@ -151,7 +163,11 @@ pub struct ByteRate(u64);
 impl ByteRate {
     /// `rate` bytes per second; `None` for zero, over which nothing would ever arrive.
     pub const fn from_bytes_per_s(rate: u64) -> Option<ByteRate> {
-        if rate == 0 { None } else { Some(ByteRate(rate)) }
+        if rate == 0 {
+            None
+        } else {
+            Some(ByteRate(rate))
+        }
     }
 
     /// Bytes per second.
@@ -310,15 +326,24 @@ const FREQUENCY: Kind = Kind {
 
 impl Kind {
     fn unit_names(&self) -> String {
-        self.units.iter().map(|u| u.0).collect::<Vec<_>>().join(", ")
+        self.units
+            .iter()
+            .map(|u| u.0)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn parse(&self, text: &str) -> Result<u64, QuantityError> {
         let text = text.trim();
-        let n_number = text.bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b'_')).count();
+        let n_number = text
+            .bytes()
+            .take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b'_'))
+            .count();
         let (number, unit) = (&text[..n_number], text[n_number..].trim_start());
-        let not_a_number =
-            || QuantityError::NotANumber { text: text.to_owned(), example: self.example };
+        let not_a_number = || QuantityError::NotANumber {
+            text: text.to_owned(),
+            example: self.example,
+        };
         let (digits, n_decimals) = decimal(number).ok_or_else(not_a_number)?;
         if unit.is_empty() {
             return Err(QuantityError::NoUnit {
@@ -339,7 +364,10 @@ impl Kind {
             allowed: "it must fit 64 bits of its smallest unit",
         };
         let scaled = digits.checked_mul(num).ok_or_else(too_large)?;
-        let divisor = 10u128.checked_pow(n_decimals).and_then(|d| d.checked_mul(den)).ok_or_else(too_large)?;
+        let divisor = 10u128
+            .checked_pow(n_decimals)
+            .and_then(|d| d.checked_mul(den))
+            .ok_or_else(too_large)?;
         if !scaled.is_multiple_of(divisor) {
             return Err(QuantityError::TooFine {
                 text: text.to_owned(),
@@ -353,7 +381,10 @@ impl Kind {
     /// `max_decimals`; always exactly, so that parsing what was printed gives the value back.
     fn print(&self, value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = u128::from(value);
-        let printable = ["ps", "ns", "us", "ms", "s", "B", "kB", "MB", "GB", "B/s", "kbit/s", "Mbit/s", "Gbit/s", "/s"];
+        let printable = [
+            "ps", "ns", "us", "ms", "s", "B", "kB", "MB", "GB", "B/s", "kbit/s", "Mbit/s",
+            "Gbit/s", "/s",
+        ];
         let unit = self
             .units
             .iter()
@@ -362,7 +393,8 @@ impl Kind {
             .rfind(|u| value * u.2 >= u.1)
             .or_else(|| self.units.iter().find(|u| printable.contains(&u.0)))
             .expect("every kind has a unit that prints");
-        let number = exact_decimal(value * unit.2, unit.1).expect("the smallest unit prints exactly");
+        let number =
+            exact_decimal(value * unit.2, unit.1).expect("the smallest unit prints exactly");
         write!(f, "{number} {}", unit.0)
     }
 }
@@ -371,7 +403,8 @@ impl Kind {
 fn decimal(number: &str) -> Option<(u128, u32)> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let starts_with_digit = whole.bytes().next().is_some_and(|b| b.is_ascii_digit());
-    if !starts_with_digit || fraction.contains('.') || (number.contains('.') && fraction.is_empty()) {
+    if !starts_with_digit || fraction.contains('.') || (number.contains('.') && fraction.is_empty())
+    {
         return None;
     }
     let digits: String = [whole, fraction].concat().replace('_', "");
@@ -388,10 +421,16 @@ fn exact_decimal(num: u128, den: u128) -> Option<String> {
             return None;
         }
         rest *= 10;
-        fraction.push(char::from(b'0' + u8::try_from(rest / den).expect("a digit is below ten")));
+        fraction.push(char::from(
+            b'0' + u8::try_from(rest / den).expect("a digit is below ten"),
+        ));
         rest %= den;
     }
-    Some(if fraction.is_empty() { whole.to_string() } else { format!("{whole}.{fraction}") })
+    Some(if fraction.is_empty() {
+        whole.to_string()
+    } else {
+        format!("{whole}.{fraction}")
+    })
 }
 
 macro_rules! quantity {
@@ -420,7 +459,11 @@ macro_rules! quantity {
                 impl Visitor<'_> for Text {
                     type Value = $type;
                     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        write!(f, "a {} with a unit, such as \"{}\"", $kind.name, $kind.example)
+                        write!(
+                            f,
+                            "a {} with a unit, such as \"{}\"",
+                            $kind.name, $kind.example
+                        )
                     }
                     fn visit_str<E: de::Error>(self, text: &str) -> Result<$type, E> {
                         text.parse().map_err(E::custom)
@@ -442,8 +485,18 @@ fn positive<T>(value: Option<T>, text: &str) -> Result<T, QuantityError> {
 
 quantity!(SimDuration, DURATION, |ps, _| Ok(SimDuration(ps)), |d| d.0);
 quantity!(Bytes, BYTES, |n, _| Ok(Bytes(n)), |b| b.0);
-quantity!(ByteRate, BYTE_RATE, |n, text| positive(ByteRate::from_bytes_per_s(n), text), |r| r.0);
-quantity!(Frequency, FREQUENCY, |n, text| positive((n > 0).then_some(Frequency(n)), text), |r| r.0);
+quantity!(
+    ByteRate,
+    BYTE_RATE,
+    |n, text| positive(ByteRate::from_bytes_per_s(n), text),
+    |r| r.0
+);
+quantity!(
+    Frequency,
+    FREQUENCY,
+    |n, text| positive((n > 0).then_some(Frequency(n)), text),
+    |r| r.0
+);
 
 #[cfg(test)]
 mod tests {
@@ -454,7 +507,10 @@ mod tests {
     fn one_byte_at_400_gbit_is_20_ps() {
         let rate: ByteRate = "400 Gbit/s".parse().unwrap();
         assert_eq!(rate.serialization_delay(Bytes(1)), SimDuration::from_ps(20));
-        assert_eq!(rate.serialization_delay(Bytes(4096)), SimDuration::from_ps(81_920));
+        assert_eq!(
+            rate.serialization_delay(Bytes(4096)),
+            SimDuration::from_ps(81_920)
+        );
     }
 
     #[test]

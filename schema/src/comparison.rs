@@ -1,0 +1,67 @@
+//! A measured run beside its simulation: what `validate` finds and the report shows.
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the stage that stands for the whole request.
+pub const END_TO_END: &str = "end-to-end";
+
+/// One figure of a measured run beside the same figure of its simulation.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// The measured run.
+    pub run: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// Whether the fit never saw this scenario.
+    pub held_out: bool,
+    /// [`END_TO_END`], or a span name: the time that belongs to it.
+    pub stage: String,
+    /// Which figure.
+    pub metric: Metric,
+    /// As measured: seconds, requests per second, or cores.
+    pub measured: f64,
+    /// 95% interval of the measured value; `null` where there is none.
+    pub measured_interval: Option<[f64; 2]>,
+    /// As simulated.
+    pub predicted: f64,
+    /// `(predicted - measured) / measured`; `null` where the measured value is zero.
+    pub error: Option<f64>,
+    /// The same for a repetition of the measurement in place of the simulation; `null` if it was
+    /// not repeated.
+    pub noise: Option<f64>,
+    /// Whether the measured run was saturated: its times depend on how many requests wait.
+    pub saturated: bool,
+}
+
+/// Which figure a [`Row`] compares.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// Mean, in seconds.
+    Mean,
+    /// Median, in seconds.
+    P50,
+    /// 90th percentile, in seconds.
+    P90,
+    /// 99th percentile, in seconds.
+    P99,
+    /// Completed requests per second.
+    Throughput,
+    /// Core time of all roles per second, in cores.
+    Cpu,
+}
+
+impl Metric {
+    /// The name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Metric::Mean => "mean",
+            Metric::P50 => "p50",
+            Metric::P90 => "p90",
+            Metric::P99 => "p99",
+            Metric::Throughput => "throughput",
+            Metric::Cpu => "cpu",
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! Profiles: what each part costs, with its uncertainty and where the figure came from.
+//!
+//! A part (a host, a link) has *costs*, laws that give a time from one driver (bytes, the size of
+//! a batch, …), and *parameters*, plain numbers. A cost is
+//! `(base + slope · driver) · residual`, the residual a random factor of mean one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{FileError, suggest};
+use crate::scenario::{Source, Transport};
+use crate::units::SimDuration;
+
+/// The version of the profile format that this program reads and writes.
+pub const PROFILE_FORMAT: u32 = 1;
+
+/// The cost of each part, by the part's name.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Profile {
+    /// Version of the format.
+    pub format: u32,
+    /// Name of the profile.
+    pub name: String,
+    /// The parts.
+    pub parts: BTreeMap<String, Part>,
+}
+
+/// A host or a link.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// Plain numbers, by name; see [`parameter`].
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Parameter>,
+    /// Laws, by the key of the cost; see [`cost`].
+    #[serde(default)]
+    pub costs: BTreeMap<String, CostLaw>,
+}
+
+/// What a part is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartKind {
+    /// A machine, or its share that a scenario calls a host.
+    Host,
+    /// What joins two hosts.
+    Link,
+}
+
+/// A fitted number.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Parameter {
+    /// The estimate.
+    pub value: f64,
+    /// Standard error of the estimate, in the same unit.
+    pub standard_error: f64,
+    /// Its unit; `1` if it has none.
+    pub unit: String,
+    /// Where it came from: runs, a data sheet, a paper.
+    pub source: String,
+}
+
+/// The keys of costs, all in seconds.
+pub mod cost {
+    use super::Transport;
+
+    /// Core time of a client to make a request, by bytes.
+    pub const PREPARE: &str = "prepare";
+    /// Core time of a client to take a reply, by bytes.
+    pub const POSTPROCESS: &str = "postprocess";
+    /// Core time of a proxy to move a message between its two sides, by bytes.
+    pub const TRANSLATE: &str = "translate";
+    /// Core time to hand a request to an idle inference context, by requests.
+    pub const DISPATCH: &str = "dispatch";
+    /// Core time to hand its output back to the thread that replies, by requests.
+    pub const NOTIFY: &str = "notify";
+    /// Copy from host to device, by bytes.
+    pub const H2D: &str = "h2d";
+    /// Copy from device to host, by bytes.
+    pub const D2H: &str = "d2h";
+
+    /// Core time to send a message, by bytes.
+    pub fn send(over: Transport) -> String {
+        format!("send/{}", over.name())
+    }
+    /// Core time to receive a message, by bytes.
+    pub fn receive(over: Transport) -> String {
+        format!("receive/{}", over.name())
+    }
+    /// Time between a message's last byte being sent and its receiver running, without any core
+    /// time: propagation, interrupt and wake-up. By messages; a cost of the link's part.
+    pub fn delay(over: Transport) -> String {
+        format!("delay/{}", over.name())
+    }
+    /// Preprocessing of one raw input, by bytes; `work` is [`Work::key`](crate::scenario::Work::key).
+    pub fn preprocess(work: &str) -> String {
+        format!("preprocess/{work}")
+    }
+    /// A forward pass, by requests in the batch; synthetic work, by seconds asked for.
+    pub fn inference(work: &str) -> String {
+        format!("inference/{work}")
+    }
+}
+
+/// The names of parameters.
+pub mod parameter {
+    /// Of a host: by what fraction a core is slower while the other cores of its machine are busy
+    /// (shared caches, memory bandwidth, simultaneous multithreading). Unit 1, from 0.
+    pub const CONTENTION: &str = "contention";
+}
+
+/// A law: `(base + slope · driver) · residual`, in seconds.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CostLaw {
+    /// What the driver counts.
+    pub per: Driver,
+    /// Cost at driver zero, in seconds; may be negative where the law was extrapolated to zero.
+    pub base: f64,
+    /// Standard error of `base`, in seconds.
+    pub base_error: f64,
+    /// Cost per unit of the driver, in seconds.
+    pub slope: f64,
+    /// Standard error of `slope`.
+    pub slope_error: f64,
+    /// Smallest and largest driver it was fitted on; outside, the law extrapolates.
+    pub range: [f64; 2],
+    /// Number of samples it was fitted on.
+    pub samples: u64,
+    /// Mean absolute relative error of the law on samples held out from the fit.
+    pub held_out_error: f64,
+    /// What varies from one time to the next.
+    pub residual: Residual,
+    /// Where it came from.
+    pub source: String,
+}
+
+/// What the driver of a law counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// Bytes of the message.
+    Bytes,
+    /// Requests of the batch.
+    Requests,
+    /// Seconds of work asked for.
+    Seconds,
+}
+
+/// A random factor of mean one.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Residual {
+    /// Always exactly one.
+    None,
+    /// Normal with mean one, cut at zero.
+    Normal {
+        /// Standard deviation.
+        sd: f64,
+    },
+    /// Lognormal with mean one: `exp(sigma · z - sigma² / 2)`.
+    Lognormal {
+        /// Standard deviation of the logarithm.
+        sigma: f64,
+    },
+    /// Gamma with mean one.
+    Gamma {
+        /// Shape; the squared coefficient of variation is its inverse.
+        shape: f64,
+    },
+    /// The empirical quantiles at `(i + ½) / n`, joined linearly, ascending, of mean one.
+    Quantiles(Vec<f64>),
+}
+
+impl Residual {
+    /// The factor at probability `u` in (0, 1): the inverse distribution function.
+    ///
+    /// # Panics
+    /// If a parameter is not positive and finite; [`Profile::check`] refuses such a profile.
+    pub fn quantile(&self, u: f64) -> f64 {
+        use statrs::distribution::{ContinuousCDF, Gamma, Normal};
+        let z = |u| Normal::standard().inverse_cdf(u);
+        match self {
+            Residual::None => 1.0,
+            Residual::Normal { sd } => (1.0 + sd * z(u)).max(0.0),
+            Residual::Lognormal { sigma } => (sigma * z(u) - sigma * sigma / 2.0).exp(),
+            Residual::Gamma { shape } => Gamma::new(*shape, *shape)
+                .expect("the shape was checked")
+                .inverse_cdf(u),
+            Residual::Quantiles(points) => interpolate(points, u),
+        }
+    }
+}
+
+/// Linear interpolation between points at `(i + ½) / n`, constant outside them.
+fn interpolate(points: &[f64], u: f64) -> f64 {
+    let at = u * points.len() as f64 - 0.5;
+    let last = points.len() - 1;
+    if at <= 0.0 {
+        return points[0];
+    }
+    let below = (at.floor() as usize).min(last);
+    let above = (below + 1).min(last);
+    points[below] + (at - below as f64) * (points[above] - points[below])
+}
+
+impl CostLaw {
+    /// Expected cost at `driver`, in seconds; never negative.
+    pub fn expected(&self, driver: f64) -> f64 {
+        (self.base + self.slope * driver).max(0.0)
+    }
+
+    /// The cost at `driver` whose probability of not being exceeded is `u` in (0, 1).
+    pub fn draw(&self, driver: f64, u: f64) -> SimDuration {
+        SimDuration::from_secs_f64(self.expected(driver) * self.residual.quantile(u))
+    }
+
+    /// A law without randomness, for tests and for parts known by a formula.
+    pub fn exact(per: Driver, base: f64, slope: f64, source: &str) -> CostLaw {
+        CostLaw {
+            per,
+            base,
+            base_error: 0.0,
+            slope,
+            slope_error: 0.0,
+            range: [0.0, f64::MAX],
+            samples: 0,
+            held_out_error: 0.0,
+            residual: Residual::None,
+            source: source.to_owned(),
+        }
+    }
+}
+
+/// What a scenario needs and a profile does not have.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// There is no such part.
+    #[error("{wanted_by}: profile `{profile}` has no part `{part}`{hint}")]
+    NoPart {
+        /// File, line and key that ask for it.
+        wanted_by: String,
+        /// The profile.
+        profile: String,
+        /// The part.
+        part: String,
+        /// The parts it has.
+        hint: String,
+    },
+    /// The part lacks a cost.
+    #[error("{wanted_by}: part `{part}` of profile `{profile}` has no cost `{cost}`{hint}")]
+    NoCost {
+        /// File, line and key that ask for it.
+        wanted_by: String,
+        /// The profile.
+        profile: String,
+        /// The part.
+        part: String,
+        /// The cost.
+        cost: String,
+        /// The costs it has.
+        hint: String,
+    },
+}
+
+impl Profile {
+    /// Reads the profile in the file `path`.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not a valid profile.
+    pub fn load(path: &Path) -> Result<Profile, FileError> {
+        let text = std::fs::read_to_string(path).map_err(|source| FileError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Profile::parse(path, text)
+    }
+
+    /// Reads the profile in `text`, which is said to come from `path`.
+    ///
+    /// # Errors
+    /// If it is not a valid profile.
+    pub fn parse(path: &Path, text: String) -> Result<Profile, FileError> {
+        let source = Source::parse(path, text, &[])?;
+        let profile: Profile = source.read()?;
+        if profile.format != PROFILE_FORMAT {
+            let path = path.to_owned();
+            return Err(FileError::Format {
+                path,
+                found: profile.format,
+                known: "1",
+            });
+        }
+        for (name, part) in &profile.parts {
+            for (cost, law) in &part.costs {
+                let key = format!("parts.{name}.costs.{cost}");
+                law.check()
+                    .map_err(|problem| source.invalid(&key, problem))?;
+            }
+        }
+        Ok(profile)
+    }
+
+    /// The profile as a file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a profile can be written as TOML")
+    }
+
+    /// Writes the profile to the file `path`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        std::fs::write(path, self.to_toml()).map_err(|source| FileError::Write {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// The part called `name`, which `wanted_by` (file, line and key) asks for.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn part(&self, name: &str, wanted_by: &str) -> Result<&Part, ProfileError> {
+        self.parts.get(name).ok_or_else(|| ProfileError::NoPart {
+            wanted_by: wanted_by.to_owned(),
+            profile: self.name.clone(),
+            part: name.to_owned(),
+            hint: suggest(name, self.parts.keys().map(String::as_str)),
+        })
+    }
+
+    /// The cost `key` of the part `name`, which `wanted_by` (file, line and key) asks for.
+    ///
+    /// # Errors
+    /// If there is no such part, or it lacks the cost.
+    pub fn cost(&self, name: &str, key: &str, wanted_by: &str) -> Result<&CostLaw, ProfileError> {
+        let part = self.part(name, wanted_by)?;
+        part.costs.get(key).ok_or_else(|| ProfileError::NoCost {
+            wanted_by: wanted_by.to_owned(),
+            profile: self.name.clone(),
+            part: name.to_owned(),
+            cost: key.to_owned(),
+            hint: suggest(key, part.costs.keys().map(String::as_str)),
+        })
+    }
+}
+
+impl CostLaw {
+    fn check(&self) -> Result<(), String> {
+        let numbers = [self.base, self.slope, self.base_error, self.slope_error];
+        if numbers.iter().any(|n| !n.is_finite()) {
+            return Err("base, slope and their errors must be finite".to_owned());
+        }
+        let (ok, what) = match &self.residual {
+            Residual::None => (true, ""),
+            Residual::Normal { sd: x } | Residual::Lognormal { sigma: x } => (
+                x.is_finite() && *x >= 0.0,
+                "a residual's sd or sigma must be from 0 up",
+            ),
+            Residual::Gamma { shape } => (
+                shape.is_finite() && *shape > 0.0,
+                "a residual's shape must be more than 0",
+            ),
+            Residual::Quantiles(q) => (
+                !q.is_empty() && q.is_sorted() && q.iter().all(|x| x.is_finite() && *x >= 0.0),
+                "a residual's quantiles must be ascending numbers from 0 up, at least one",
+            ),
+        };
+        if ok { Ok(()) } else { Err(what.to_owned()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn law(residual: Residual) -> CostLaw {
+        CostLaw {
+            residual,
+            ..CostLaw::exact(Driver::Bytes, 2.65e-6, 1.0 / 12.2e9, "V100 copy")
+        }
+    }
+
+    #[test]
+    fn an_exact_law_gives_its_closed_form() {
+        let expected = 2.65e-6 + 602_112.0 / 12.2e9;
+        assert_eq!(
+            law(Residual::None).draw(602_112.0, 0.9),
+            SimDuration::from_secs_f64(expected)
+        );
+    }
+
+    #[test]
+    fn every_residual_has_mean_one() {
+        let residuals = [
+            Residual::Normal { sd: 0.1 },
+            Residual::Lognormal { sigma: 0.3 },
+            Residual::Gamma { shape: 4.0 },
+            Residual::Quantiles(vec![0.5, 1.0, 1.5]),
+        ];
+        for residual in residuals {
+            let n = 20_000;
+            let mean: f64 = (0..n)
+                .map(|i| residual.quantile((f64::from(i) + 0.5) / f64::from(n)))
+                .sum::<f64>()
+                / f64::from(n);
+            assert!((mean - 1.0).abs() < 1e-3, "{residual:?} has mean {mean}");
+        }
+    }
+
+    #[test]
+    fn a_profile_reads_back_what_it_wrote() {
+        let costs = BTreeMap::from([(
+            cost::send(Transport::Tcp),
+            law(Residual::Quantiles(vec![0.9, 1.1])),
+        )]);
+        let part = Part {
+            kind: PartKind::Host,
+            parameters: BTreeMap::new(),
+            costs,
+        };
+        let profile = Profile {
+            format: PROFILE_FORMAT,
+            name: "test".to_owned(),
+            parts: BTreeMap::from([("this".to_owned(), part)]),
+        };
+        let read = Profile::parse(Path::new("p.toml"), profile.to_toml()).unwrap();
+        assert_eq!(read, profile);
+    }
+
+    #[test]
+    fn errors_name_what_is_there() {
+        let part = Part {
+            kind: PartKind::Host,
+            parameters: BTreeMap::new(),
+            costs: BTreeMap::new(),
+        };
+        let parts = BTreeMap::from([("a100".to_owned(), part)]);
+        let profile = Profile {
+            format: 1,
+            name: "lab".to_owned(),
+            parts,
+        };
+        let missing = profile
+            .part("a10", "a.toml:7: `hosts.server.part`")
+            .unwrap_err();
+        insta::assert_snapshot!(missing, @"a.toml:7: `hosts.server.part`: profile `lab` has no part `a10`, did you mean `a100`? (allowed: a100)");
+        let missing = profile
+            .cost("a100", "h2d", "a.toml:7: `hosts.server.part`")
+            .unwrap_err();
+        insta::assert_snapshot!(missing, @"a.toml:7: `hosts.server.part`: part `a100` of profile `lab` has no cost `h2d` (allowed: (none))");
+    }
+}

@@ -1,0 +1,159 @@
+//! Run directories: `run.json`, `trace.parquet`, `summary.json`, whoever made them.
+
+mod manifest;
+mod trace;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+pub use manifest::*;
+pub use trace::*;
+
+use crate::error::{FileError, Place};
+use crate::scenario::Scenario;
+use crate::summary::{Summary, summarize};
+
+/// File name of the manifest.
+pub const MANIFEST_FILE: &str = "run.json";
+/// File name of the trace.
+pub const TRACE_FILE: &str = "trace.parquet";
+/// File name of the summary.
+pub const SUMMARY_FILE: &str = "summary.json";
+
+/// A run in memory.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What was run and how.
+    pub manifest: Manifest,
+    /// The scenario, checked; its ids are those of the trace.
+    pub scenario: Scenario,
+    /// Every span.
+    pub trace: Vec<Span>,
+}
+
+impl Run {
+    /// A run of what `manifest` says, with its spans.
+    ///
+    /// # Errors
+    /// If the manifest's scenario is not valid.
+    pub fn new(manifest: Manifest, trace: Vec<Span>) -> Result<Run, FileError> {
+        let scenario = Scenario::from_file(&manifest.scenario)?;
+        Ok(Run {
+            manifest,
+            scenario,
+            trace,
+        })
+    }
+
+    /// Statistics of the run.
+    pub fn summary(&self) -> Summary {
+        summarize(self)
+    }
+
+    /// Writes the run directory `dir`, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<(), FileError> {
+        fs::create_dir_all(dir).map_err(|source| FileError::Write {
+            path: dir.to_owned(),
+            source,
+        })?;
+        write_json(&dir.join(MANIFEST_FILE), &self.manifest)?;
+        write_json(&dir.join(SUMMARY_FILE), &self.summary())?;
+        let path = dir.join(TRACE_FILE);
+        let file = File::create(&path).map_err(|source| FileError::Write {
+            path: path.clone(),
+            source,
+        })?;
+        write_trace(file, &self.scenario, &self.trace).map_err(|error| FileError::Write {
+            path,
+            source: std::io::Error::other(error),
+        })
+    }
+
+    /// Reads the run directory `dir`.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or of an unknown format.
+    pub fn load(dir: &Path) -> Result<Run, FileError> {
+        let manifest: Manifest = read_json(&dir.join(MANIFEST_FILE))?;
+        if manifest.format != RUN_FORMAT {
+            let path = dir.join(MANIFEST_FILE);
+            return Err(FileError::Format {
+                path,
+                found: manifest.format,
+                known: "1",
+            });
+        }
+        let scenario = Scenario::from_file(&manifest.scenario)?;
+        let path = dir.join(TRACE_FILE);
+        let file = File::open(&path).map_err(|source| FileError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let trace = read_trace(file, &scenario).map_err(|problem| FileError::Syntax {
+            path,
+            place: Place::File,
+            problem,
+        })?;
+        Ok(Run {
+            manifest,
+            scenario,
+            trace,
+        })
+    }
+}
+
+/// Writes `value` as indented JSON.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FileError> {
+    let mut text =
+        serde_json::to_string_pretty(value).expect("a value of ours can be written as JSON");
+    text.push('\n');
+    fs::write(path, text).map_err(|source| FileError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads a value from a JSON file.
+///
+/// # Errors
+/// If the file cannot be read or holds something else.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
+    let text = fs::read_to_string(path).map_err(|source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let key = error.path().to_string();
+        let inner = error.into_inner();
+        let place = if inner.line() == 0 {
+            Place::File
+        } else {
+            Place::Line(inner.line())
+        };
+        FileError::Invalid {
+            path: PathBuf::from(path),
+            place,
+            key,
+            problem: inner.to_string(),
+        }
+    })
+}
+
+/// SHA-256 of an input, in hexadecimal.
+pub fn content_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

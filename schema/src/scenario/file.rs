@@ -1,0 +1,317 @@
+//! The scenario as it stands in the file; [`Scenario`](super::Scenario) is what programs use.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{ByteRate, Bytes, Frequency, SimDuration};
+
+/// A scenario file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ScenarioFile {
+    /// Version of the format; 1.
+    pub format: u32,
+    /// Name of the scenario, in reports and figures.
+    pub name: String,
+    /// Seed, warm-up and length.
+    pub run: RunFile,
+    /// Where the hosts are.
+    #[serde(default)]
+    pub placement: PlacementFile,
+    /// The hosts, by name.
+    pub hosts: BTreeMap<String, HostFile>,
+    /// The links between hosts.
+    #[serde(default)]
+    pub links: Vec<LinkFile>,
+    /// The pipeline's stages, by name.
+    pub stages: BTreeMap<String, StageFile>,
+    /// Groups of like clients.
+    pub clients: Vec<ClientsFile>,
+}
+
+/// Seed, warm-up and length of a run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RunFile {
+    /// Seed of every random stream.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// What is left out at the start.
+    #[serde(default = "default_warmup")]
+    pub warmup: Extent,
+    /// How much is measured.
+    pub measure: Extent,
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Extent {
+    /// So many requests of each client.
+    Requests(u32),
+    /// So long.
+    Time(SimDuration),
+}
+
+/// Where the hosts of the scenario are.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PlacementFile {
+    /// Each host is a machine of its own.
+    #[default]
+    Separate,
+    /// All hosts are processes of one machine, joined by its loopback interface.
+    Local(LocalFile),
+    /// All hosts are network namespaces of one machine, joined by virtual links with the
+    /// scenario's rates.
+    Netns(LocalFile),
+}
+
+/// How one machine is shared by the hosts of a scenario.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LocalFile {
+    /// The cores each host may use; a host that is not named may use all.
+    #[serde(default)]
+    pub pin: BTreeMap<String, Vec<u32>>,
+}
+
+/// A host.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HostFile {
+    /// The profile's part that gives its costs.
+    pub part: String,
+    /// Number of cores; with placement `local` or `netns` the whole machine's, the same for all.
+    pub cores: u32,
+}
+
+/// A link between two hosts: a part of the profile, or a rate and a delay.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LinkFile {
+    /// The two hosts it joins.
+    pub between: [String; 2],
+    /// The profile's part that gives its delay; together with `rate` it only adds the delay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
+    /// Data rate of each direction; without it the link is never what limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<ByteRate>,
+    /// One-way propagation delay; zero if neither it nor a part is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<SimDuration>,
+}
+
+/// A stage of the pipeline: `serve` or `proxy`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StageFile {
+    /// The host it runs on.
+    pub on: String,
+    /// Runs a net, or work that stands for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<ServeFile>,
+    /// Forwards, and translates between transports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyFile>,
+    /// Number of inference contexts; one if not given. Only with `serve`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u32>,
+    /// How requests are put together; one by one if not given. Only with `serve`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchFile>,
+}
+
+/// What a serving stage runs.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ServeFile {
+    /// A neural net.
+    Net(NetFile),
+    /// Work of a given length, with payloads of given sizes.
+    Synthetic(SyntheticFile),
+}
+
+/// A neural net and its input.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NetFile {
+    /// Its name.
+    pub name: String,
+    /// Side of its square input, in pixels; the published one if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<u32>,
+    /// What the client sends; `preprocessed` if not given.
+    #[serde(default)]
+    pub input: InputFile,
+    /// A safetensors file; seeded random weights if not given (the cost does not depend on them).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+}
+
+/// What a client sends to a net.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum InputFile {
+    /// The tensor that the net takes: 32-bit floats, made by the client.
+    #[default]
+    Preprocessed,
+    /// 8-bit RGB pixels; the server resizes, converts, normalises and transposes.
+    Raw {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+    },
+}
+
+/// Work of a given length.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SyntheticFile {
+    /// How long one request occupies an instance, alone on a core.
+    pub time: SimDuration,
+    /// Size of a request.
+    pub input: Bytes,
+    /// Size of a reply.
+    pub output: Bytes,
+}
+
+/// How requests are put together into batches.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BatchFile {
+    /// Most requests in a batch.
+    pub max: u32,
+    /// Longest time that the first request of a batch waits for others; zero if not given.
+    #[serde(default)]
+    pub delay: SimDuration,
+}
+
+/// What a proxy does. It keeps one connection to the next stage for each of its clients.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ProxyFile {}
+
+/// A group of like clients.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClientsFile {
+    /// Name of the group, unique; `clients-N` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The host they run on.
+    pub on: String,
+    /// Number of clients; one if not given.
+    #[serde(default = "default_one")]
+    pub count: u32,
+    /// When each client sends.
+    pub arrivals: ArrivalsFile,
+    /// Kinds of requests; one kind if not given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassFile>,
+    /// The stages a request passes, in order, and the transport of each hop.
+    pub path: Vec<HopFile>,
+}
+
+/// When a client sends.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ArrivalsFile {
+    /// One request at a time: the next is sent a think time after the last reply.
+    ClosedLoop {
+        /// Time between a reply and the next request.
+        #[serde(default)]
+        think: ThinkFile,
+    },
+    /// A Poisson process.
+    Poisson {
+        /// Mean rate of each client.
+        rate: Frequency,
+        /// Connections that carry one request each; a request that finds none free waits.
+        #[serde(default = "default_connections")]
+        connections: u32,
+    },
+    /// Equally spaced.
+    Deterministic {
+        /// Rate of each client.
+        rate: Frequency,
+        /// Connections that carry one request each; a request that finds none free waits.
+        #[serde(default = "default_connections")]
+        connections: u32,
+    },
+}
+
+/// Think time of a closed loop.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ThinkFile {
+    /// Always the same.
+    Constant(SimDuration),
+    /// Exponentially distributed with this mean.
+    Exponential(SimDuration),
+}
+
+impl Default for ThinkFile {
+    fn default() -> Self {
+        ThinkFile::Constant(SimDuration::ZERO)
+    }
+}
+
+/// A kind of request.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClassFile {
+    /// Its name.
+    pub name: String,
+    /// Its share of the requests, relative to the other classes'.
+    pub share: f64,
+    /// Size of its requests, for a synthetic stage; the stage's `input` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Bytes>,
+}
+
+/// A hop of a path.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HopFile {
+    /// The stage it leads to.
+    pub to: String,
+    /// The transport.
+    pub over: Transport,
+}
+
+/// How bytes get from one role to the next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// Kernel TCP.
+    Tcp,
+    /// Shared memory of one host, with a doorbell over a Unix-domain socket.
+    Local,
+}
+
+impl Transport {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Local => "local",
+        }
+    }
+}
+
+const fn default_seed() -> u64 {
+    1
+}
+const fn default_warmup() -> Extent {
+    Extent::Requests(0)
+}
+const fn default_one() -> u32 {
+    1
+}
+const fn default_connections() -> u32 {
+    16
+}

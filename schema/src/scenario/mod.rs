@@ -1,0 +1,300 @@
+//! What is served, where, and under which load.
+//!
+//! [`ScenarioFile`] mirrors the file. [`Scenario`] is what the program uses: checked, with names
+//! resolved to ids and every default filled in. Reading a scenario never looks at the machine.
+
+mod file;
+mod source;
+mod validate;
+
+use std::path::Path;
+
+pub use file::*;
+pub use source::Source;
+
+use crate::error::FileError;
+use crate::ids::{ClassId, ClientId, CoreSetId, GroupId, HostId, LinkId, StageId, Table};
+use crate::nets::NetInfo;
+use crate::random::Seed;
+use crate::units::{ByteRate, Bytes, SimDuration};
+
+/// The version of the scenario format that this program reads and writes.
+pub const SCENARIO_FORMAT: u32 = 1;
+
+/// A checked scenario.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// Seed of every random stream.
+    pub seed: Seed,
+    /// What is left out at the start.
+    pub warmup: Extent,
+    /// How much is measured.
+    pub measure: Extent,
+    /// Where the hosts are.
+    pub placement: Placement,
+    /// The sets of cores that hosts run on; hosts of one machine may share a set.
+    pub core_sets: Table<CoreSetId, CoreSet>,
+    /// The hosts.
+    pub hosts: Table<HostId, Host>,
+    /// The links.
+    pub links: Table<LinkId, Link>,
+    /// The pipeline's stages.
+    pub stages: Table<StageId, Stage>,
+    /// The groups of clients.
+    pub groups: Table<GroupId, Group>,
+    /// Every client, group by group.
+    pub clients: Table<ClientId, Client>,
+    /// Every class of requests, group by group.
+    pub classes: Table<ClassId, Class>,
+    file: ScenarioFile,
+    source: Source,
+}
+
+/// Where the hosts of a scenario are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// Each is a machine of its own.
+    Separate,
+    /// Processes of one machine.
+    Local,
+    /// Network namespaces of one machine.
+    Netns,
+}
+
+/// Cores that the same hosts share.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoreSet {
+    /// The machine's numbers of the cores, sorted; `0..cores` of a host of its own.
+    pub cores: Vec<u32>,
+    /// The machine the cores belong to: sets with the same number are parts of one machine.
+    pub machine: usize,
+    /// The profile's part of the hosts that share it.
+    pub part: String,
+}
+
+/// A host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// The profile's part that gives its costs.
+    pub part: String,
+    /// The cores its roles run on.
+    pub core_set: CoreSetId,
+    /// Whether its roles are kept to those cores by the operating system.
+    pub pinned: bool,
+}
+
+/// A link, with the same rate and delay in both directions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Link {
+    /// The hosts it joins.
+    pub between: [HostId; 2],
+    /// The profile's part that gives its delay.
+    pub part: Option<String>,
+    /// Data rate of each direction; `None` if it never limits.
+    pub rate: Option<ByteRate>,
+    /// One-way propagation delay, without what the part adds.
+    pub delay: SimDuration,
+}
+
+/// A stage of the pipeline.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stage {
+    /// Its name.
+    pub name: String,
+    /// Where it runs.
+    pub host: HostId,
+    /// What it does.
+    pub role: StageRole,
+}
+
+/// What a stage does.
+#[derive(Clone, PartialEq, Debug)]
+pub enum StageRole {
+    /// Forwards.
+    Proxy,
+    /// Serves a net.
+    Serve(Serve),
+}
+
+/// A serving stage.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Serve {
+    /// What it runs.
+    pub work: Work,
+    /// Number of inference contexts.
+    pub instances: u32,
+    /// Most requests in a batch.
+    pub batch_max: u32,
+    /// Longest time that the first request of a batch waits for others.
+    pub batch_delay: SimDuration,
+}
+
+/// What a serving stage runs.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Work {
+    /// A neural net.
+    Net {
+        /// Which.
+        net: &'static NetInfo,
+        /// Side of its square input, in pixels.
+        side: u32,
+        /// What the client sends.
+        input: InputFile,
+        /// A safetensors file.
+        weights: Option<String>,
+    },
+    /// Work of a given length.
+    Synthetic(SyntheticFile),
+}
+
+impl Work {
+    /// Size of a request.
+    pub fn input_bytes(&self) -> Bytes {
+        match self {
+            Work::Net {
+                net,
+                side,
+                input: InputFile::Preprocessed,
+                ..
+            } => net.preprocessed_bytes(*side),
+            Work::Net {
+                input: InputFile::Raw { width, height },
+                ..
+            } => crate::nets::raw_bytes(*width, *height),
+            Work::Synthetic(synthetic) => synthetic.input,
+        }
+    }
+
+    /// Size of a reply.
+    pub fn output_bytes(&self) -> Bytes {
+        match self {
+            Work::Net { net, .. } => net.output_bytes(),
+            Work::Synthetic(synthetic) => synthetic.output,
+        }
+    }
+
+    /// Whether the server preprocesses the input.
+    pub const fn is_raw(&self) -> bool {
+        matches!(
+            self,
+            Work::Net {
+                input: InputFile::Raw { .. },
+                ..
+            }
+        )
+    }
+
+    /// The name under which a profile keeps its costs, such as `resnet50@224` or `synthetic`.
+    pub fn key(&self) -> String {
+        match self {
+            Work::Net { net, side, .. } => format!("{}@{side}", net.name),
+            Work::Synthetic(_) => "synthetic".to_owned(),
+        }
+    }
+}
+
+/// A group of like clients.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Where they run.
+    pub host: HostId,
+    /// When each client sends.
+    pub arrivals: ArrivalsFile,
+    /// Its classes.
+    pub classes: Vec<ClassId>,
+    /// The way of a request; never empty, its last stage serves and all before it are proxies.
+    pub path: Vec<Hop>,
+}
+
+/// One client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// Its group.
+    pub group: GroupId,
+    /// Its number in the group, from zero.
+    pub index: u32,
+}
+
+/// A kind of request.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// Its share of the group's requests; the shares of a group sum to one.
+    pub share: f64,
+    /// Size of a request.
+    pub payload: Bytes,
+    /// Size of a reply.
+    pub reply: Bytes,
+}
+
+/// A hop of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hop {
+    /// The host it starts from.
+    pub from: HostId,
+    /// The stage it leads to.
+    pub to: StageId,
+    /// The transport.
+    pub over: Transport,
+    /// The link it takes; `None` inside one host.
+    pub link: Option<LinkId>,
+}
+
+impl Scenario {
+    /// Reads and checks the scenario in the file `path`, with the overrides applied.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not a valid scenario.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Scenario, FileError> {
+        let text = std::fs::read_to_string(path).map_err(|source| FileError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Scenario::parse(path, text, overrides)
+    }
+
+    /// Checks the scenario in `text`, which is said to come from `path`.
+    ///
+    /// # Errors
+    /// If it is not a valid scenario.
+    pub fn parse(path: &Path, text: String, overrides: &[String]) -> Result<Scenario, FileError> {
+        let source = Source::parse(path, text, overrides)?;
+        let file: ScenarioFile = source.read()?;
+        validate::validate(file, source)
+    }
+
+    /// Checks a scenario that was built in the program or read back from a run.
+    ///
+    /// # Errors
+    /// If it is not a valid scenario.
+    pub fn from_file(file: &ScenarioFile) -> Result<Scenario, FileError> {
+        let text = toml::to_string(file).expect("a scenario can be written as TOML");
+        Scenario::parse(Path::new(&format!("{}.toml", file.name)), text, &[])
+    }
+
+    /// The scenario as a file, with every default written out.
+    pub const fn file(&self) -> &ScenarioFile {
+        &self.file
+    }
+
+    /// Where it was read from, for messages.
+    pub const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Number of connections that `client` opens: one for a closed loop.
+    pub fn connections(&self, client: ClientId) -> u32 {
+        match self.groups[self.clients[client].group].arrivals {
+            ArrivalsFile::ClosedLoop { .. } => 1,
+            ArrivalsFile::Poisson { connections, .. }
+            | ArrivalsFile::Deterministic { connections, .. } => connections,
+        }
+    }
+}
