@@ -5,40 +5,26 @@
 //! output tensor. Between them nothing is copied twice. candle allocates the tensors between the
 //! layers in every forward pass; payloads, input and output have fixed buffers.
 //!
-//! # Threads
-//!
 //! With one thread a context, all its compute is on the thread that calls, so that the thread's
-//! CPU clock reads the compute time, and two contexts meet only in caches and memory. Three parts
-//! of candle would share threads otherwise:
-//!
-//! - Convolutions are split by rayon, which takes the pool that the calling thread belongs to, or
-//!   else one pool for the whole process. Creating a context therefore makes a pool of which the
-//!   calling thread is the first worker, once and for the life of the thread.
-//! - Matrix products are cut into [`THREADS_VARIABLE`] parts, whatever the pool, and the parts run
-//!   in that pool. Where the variable is not set, candle reads the number of cores from the
-//!   operating system for every single product, and inference takes up to twice as long. Who
-//!   starts the process of a role should set it to the number of threads of a context.
-//! - Elementwise operations on large tensors use one pool for the whole process, which contexts
-//!   would wait for. The nets do without them.
+//! CPU clock reads the compute time, and two contexts meet only in caches and memory. The process
+//! should be started with [`THREADS_VARIABLE`] set.
 
-use std::cell::{OnceCell, RefCell};
+mod net;
+mod threads;
+
 use std::fs;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use candle_core::Device;
 
-use super::nets::{N_CLASSES, Net, NetName};
-use super::preprocess::{Preprocessor, decode, encode};
-use super::spec::CHANNELS;
+use self::net::NetContext;
+pub use self::threads::THREADS_VARIABLE;
+use self::threads::{join_pool, threads_warning};
+use super::nets::{Net, NetName};
 use super::synthetic::{SpinRate, SyntheticContext};
 use super::{
-    Accelerator, AcceleratorError, Context, ContextSpec, Description, Input, NetSpec, Weights,
-    Workload,
+    Accelerator, AcceleratorError, Context, ContextSpec, Description, NetSpec, Weights, Workload,
 };
-
-/// Environment variable with the number of parts into which candle cuts a matrix product.
-pub const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
 
 /// The processor as an accelerator.
 ///
@@ -115,19 +101,6 @@ impl Accelerator for CpuAccelerator {
     }
 }
 
-/// What is wrong with `value` of [`THREADS_VARIABLE`], if anything.
-fn threads_warning(value: Option<&str>) -> Option<String> {
-    let found = match value {
-        Some(value) if value.parse::<usize>().is_ok_and(|threads| threads > 0) => return None,
-        Some(value) => format!("{THREADS_VARIABLE} is `{value}`"),
-        None => format!("{THREADS_VARIABLE} is not set"),
-    };
-    Some(format!(
-        "{found}, so each matrix product first looks up the number of cores and inference takes \
-         longer than it needs to; set it to the number of threads of a context, usually 1"
-    ))
-}
-
 /// Model name of the first processor, where the operating system tells it.
 fn processor_name() -> Option<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").ok()?;
@@ -137,195 +110,11 @@ fn processor_name() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-thread_local! {
-    /// The pool of the contexts on this thread, with its number of threads.
-    static POOL: OnceCell<(usize, ThreadPool)> = const { OnceCell::new() };
-}
-
-/// Makes the calling thread the first worker of a pool of `threads`, unless it is already.
-fn join_pool(threads: usize) -> Result<(), AcceleratorError> {
-    POOL.with(|pool| match pool.get() {
-        Some((existing, _)) if *existing == threads => Ok(()),
-        Some((existing, _)) => Err(AcceleratorError::ThreadsDiffer {
-            existing: *existing,
-            found: threads,
-        }),
-        None => {
-            let made = ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .use_current_thread()
-                .build()
-                .map_err(|source| AcceleratorError::Threads { threads, source })?;
-            pool.set((threads, made))
-                .expect("the cell was empty and belongs to this thread");
-            Ok(())
-        }
-    })
-}
-
-/// A context that runs a net.
-struct NetContext {
-    net: Net,
-    spec: NetSpec,
-    max_batch: usize,
-    /// Raw payloads, one slot after the other, and what preprocesses them.
-    raw: Option<(Vec<u8>, Preprocessor)>,
-    /// `[max_batch, 3, side, side]`.
-    input: Tensor,
-    /// `[n, 1000]` of the last inference.
-    output: Tensor,
-}
-
-impl NetContext {
-    /// A context of `max_batch` slots that has run once.
-    fn new(net: Net, spec: &NetSpec, max_batch: usize) -> Result<Self, AcceleratorError> {
-        let tensor = |shape: &[usize]| {
-            Tensor::zeros(shape, DType::F32, &Device::Cpu)
-                .map_err(AcceleratorError::compute("allocation"))
-        };
-        let raw = match spec.input {
-            Input::Raw { width, height } => Some((
-                vec![0; max_batch * spec.payload_bytes()],
-                Preprocessor::new(width, height, spec.side),
-            )),
-            Input::Preprocessed => None,
-        };
-        let mut context = Self {
-            net,
-            max_batch,
-            raw,
-            input: tensor(&[max_batch, CHANNELS, spec.side, spec.side])?,
-            output: tensor(&[max_batch, N_CLASSES])?,
-            spec: spec.clone(),
-        };
-        context.preprocess(max_batch)?;
-        context.infer(max_batch)?;
-        Ok(context)
-    }
-
-    fn assert_batch(&self, batch: usize) {
-        assert!(
-            (1..=self.max_batch).contains(&batch),
-            "batch of {batch}, up to {}",
-            self.max_batch
-        );
-    }
-}
-
-impl Context for NetContext {
-    fn copy_in(&mut self, slot: usize, payload: &[u8]) -> Result<(), AcceleratorError> {
-        assert!(slot < self.max_batch, "slot {slot} of {}", self.max_batch);
-        let expected = self.spec.payload_bytes();
-        if payload.len() != expected {
-            return Err(AcceleratorError::PayloadLength {
-                input: self.spec.input_in_words(),
-                expected,
-                found: payload.len(),
-            });
-        }
-        match &mut self.raw {
-            Some((raw, _)) => {
-                raw[slot * expected..][..expected].copy_from_slice(payload);
-                Ok(())
-            }
-            None => write_slot(&self.input, slot, |values| decode(payload, values))
-                .map_err(AcceleratorError::compute("copy to the device")),
-        }
-    }
-
-    fn preprocess(&mut self, batch: usize) -> Result<(), AcceleratorError> {
-        self.assert_batch(batch);
-        let Some((raw, preprocessor)) = &mut self.raw else {
-            return Ok(());
-        };
-        for (slot, pixels) in raw
-            .chunks_exact(self.spec.payload_bytes())
-            .take(batch)
-            .enumerate()
-        {
-            write_slot(&self.input, slot, |values| preprocessor.run(pixels, values))
-                .map_err(AcceleratorError::compute("preprocessing"))?;
-        }
-        Ok(())
-    }
-
-    fn infer(&mut self, batch: usize) -> Result<(), AcceleratorError> {
-        self.assert_batch(batch);
-        self.output = self
-            .input
-            .narrow(0, 0, batch)
-            .and_then(|input| self.net.forward(&input)?.contiguous())
-            .map_err(AcceleratorError::compute("inference"))?;
-        Ok(())
-    }
-
-    fn copy_out(&mut self, slot: usize, reply: &mut [u8]) -> Result<usize, AcceleratorError> {
-        let n_inferred = self.output.dims()[0];
-        assert!(slot < n_inferred, "slot {slot} of {n_inferred} inferred");
-        let (needed, found) = (self.reply_bytes(), reply.len());
-        let reply = reply
-            .get_mut(..needed)
-            .ok_or(AcceleratorError::ReplyTooShort { needed, found })?;
-        let (storage, layout) = self.output.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else {
-            unreachable!("every tensor of this back end is on the CPU")
-        };
-        let values = storage
-            .as_slice::<f32>()
-            .map_err(AcceleratorError::compute("copy from the device"))?;
-        encode(
-            &values[layout.start_offset() + slot * N_CLASSES..][..N_CLASSES],
-            reply,
-        );
-        Ok(needed)
-    }
-
-    fn synchronize(&mut self) -> Result<(), AcceleratorError> {
-        Ok(())
-    }
-
-    fn payload_bytes(&self) -> usize {
-        self.spec.payload_bytes()
-    }
-
-    fn reply_bytes(&self) -> usize {
-        N_CLASSES * size_of::<f32>()
-    }
-}
-
-/// Lets `write` fill the values of one slot of a batch tensor, in place.
-fn write_slot(
-    tensor: &Tensor,
-    slot: usize,
-    write: impl FnMut(&mut [f32]),
-) -> candle_core::Result<()> {
-    tensor
-        .narrow(0, slot, 1)?
-        .inplace_op1(&Write(RefCell::new(write)))
-}
-
-/// candle's way to a tensor's memory.
-struct Write<F>(RefCell<F>);
-
-impl<F: FnMut(&mut [f32])> InplaceOp1 for Write<F> {
-    fn name(&self) -> &'static str {
-        "write"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let CpuStorage::F32(values) = storage else {
-            candle_core::bail!("input tensor is not of 32-bit floats")
-        };
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            candle_core::bail!("slot is not contiguous")
-        };
-        (self.0.borrow_mut())(&mut values[start..end]);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Input;
+    use super::super::preprocess::{Preprocessor, encode};
+    use super::super::spec::CHANNELS;
     use super::*;
 
     const SIDE: usize = 32;
@@ -507,20 +296,6 @@ mod tests {
         insta::assert_snapshot!(
             context.copy_in(0, &[]).unwrap_err(),
             @"payload has 0 bytes, a preprocessed tensor of 3x32x32 has 12288"
-        );
-    }
-
-    #[test]
-    fn the_variable_for_the_number_of_threads_is_checked() {
-        assert_eq!(threads_warning(Some("1")), None);
-        insta::assert_snapshot!(
-            threads_warning(Some("0")).unwrap(),
-            @"RAYON_NUM_THREADS is `0`, so each matrix product first looks up the number of cores and inference takes longer than it needs to; set it to the number of threads of a context, usually 1"
-        );
-        assert!(
-            threads_warning(None)
-                .unwrap()
-                .starts_with("RAYON_NUM_THREADS is not set, so")
         );
     }
 }

@@ -1,0 +1,175 @@
+//! The context that runs a net on the CPU.
+
+use std::cell::RefCell;
+
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
+
+use super::super::nets::{N_CLASSES, Net};
+use super::super::preprocess::{Preprocessor, decode, encode};
+use super::super::spec::CHANNELS;
+use super::super::{AcceleratorError, Context, Input, NetSpec};
+
+/// A context that runs a net.
+pub(super) struct NetContext {
+    net: Net,
+    spec: NetSpec,
+    max_batch: usize,
+    /// Raw payloads, one slot after the other, and what preprocesses them.
+    raw: Option<(Vec<u8>, Preprocessor)>,
+    /// `[max_batch, 3, side, side]`.
+    input: Tensor,
+    /// `[n, 1000]` of the last inference.
+    output: Tensor,
+}
+
+impl NetContext {
+    /// A context of `max_batch` slots that has run once.
+    pub(super) fn new(
+        net: Net,
+        spec: &NetSpec,
+        max_batch: usize,
+    ) -> Result<Self, AcceleratorError> {
+        let tensor = |shape: &[usize]| {
+            Tensor::zeros(shape, DType::F32, &Device::Cpu)
+                .map_err(AcceleratorError::compute("allocation"))
+        };
+        let raw = match spec.input {
+            Input::Raw { width, height } => Some((
+                vec![0; max_batch * spec.payload_bytes()],
+                Preprocessor::new(width, height, spec.side),
+            )),
+            Input::Preprocessed => None,
+        };
+        let mut context = Self {
+            net,
+            max_batch,
+            raw,
+            input: tensor(&[max_batch, CHANNELS, spec.side, spec.side])?,
+            output: tensor(&[max_batch, N_CLASSES])?,
+            spec: spec.clone(),
+        };
+        context.preprocess(max_batch)?;
+        context.infer(max_batch)?;
+        Ok(context)
+    }
+
+    fn assert_batch(&self, batch: usize) {
+        assert!(
+            (1..=self.max_batch).contains(&batch),
+            "batch of {batch}, up to {}",
+            self.max_batch
+        );
+    }
+}
+
+impl Context for NetContext {
+    fn copy_in(&mut self, slot: usize, payload: &[u8]) -> Result<(), AcceleratorError> {
+        assert!(slot < self.max_batch, "slot {slot} of {}", self.max_batch);
+        let expected = self.spec.payload_bytes();
+        if payload.len() != expected {
+            return Err(AcceleratorError::PayloadLength {
+                input: self.spec.input_in_words(),
+                expected,
+                found: payload.len(),
+            });
+        }
+        match &mut self.raw {
+            Some((raw, _)) => {
+                raw[slot * expected..][..expected].copy_from_slice(payload);
+                Ok(())
+            }
+            None => write_slot(&self.input, slot, |values| decode(payload, values))
+                .map_err(AcceleratorError::compute("copy to the device")),
+        }
+    }
+
+    fn preprocess(&mut self, batch: usize) -> Result<(), AcceleratorError> {
+        self.assert_batch(batch);
+        let Some((raw, preprocessor)) = &mut self.raw else {
+            return Ok(());
+        };
+        for (slot, pixels) in raw
+            .chunks_exact(self.spec.payload_bytes())
+            .take(batch)
+            .enumerate()
+        {
+            write_slot(&self.input, slot, |values| preprocessor.run(pixels, values))
+                .map_err(AcceleratorError::compute("preprocessing"))?;
+        }
+        Ok(())
+    }
+
+    fn infer(&mut self, batch: usize) -> Result<(), AcceleratorError> {
+        self.assert_batch(batch);
+        self.output = self
+            .input
+            .narrow(0, 0, batch)
+            .and_then(|input| self.net.forward(&input)?.contiguous())
+            .map_err(AcceleratorError::compute("inference"))?;
+        Ok(())
+    }
+
+    fn copy_out(&mut self, slot: usize, reply: &mut [u8]) -> Result<usize, AcceleratorError> {
+        let n_inferred = self.output.dims()[0];
+        assert!(slot < n_inferred, "slot {slot} of {n_inferred} inferred");
+        let (needed, found) = (self.reply_bytes(), reply.len());
+        let reply = reply
+            .get_mut(..needed)
+            .ok_or(AcceleratorError::ReplyTooShort { needed, found })?;
+        let (storage, layout) = self.output.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            unreachable!("every tensor of this back end is on the CPU")
+        };
+        let values = storage
+            .as_slice::<f32>()
+            .map_err(AcceleratorError::compute("copy from the device"))?;
+        encode(
+            &values[layout.start_offset() + slot * N_CLASSES..][..N_CLASSES],
+            reply,
+        );
+        Ok(needed)
+    }
+
+    fn synchronize(&mut self) -> Result<(), AcceleratorError> {
+        Ok(())
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.spec.payload_bytes()
+    }
+
+    fn reply_bytes(&self) -> usize {
+        N_CLASSES * size_of::<f32>()
+    }
+}
+
+/// Lets `write` fill the values of one slot of a batch tensor, in place.
+fn write_slot(
+    tensor: &Tensor,
+    slot: usize,
+    write: impl FnMut(&mut [f32]),
+) -> candle_core::Result<()> {
+    tensor
+        .narrow(0, slot, 1)?
+        .inplace_op1(&Write(RefCell::new(write)))
+}
+
+/// candle's way to a tensor's memory.
+struct Write<F>(RefCell<F>);
+
+impl<F: FnMut(&mut [f32])> InplaceOp1 for Write<F> {
+    fn name(&self) -> &'static str {
+        "write"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let CpuStorage::F32(values) = storage else {
+            candle_core::bail!("input tensor is not of 32-bit floats")
+        };
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("slot is not contiguous")
+        };
+        (self.0.borrow_mut())(&mut values[start..end]);
+        Ok(())
+    }
+}
