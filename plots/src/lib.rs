@@ -1,1 +1,40 @@
 //! Figures and the report, drawn from runs.
+//!
+//! A figure takes summaries, samples or [comparison rows](schema::comparison::Row) and is drawn one
+//! column of a paper wide ([`WIDTH_MM`]) with text of at least 7 pt. [`Figure::save`] writes it as
+//! SVG and PNG, with the numbers drawn beside it as CSV. [`report::Report`] puts figures and tables
+//! on one HTML page that needs nothing else.
+//!
+//! - [`breakdown`]: where the time of a request goes, stage by stage;
+//! - [`cdf`]: distributions of the end-to-end time;
+//! - [`load_curve`]: end-to-end time and throughput against load;
+//! - [`accuracy`]: signed errors of the simulation beside the noise of the measurement.
+//!
+//! What was measured and what was simulated differ by more than colour: solid and dashed, mark and
+//! line, or a row of its own with its name. Colours are those of Okabe and Ito (2008, "Color
+//! Universal Design"), which people with any kind of colour vision tell apart; hatching and marks
+//! keep them apart in grey print.
+//!
+//! Invariant: equal inputs give equal bytes. Nothing here looks at the clock, the machine or its
+//! fonts; text is set in an embedded DejaVu Sans Condensed.
+#![forbid(unsafe_code)]
+
+pub mod accuracy;
+pub mod breakdown;
+pub mod cdf;
+pub mod load_curve;
+pub mod report;
+
+mod axis;
+mod csv;
+mod drawing;
+mod error;
+mod figure;
+mod format;
+mod legend;
+mod pair;
+mod palette;
+
+pub use error::PlotError;
+pub use figure::{Figure, WIDTH_MM};
+pub use pair::Pair;

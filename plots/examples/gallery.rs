@@ -1,0 +1,281 @@
+//! Draws every figure from made-up runs into a folder, to look at.
+//!
+//! `cargo run -p tandem-plots --example gallery -- DIR`; without `DIR`, a folder of the system's
+//! temporary directory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use plots::load_curve::{Load, LoadPoint};
+use plots::{Figure, Pair, PlotError, accuracy, breakdown, cdf, load_curve};
+use schema::comparison::{END_TO_END, Metric, Row};
+use schema::random::{Seed, exponential, stream, uniform};
+use schema::stats::{Estimate, mean_interval, quantile, quantile_interval};
+use schema::summary::{Diagnostics, Summary, Times};
+
+/// Milliseconds of each part: preprocessed input, raw input, behind a proxy, with a GPU.
+const SCENARIOS: [(&str, &[(&str, f64)]); 5] = [
+    (
+        "resnet50-tcp",
+        &[
+            ("prepare", 0.9),
+            ("send", 0.7),
+            ("wire", 0.5),
+            ("receive", 0.9),
+            ("queue", 3.1),
+            ("inference", 21.4),
+            ("postprocess", 0.1),
+        ],
+    ),
+    (
+        "resnet50-tcp-raw",
+        &[
+            ("prepare", 1.3),
+            ("send", 1.1),
+            ("wire", 0.5),
+            ("receive", 1.4),
+            ("queue", 3.6),
+            ("preprocess", 4.9),
+            ("inference", 21.7),
+            ("postprocess", 0.1),
+        ],
+    ),
+    (
+        "resnet50-proxied-raw-16-clients",
+        &[
+            ("prepare", 1.4),
+            ("send", 2.3),
+            ("wire", 1.2),
+            ("receive", 2.9),
+            ("translate", 1.7),
+            ("queue", 9.6),
+            ("h2d", 1.2),
+            ("preprocess", 5.2),
+            ("inference", 23.0),
+            ("d2h", 0.8),
+            ("postprocess", 0.6),
+        ],
+    ),
+    (
+        "mobilenet-v3-tcp",
+        &[
+            ("prepare", 0.9),
+            ("send", 0.7),
+            ("wire", 0.5),
+            ("receive", 0.9),
+            ("queue", 1.1),
+            ("inference", 4.2),
+            ("postprocess", 0.1),
+        ],
+    ),
+    (
+        "mobilenet-v3-proxied",
+        &[
+            ("prepare", 0.9),
+            ("send", 1.4),
+            ("wire", 1.0),
+            ("receive", 1.8),
+            ("translate", 0.6),
+            ("queue", 1.3),
+            ("inference", 4.3),
+            ("postprocess", 0.1),
+        ],
+    ),
+];
+
+/// End-to-end times: a gamma with four phases a part, which is about as skewed as real ones.
+fn sample(name: &str, parts: &[(&str, f64)], stretch: f64, n: usize) -> Vec<f64> {
+    let mut rng = stream(Seed(1), name);
+    let draw = |_| {
+        let times = parts.iter().map(|(part, ms)| {
+            let n_phases = if *part == "inference" { 60 } else { 4 };
+            let mean = stretch * ms / 1e3 / f64::from(n_phases);
+            (0..n_phases)
+                .map(|_| exponential(&mut rng, mean))
+                .sum::<f64>()
+        });
+        times.sum()
+    };
+    (0..n).map(draw).collect()
+}
+
+fn around(value: f64, relative: f64) -> Estimate {
+    Estimate {
+        value,
+        low: value * (1.0 - relative),
+        high: value * (1.0 + relative),
+    }
+}
+
+fn times(sample: &[f64]) -> Times {
+    let mut sorted = sample.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |p| quantile_interval(&sorted, p, 0.95, sorted.len() as f64);
+    Times {
+        mean: mean_interval(sample, 0.95),
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+    }
+}
+
+fn summary(name: &str, parts: &[(&str, f64)], stretch: f64) -> Summary {
+    let sample = sample(name, parts, stretch, 2000);
+    let end_to_end = times(&sample);
+    // Parts in their proportions, and 2% that no span covers.
+    let total: f64 = parts.iter().map(|(_, ms)| ms).sum();
+    let part = |ms: f64| {
+        let mean = around(0.98 * end_to_end.mean.value * ms / total, 0.05);
+        Times {
+            mean,
+            p50: mean,
+            p90: mean,
+            p99: mean,
+        }
+    };
+    Summary {
+        format: 1,
+        requests: 2000,
+        failed: 0,
+        window_s: vec![2000.0 * end_to_end.mean.value],
+        end_to_end,
+        throughput: around(1.0 / end_to_end.mean.value, 0.02),
+        cpu: Some(1.5),
+        machine_cpu: None,
+        parts: parts
+            .iter()
+            .map(|(name, ms)| ((*name).to_owned(), part(*ms)))
+            .collect(),
+        other_s: 0.02 * end_to_end.mean.value,
+        utilization: BTreeMap::from([("classify".to_owned(), 0.7)]),
+        diagnostics: Diagnostics::default(),
+    }
+}
+
+fn breakdown_figure() -> Result<Figure, PlotError> {
+    let runs: Vec<(Summary, Summary)> = SCENARIOS
+        .iter()
+        .map(|(name, parts)| {
+            let simulated = format!("{name}/simulated");
+            (summary(name, parts, 1.0), summary(&simulated, parts, 0.97))
+        })
+        .collect();
+    let pairs: Vec<Pair<&Summary>> = SCENARIOS
+        .iter()
+        .zip(&runs)
+        .map(|((name, _), (measured, simulated))| Pair {
+            label: (*name).to_owned(),
+            measured: Some(measured),
+            simulated: Some(simulated),
+        })
+        .collect();
+    breakdown::draw("breakdown", &pairs)
+}
+
+fn cdf_figure(name: &str, scenarios: &[usize], tail: f64) -> Result<Figure, PlotError> {
+    let samples: Vec<Pair<Vec<f64>>> = scenarios
+        .iter()
+        .map(|index| {
+            let (name, parts) = SCENARIOS[*index];
+            let mut measured = sample(name, parts, 1.0, 3000);
+            measured.push(measured[0] * tail);
+            Pair {
+                label: name.to_owned(),
+                measured: Some(measured),
+                simulated: Some(sample(&format!("{name}/simulated"), parts, 0.99, 3000)),
+            }
+        })
+        .collect();
+    cdf::draw(name, &samples)
+}
+
+/// A closed loop at a station that saturates: times grow with the clients once it is full.
+fn load_figure() -> Result<Figure, PlotError> {
+    let loads = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+    let run = |n: f64, who: &str, factor: f64| {
+        let mean = factor * (24.0f64.powi(4) + (6.1 * n).powi(4)).powf(0.25);
+        let parts = [("queue", 0.25 * mean), ("inference", 0.75 * mean)];
+        let mut summary = summary(&format!("{who}/{n}"), &parts, 1.0);
+        summary.throughput = around(n / summary.end_to_end.mean.value, 0.03);
+        summary
+    };
+    let runs: Vec<(Option<Summary>, Summary)> = loads
+        .iter()
+        .map(|n| {
+            let measured = (*n < 64.0).then(|| run(*n, "measured", 1.0));
+            (measured, run(*n, "simulated", 0.96))
+        })
+        .collect();
+    let points: Vec<LoadPoint<'_>> = loads
+        .iter()
+        .zip(&runs)
+        .map(|(load, (measured, simulated))| LoadPoint {
+            load: *load,
+            measured: measured.as_ref(),
+            simulated: Some(simulated),
+        })
+        .collect();
+    load_curve::draw("load-curve", Load::Clients, &points)
+}
+
+fn rows() -> Vec<Row> {
+    let mut rng = stream(Seed(2), "errors");
+    let mut rows = Vec::new();
+    for (index, (name, parts)) in SCENARIOS.iter().enumerate() {
+        let mut sorted = sample(name, parts, 1.0, 2000);
+        sorted.sort_by(f64::total_cmp);
+        for metric in [
+            Metric::Mean,
+            Metric::P50,
+            Metric::P90,
+            Metric::P99,
+            Metric::Throughput,
+            Metric::Cpu,
+        ] {
+            let measured = match metric {
+                Metric::Throughput => 1.0 / quantile(&sorted, 0.5),
+                Metric::Cpu => 1.4,
+                Metric::P99 => quantile(&sorted, 0.99),
+                Metric::P90 => quantile(&sorted, 0.9),
+                Metric::Mean | Metric::P50 => quantile(&sorted, 0.5),
+            };
+            let mut error = 0.12 * (uniform(&mut rng) - 0.45);
+            if index == 3 && metric == Metric::P99 {
+                error = -0.62;
+            }
+            rows.push(Row {
+                run: format!("measured/{name}"),
+                scenario: (*name).to_owned(),
+                held_out: index >= 3,
+                stage: END_TO_END.to_owned(),
+                metric,
+                measured,
+                measured_interval: Some([0.985 * measured, 1.015 * measured]),
+                predicted: measured * (1.0 + error),
+                error: Some(error),
+                noise: (index != 1).then(|| 0.06 * (uniform(&mut rng) - 0.5)),
+                saturated: index == 2,
+            });
+        }
+    }
+    rows
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = std::env::args_os().nth(1).map_or_else(
+        || std::env::temp_dir().join("tandem-gallery"),
+        PathBuf::from,
+    );
+    let figures = [
+        breakdown_figure()?,
+        cdf_figure("cdf", &[0, 2, 3], 1.0)?,
+        cdf_figure("cdf-linear", &[0, 1], 1.0)?,
+        load_figure()?,
+        accuracy::draw("accuracy", &rows())?,
+    ];
+    for figure in &figures {
+        figure.save(&dir)?;
+    }
+    eprintln!("wrote {} figures to {}", figures.len(), dir.display());
+    Ok(())
+}

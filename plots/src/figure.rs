@@ -1,0 +1,51 @@
+//! A finished figure.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::drawing::Drawing;
+use crate::error::PlotError;
+
+/// Width of a figure on paper, in millimetres: one column of 3.3 inches.
+pub const WIDTH_MM: f64 = 3.3 * 25.4;
+
+/// A finished figure, the text under it and the numbers in it.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Name of its files, without an ending.
+    pub name: String,
+    /// What it shows and how to read it; drawn nowhere, for the text around it.
+    pub caption: String,
+    /// The numbers drawn, times in seconds; the first line names columns and units.
+    pub csv: String,
+    pub(crate) drawing: Drawing,
+}
+
+impl Figure {
+    /// The figure as SVG. Text stays text: a viewer without DejaVu Sans Condensed takes another
+    /// font.
+    pub fn svg(&self) -> String {
+        self.drawing.svg(&self.name)
+    }
+
+    /// Writes `name.svg`, `name.png` (300 dpi at [`WIDTH_MM`]) and `name.csv` into `dir`, which is
+    /// made if it does not exist; returns their paths.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<[PathBuf; 3], PlotError> {
+        let paths = ["svg", "png", "csv"].map(|ending| dir.join(format!("{}.{ending}", self.name)));
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |source| PlotError::Write { path, source }
+        };
+        fs::create_dir_all(dir).map_err(failed(dir))?;
+        fs::write(&paths[0], self.svg()).map_err(failed(&paths[0]))?;
+        self.drawing
+            .pixels()
+            .save(&paths[1])
+            .map_err(failed(&paths[1]))?;
+        fs::write(&paths[2], &self.csv).map_err(failed(&paths[2]))?;
+        Ok(paths)
+    }
+}

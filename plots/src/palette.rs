@@ -1,0 +1,137 @@
+//! Colours, marks and hatching.
+//!
+//! Colours are those of Okabe and Ito, "Color Universal Design (CUD)", 2008.
+
+use plotters::style::RGBColor;
+use schema::run::SpanName;
+
+pub(crate) const BLACK: RGBColor = RGBColor(0, 0, 0);
+pub(crate) const WHITE: RGBColor = RGBColor(255, 255, 255);
+pub(crate) const ORANGE: RGBColor = RGBColor(230, 159, 0);
+pub(crate) const SKY: RGBColor = RGBColor(86, 180, 233);
+pub(crate) const GREEN: RGBColor = RGBColor(0, 158, 115);
+pub(crate) const YELLOW: RGBColor = RGBColor(240, 228, 66);
+pub(crate) const BLUE: RGBColor = RGBColor(0, 114, 178);
+pub(crate) const VERMILLION: RGBColor = RGBColor(213, 94, 0);
+pub(crate) const PURPLE: RGBColor = RGBColor(204, 121, 167);
+
+/// Text and axes.
+pub(crate) const INK: RGBColor = RGBColor(20, 20, 20);
+/// Grid lines.
+pub(crate) const GRID: RGBColor = RGBColor(222, 222, 222);
+/// Bands behind the data.
+pub(crate) const BAND: RGBColor = RGBColor(196, 196, 196);
+
+/// Lines over an area, so that areas differ without colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hatch {
+    /// None.
+    Plain,
+    /// Rising to the right.
+    Rising,
+    /// Falling to the right.
+    Falling,
+}
+
+/// How an area is filled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Fill {
+    /// Under the hatching.
+    pub(crate) color: RGBColor,
+    /// The hatching.
+    pub(crate) hatch: Hatch,
+}
+
+/// The fill of a part of a request; `None` is what no span covers.
+///
+/// The two ends of one thing share a colour, the second hatched.
+pub(crate) fn part_fill(part: Option<SpanName>) -> Fill {
+    let fill = |color, hatch| Fill { color, hatch };
+    match part {
+        Some(SpanName::Prepare) => fill(SKY, Hatch::Plain),
+        Some(SpanName::Postprocess) => fill(SKY, Hatch::Falling),
+        Some(SpanName::Send) => fill(ORANGE, Hatch::Plain),
+        Some(SpanName::Receive) => fill(ORANGE, Hatch::Rising),
+        Some(SpanName::Wire) => fill(YELLOW, Hatch::Plain),
+        Some(SpanName::Translate) => fill(PURPLE, Hatch::Plain),
+        Some(SpanName::Queue) => fill(WHITE, Hatch::Rising),
+        Some(SpanName::H2d) => fill(GREEN, Hatch::Plain),
+        Some(SpanName::D2h) => fill(GREEN, Hatch::Rising),
+        Some(SpanName::Preprocess) => fill(VERMILLION, Hatch::Falling),
+        Some(SpanName::Inference) => fill(BLUE, Hatch::Plain),
+        Some(SpanName::Request) | None => fill(WHITE, Hatch::Plain),
+    }
+}
+
+/// A mark at a data point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mark {
+    Circle,
+    Square,
+    Up,
+    Diamond,
+    Down,
+    Cross,
+    Pentagon,
+    Plus,
+}
+
+/// How a series looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Series {
+    /// Of lines and marks.
+    pub(crate) color: RGBColor,
+    /// Its mark.
+    pub(crate) mark: Mark,
+}
+
+/// The look of series number `index`: the first 56 differ.
+pub(crate) fn series(index: usize) -> Series {
+    // Neighbours differ in lightness; yellow is too light for a line.
+    const COLORS: [RGBColor; 7] = [BLUE, ORANGE, BLACK, GREEN, SKY, VERMILLION, PURPLE];
+    const MARKS: [Mark; 8] = [
+        Mark::Circle,
+        Mark::Square,
+        Mark::Up,
+        Mark::Diamond,
+        Mark::Down,
+        Mark::Cross,
+        Mark::Pentagon,
+        Mark::Plus,
+    ];
+    Series {
+        color: COLORS[index % COLORS.len()],
+        mark: MARKS[index % MARKS.len()],
+    }
+}
+
+/// `color` with a share of black, from 0 (as it is) to 1.
+pub(crate) fn darker(color: RGBColor, share: f64) -> RGBColor {
+    let part = |value: u8| (f64::from(value) * (1.0 - share)).round() as u8;
+    RGBColor(part(color.0), part(color.1), part(color.2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_parts_look_the_same() {
+        let mut fills: Vec<Fill> = SpanName::parts()
+            .iter()
+            .map(|p| part_fill(Some(*p)))
+            .collect();
+        fills.push(part_fill(None));
+        for (i, fill) in fills.iter().enumerate() {
+            assert!(!fills[..i].contains(fill), "{fill:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_56_series_differ() {
+        let all: Vec<Series> = (0..56).map(series).collect();
+        for (i, one) in all.iter().enumerate() {
+            assert!(!all[..i].contains(one), "{one:?}");
+        }
+    }
+}
