@@ -1,0 +1,528 @@
+//! Scenario and profile as dense tables, made before the first event.
+
+use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
+use schema::profile::{CostLaw, Driver, Part, Profile, cost, parameter};
+use schema::scenario::{ArrivalsFile, Hop, Scenario, StageRole, Transport, Work};
+use schema::units::{ByteRate, SimDuration};
+
+use crate::costs::Used;
+use crate::error::SimError;
+use crate::ids::{ChannelId, ConnectionId, InstanceId, LawId, RoleId, ServerId, SourceId};
+use crate::replication::Replication;
+use crate::stations::{CoreSetTable, Speed};
+
+/// All that the event loop looks up.
+#[derive(Debug)]
+pub(crate) struct Tables<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) core_sets: Vec<CoreSetTable>,
+    pub(crate) laws: Table<LawId, Law<'a>>,
+    pub(crate) sources: Table<SourceId, SourceRow>,
+    pub(crate) roles: Table<RoleId, Role>,
+    pub(crate) channels: Table<ChannelId, Option<ByteRate>>,
+    pub(crate) groups: Table<GroupId, GroupRow>,
+    pub(crate) clients: Table<ClientId, ClientRow>,
+    pub(crate) connections: Table<ConnectionId, ClientId>,
+    pub(crate) servers: Table<ServerId, ServerRow>,
+    pub(crate) instances: Table<InstanceId, ServerId>,
+}
+
+/// A cost of a part.
+#[derive(Debug)]
+pub(crate) struct Law<'a> {
+    pub(crate) law: &'a CostLaw,
+    pub(crate) part: String,
+    pub(crate) cost: String,
+}
+
+/// A use of a cost.
+#[derive(Debug)]
+pub(crate) struct SourceRow {
+    pub(crate) law: LawId,
+    /// Of its stream.
+    pub(crate) name: String,
+}
+
+/// Whose core time it is.
+#[derive(Debug)]
+pub(crate) struct Role {
+    pub(crate) name: String,
+    pub(crate) host: HostId,
+    pub(crate) set: CoreSetId,
+}
+
+/// A group of clients.
+#[derive(Debug)]
+pub(crate) struct GroupRow {
+    pub(crate) role: RoleId,
+    pub(crate) is_closed_loop: bool,
+    pub(crate) path: Vec<HopRow>,
+    pub(crate) server: ServerId,
+    /// The stage at the end of the path.
+    pub(crate) stage: StageId,
+}
+
+/// A hop of a group's path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HopRow {
+    pub(crate) to: StageId,
+    pub(crate) over: Transport,
+    pub(crate) from_role: RoleId,
+    pub(crate) to_role: RoleId,
+    /// There and back; `None` inside one host.
+    pub(crate) channels: Option<[ChannelId; 2]>,
+    /// Propagation delay of the link.
+    pub(crate) delay: SimDuration,
+}
+
+/// A client, with the sources of the costs that its connections' threads have.
+#[derive(Debug)]
+pub(crate) struct ClientRow {
+    pub(crate) connections: Vec<ConnectionId>,
+    pub(crate) prepare: SourceId,
+    pub(crate) postprocess: SourceId,
+    pub(crate) notify: SourceId,
+    /// By hop of the path.
+    pub(crate) hops: Vec<HopSources>,
+}
+
+/// The sources of a client's costs on a hop, there and back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HopSources {
+    pub(crate) send: [SourceId; 2],
+    pub(crate) receive: [SourceId; 2],
+    pub(crate) delay: Option<[SourceId; 2]>,
+    /// Of the proxy to which the hop leads; `None` at a stage that serves.
+    pub(crate) translate: Option<[SourceId; 2]>,
+}
+
+/// A serving stage, with the sources of the costs of its instances.
+#[derive(Debug)]
+pub(crate) struct ServerRow {
+    pub(crate) stage: StageId,
+    pub(crate) role: RoleId,
+    pub(crate) batch_max: u32,
+    pub(crate) batch_delay: SimDuration,
+    pub(crate) instances: Vec<InstanceId>,
+    /// Work that a request asks for, in seconds; zero if it is not synthetic.
+    pub(crate) seconds: f64,
+    pub(crate) dispatch: SourceId,
+    pub(crate) h2d: SourceId,
+    /// Of raw inputs only.
+    pub(crate) preprocess: Option<SourceId>,
+    pub(crate) inference: SourceId,
+    pub(crate) d2h: SourceId,
+}
+
+/// The words for there and back in names of streams.
+const LEGS: [&str; 2] = ["request", "reply"];
+
+impl<'a> Tables<'a> {
+    /// The tables of `scenario` with the costs of `profile`.
+    pub(crate) fn compile(
+        scenario: &'a Scenario,
+        profile: &'a Profile,
+    ) -> Result<Tables<'a>, SimError> {
+        let mut compiler = Compiler {
+            scenario,
+            profile,
+            server_of: vec![None; scenario.stages.len()],
+            role_of_stage: vec![None; scenario.stages.len()],
+            role_of_clients: vec![None; scenario.hosts.len()],
+            tables: Tables {
+                scenario,
+                core_sets: core_sets(scenario, profile)?,
+                laws: Table::default(),
+                sources: Table::default(),
+                roles: Table::default(),
+                channels: (scenario.links.rows().iter())
+                    .flat_map(|link| [link.rate, link.rate])
+                    .collect(),
+                groups: Table::default(),
+                clients: Table::default(),
+                connections: Table::default(),
+                servers: Table::default(),
+                instances: Table::default(),
+            },
+        };
+        for group in scenario.groups.ids() {
+            compiler.group(group)?;
+        }
+        for client in scenario.clients.ids() {
+            compiler.client(client)?;
+        }
+        Ok(compiler.tables)
+    }
+
+    /// A warning for each law that some replication used outside its range.
+    pub(crate) fn warnings(&self, replications: &[Replication]) -> Vec<String> {
+        let mut warnings: Vec<String> = self
+            .laws
+            .iter()
+            .filter_map(|(id, law)| {
+                let used = replications
+                    .iter()
+                    .map(|replication| replication.used[id.index()])
+                    .fold(Used::NEVER, Used::and);
+                law.warning(used)
+            })
+            .collect();
+        warnings.sort();
+        warnings
+    }
+}
+
+impl Law<'_> {
+    /// What to say if the law was used outside its range.
+    fn warning(&self, used: Used) -> Option<String> {
+        // A driver computed in floating point may miss the end of the range by rounding.
+        let slack = 1e-9 * self.law.range[1].abs();
+        let [low, high] = self.law.range;
+        if used.low >= low - slack && used.high <= high + slack || used.low > used.high {
+            return None;
+        }
+        let unit = match self.law.per {
+            Driver::Bytes => "bytes",
+            Driver::Requests => "requests",
+            Driver::Seconds => "seconds",
+        };
+        let span = |a: f64, b: f64| {
+            if a < b {
+                format!("{a} to {b}")
+            } else {
+                a.to_string()
+            }
+        };
+        Some(format!(
+            "extrapolates: cost `{}` of part `{}` was fitted on {} {unit} and is used for {}; measure it there",
+            self.cost,
+            self.part,
+            span(low, high),
+            span(used.low, used.high)
+        ))
+    }
+}
+
+/// Where the scenario names `key`, for messages.
+fn place(scenario: &Scenario, key: &str) -> String {
+    let empty = scenario.source().invalid(key, "").to_string();
+    empty.trim_end_matches(": ").to_owned()
+}
+
+fn core_sets(scenario: &Scenario, profile: &Profile) -> Result<Vec<CoreSetTable>, SimError> {
+    let sets = scenario.core_sets.iter().map(|(id, set)| {
+        let others: Vec<CoreSetId> = scenario
+            .core_sets
+            .iter()
+            .filter(|(other, row)| *other != id && row.machine == set.machine)
+            .map(|(other, _)| other)
+            .collect();
+        let n_other: usize = others
+            .iter()
+            .map(|other| scenario.core_sets[*other].cores.len())
+            .sum();
+        let contention = contention(scenario, profile, &set.part)?;
+        let speeds = if contention > 0.0 && n_other > 0 {
+            (0..=n_other)
+                .map(|busy| Speed::slowed_by(contention * busy as f64 / n_other as f64))
+                .collect()
+        } else {
+            vec![Speed::FULL]
+        };
+        Ok(CoreSetTable {
+            cores: u32::try_from(set.cores.len()).expect("cores are counted in 32 bits"),
+            speeds,
+            others,
+        })
+    });
+    sets.collect()
+}
+
+/// The contention of `part`: zero if it is not given, or if no host that works is of that part.
+fn contention(scenario: &Scenario, profile: &Profile, part: &str) -> Result<f64, SimError> {
+    let found = profile
+        .parts
+        .get(part)
+        .and_then(|row: &Part| row.parameters.get(parameter::CONTENTION))
+        .map_or(0.0, |parameter| parameter.value);
+    if found >= 0.0 && found.is_finite() {
+        return Ok(found);
+    }
+    let host = (scenario.hosts.rows().iter())
+        .find(|host| host.part == part)
+        .expect("a core set is some host's");
+    Err(SimError::Contention {
+        wanted_by: place(scenario, &format!("hosts.{}.part", host.name)),
+        part: part.to_owned(),
+        found,
+    })
+}
+
+struct Compiler<'a> {
+    scenario: &'a Scenario,
+    profile: &'a Profile,
+    server_of: Vec<Option<ServerId>>,
+    role_of_stage: Vec<Option<RoleId>>,
+    role_of_clients: Vec<Option<RoleId>>,
+    tables: Tables<'a>,
+}
+
+impl<'a> Compiler<'a> {
+    fn group(&mut self, id: GroupId) -> Result<(), SimError> {
+        let scenario = self.scenario;
+        let group = &scenario.groups[id];
+        if group.path.len() > usize::from(u8::MAX) {
+            return Err(SimError::Unsupported {
+                wanted_by: place(scenario, &format!("clients.{}.path", id.index())),
+                what: format!("a path of {} hops (at most 255)", group.path.len()),
+            });
+        }
+        let role = self.role_of_clients(group.host);
+        let mut from_role = role;
+        let mut path = Vec::with_capacity(group.path.len());
+        for hop in &group.path {
+            let to_role = self.role_of_stage(hop.to);
+            path.push(self.hop(hop, from_role, to_role));
+            from_role = to_role;
+        }
+        let stage = group.path.last().expect("a path has a hop").to;
+        let server = self.server(stage)?;
+        self.tables.groups.push(GroupRow {
+            role,
+            is_closed_loop: matches!(group.arrivals, ArrivalsFile::ClosedLoop { .. }),
+            path,
+            server,
+            stage,
+        });
+        Ok(())
+    }
+
+    fn hop(&self, hop: &Hop, from_role: RoleId, to_role: RoleId) -> HopRow {
+        let channels = hop.link.map(|link| {
+            let forward = 2 * link.index();
+            let there = if self.scenario.links[link].between[0] == hop.from {
+                [forward, forward + 1]
+            } else {
+                [forward + 1, forward]
+            };
+            there.map(ChannelId::from_index)
+        });
+        let delay = hop.link.map(|link| self.scenario.links[link].delay);
+        HopRow {
+            to: hop.to,
+            over: hop.over,
+            from_role,
+            to_role,
+            channels,
+            delay: delay.unwrap_or(SimDuration::ZERO),
+        }
+    }
+
+    fn role_of_clients(&mut self, host: HostId) -> RoleId {
+        let name = &self.scenario.hosts[host].name;
+        *self.role_of_clients[host.index()].get_or_insert_with(|| {
+            self.tables.roles.push(Role {
+                name: format!("client {name}"),
+                host,
+                set: self.scenario.hosts[host].core_set,
+            })
+        })
+    }
+
+    fn role_of_stage(&mut self, stage: StageId) -> RoleId {
+        let row = &self.scenario.stages[stage];
+        let kind = match row.role {
+            StageRole::Proxy => "proxy",
+            StageRole::Serve(_) => "server",
+        };
+        *self.role_of_stage[stage.index()].get_or_insert_with(|| {
+            self.tables.roles.push(Role {
+                name: format!("{kind} {}", row.name),
+                host: row.host,
+                set: self.scenario.hosts[row.host].core_set,
+            })
+        })
+    }
+
+    fn server(&mut self, stage: StageId) -> Result<ServerId, SimError> {
+        if let Some(known) = self.server_of[stage.index()] {
+            return Ok(known);
+        }
+        let row = &self.scenario.stages[stage];
+        let StageRole::Serve(serve) = &row.role else {
+            unreachable!("a path ends at a stage that serves")
+        };
+        let key = serve.work.key();
+        let host = row.host;
+        let name = |what: &str| format!("stage/{}/{what}", row.name);
+        let seconds = match &serve.work {
+            Work::Net { .. } => 0.0,
+            Work::Synthetic(synthetic) => synthetic.time.as_secs_f64(),
+        };
+        let id = ServerId::from_index(self.tables.servers.len());
+        let instances = (0..serve.instances).map(|_| self.tables.instances.push(id));
+        let server = ServerRow {
+            stage,
+            role: self.role_of_stage[stage.index()].expect("the path was walked before"),
+            batch_max: serve.batch_max,
+            batch_delay: serve.batch_delay,
+            instances: instances.collect(),
+            seconds,
+            dispatch: self.of_host(host, cost::DISPATCH, name("dispatch"))?,
+            h2d: self.of_host(host, cost::H2D, name("h2d"))?,
+            preprocess: (serve.work.is_raw())
+                .then(|| self.of_host(host, &cost::preprocess(&key), name("preprocess")))
+                .transpose()?,
+            inference: self.inference(host, &serve.work, name("inference"))?,
+            d2h: self.of_host(host, cost::D2H, name("d2h"))?,
+        };
+        self.server_of[stage.index()] = Some(id);
+        Ok(self.tables.servers.push(server))
+    }
+
+    fn client(&mut self, id: ClientId) -> Result<(), SimError> {
+        let scenario = self.scenario;
+        let row = &scenario.clients[id];
+        let group = &scenario.groups[row.group];
+        let name = |what: &str| format!("client/{}/{}/{what}", group.name, row.index);
+        let mut hops = Vec::with_capacity(group.path.len());
+        for (index, hop) in group.path.iter().enumerate() {
+            hops.push(self.hop_sources(hop, &name(&format!("hop/{index}")))?);
+        }
+        let server = scenario.stages[self.tables.groups[row.group].stage].host;
+        let client = ClientRow {
+            connections: (0..scenario.connections(id))
+                .map(|_| self.tables.connections.push(id))
+                .collect(),
+            prepare: self.of_host(group.host, cost::PREPARE, name("prepare"))?,
+            postprocess: self.of_host(group.host, cost::POSTPROCESS, name("postprocess"))?,
+            notify: self.of_host(server, cost::NOTIFY, name("notify"))?,
+            hops,
+        };
+        self.tables.clients.push(client);
+        Ok(())
+    }
+
+    fn hop_sources(&mut self, hop: &Hop, name: &str) -> Result<HopSources, SimError> {
+        let to = self.scenario.stages[hop.to].host;
+        let ends = [(hop.from, to), (to, hop.from)];
+        let leg = |leg: usize, what: &str| format!("{name}/{}/{what}", LEGS[leg]);
+        let (send, receive) = (cost::send(hop.over), cost::receive(hop.over));
+        let both = |this: &mut Self, make: &dyn Fn(&mut Self, usize) -> Result<_, SimError>| {
+            Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
+        };
+        let is_proxy = self.scenario.stages[hop.to].role == StageRole::Proxy;
+        Ok(HopSources {
+            send: both(self, &|this, i| {
+                this.of_host(ends[i].0, &send, leg(i, "send"))
+            })?,
+            receive: both(self, &|this, i| {
+                this.of_host(ends[i].1, &receive, leg(i, "receive"))
+            })?,
+            delay: match self.delay(hop, leg(0, "delay"))? {
+                Some(there) => {
+                    let back = self.delay(hop, leg(1, "delay"))?;
+                    Some([there, back.expect("both ways have the same law")])
+                }
+                None => None,
+            },
+            translate: is_proxy
+                .then(|| {
+                    both(self, &|this, i| {
+                        this.of_host(to, cost::TRANSLATE, leg(i, "translate"))
+                    })
+                })
+                .transpose()?,
+        })
+    }
+
+    /// The delay of a hop beyond its link's propagation delay: that of the link's part; inside one
+    /// host that of the host's part, if it has one.
+    fn delay(&mut self, hop: &Hop, name: String) -> Result<Option<SourceId>, SimError> {
+        let key = cost::delay(hop.over);
+        match hop.link {
+            Some(link) => self.of_link(link, &key, name),
+            None => {
+                let part = &self.scenario.hosts[hop.from].part;
+                let has =
+                    (self.profile.parts.get(part)).is_some_and(|p| p.costs.contains_key(&key));
+                has.then(|| self.of_host(hop.from, &key, name)).transpose()
+            }
+        }
+    }
+
+    fn of_link(
+        &mut self,
+        link: LinkId,
+        cost: &str,
+        name: String,
+    ) -> Result<Option<SourceId>, SimError> {
+        let Some(part) = &self.scenario.links[link].part else {
+            return Ok(None);
+        };
+        let wanted_by = place(self.scenario, &format!("links.{}.part", link.index()));
+        self.counted_source(part, cost, name, wanted_by).map(Some)
+    }
+
+    fn of_host(&mut self, host: HostId, cost: &str, name: String) -> Result<SourceId, SimError> {
+        let host = &self.scenario.hosts[host];
+        let wanted_by = place(self.scenario, &format!("hosts.{}.part", host.name));
+        self.counted_source(&host.part, cost, name, wanted_by)
+    }
+
+    /// A source whose law does not count seconds asked for.
+    fn counted_source(
+        &mut self,
+        part: &str,
+        cost: &str,
+        name: String,
+        wanted_by: String,
+    ) -> Result<SourceId, SimError> {
+        let source = self.source(part, cost, name, &wanted_by)?;
+        let law = &self.tables.laws[self.tables.sources[source].law];
+        if law.law.per == Driver::Seconds {
+            return Err(SimError::Driver {
+                wanted_by,
+                part: law.part.clone(),
+                cost: law.cost.clone(),
+            });
+        }
+        Ok(source)
+    }
+
+    fn inference(&mut self, host: HostId, work: &Work, name: String) -> Result<SourceId, SimError> {
+        let key = cost::inference(&work.key());
+        match work {
+            Work::Net { .. } => self.of_host(host, &key, name),
+            Work::Synthetic(_) => {
+                let host = &self.scenario.hosts[host];
+                let wanted_by = place(self.scenario, &format!("hosts.{}.part", host.name));
+                self.source(&host.part, &key, name, &wanted_by)
+            }
+        }
+    }
+
+    fn source(
+        &mut self,
+        part: &str,
+        cost: &str,
+        name: String,
+        wanted_by: &str,
+    ) -> Result<SourceId, SimError> {
+        let law = self.profile.cost(part, cost, wanted_by)?;
+        let known = self
+            .tables
+            .laws
+            .iter()
+            .find(|(_, row)| row.part == part && row.cost == cost)
+            .map(|(id, _)| id);
+        let law = known.unwrap_or_else(|| {
+            self.tables.laws.push(Law {
+                law,
+                part: part.to_owned(),
+                cost: cost.to_owned(),
+            })
+        });
+        Ok(self.tables.sources.push(SourceRow { law, name }))
+    }
+}

@@ -1,0 +1,113 @@
+//! Draws of costs.
+
+use rand::rngs::ChaCha8Rng;
+use schema::ids::Id;
+use schema::profile::{CostLaw, Driver, Residual};
+use schema::random::{Seed, stream, uniform};
+use schema::units::{Bytes, SimDuration};
+
+use crate::compile::Tables;
+use crate::ids::SourceId;
+
+/// How much work a cost is for; its law counts one of these.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Amount {
+    /// Size of the message, copy or input.
+    pub(crate) bytes: Bytes,
+    /// Number of requests.
+    pub(crate) requests: u32,
+    /// Work asked for; zero if not synthetic.
+    pub(crate) seconds: f64,
+}
+
+impl Amount {
+    /// One request of `bytes`.
+    pub(crate) const fn one(bytes: Bytes) -> Amount {
+        Amount {
+            bytes,
+            requests: 1,
+            seconds: 0.0,
+        }
+    }
+
+    fn driver(self, per: Driver) -> f64 {
+        match per {
+            Driver::Bytes => self.bytes.0 as f64,
+            Driver::Requests => f64::from(self.requests),
+            Driver::Seconds => self.seconds,
+        }
+    }
+}
+
+/// The smallest and the largest driver that a law was used for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Used {
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Used {
+    /// Not used at all.
+    pub(crate) const NEVER: Used = Used {
+        low: f64::INFINITY,
+        high: f64::NEG_INFINITY,
+    };
+
+    /// Used for all that either was.
+    pub(crate) fn and(self, other: Used) -> Used {
+        Used {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+        }
+    }
+}
+
+/// Every source of randomness of a replication, and the law it draws from.
+#[derive(Debug)]
+pub(crate) struct Costs<'a> {
+    sources: Vec<Source<'a>>,
+    used: Vec<Used>,
+}
+
+#[derive(Debug)]
+struct Source<'a> {
+    law: &'a CostLaw,
+    law_idx: usize,
+    /// None where the law has no residual: nothing is drawn.
+    rng: Option<ChaCha8Rng>,
+}
+
+impl<'a> Costs<'a> {
+    /// The sources of `tables`, each with its stream of `seed`.
+    pub(crate) fn new(tables: &Tables<'a>, seed: Seed) -> Costs<'a> {
+        let sources = tables.sources.rows().iter().map(|source| {
+            let law = tables.laws[source.law].law;
+            let is_exact = law.residual == Residual::None;
+            Source {
+                law,
+                law_idx: source.law.index(),
+                rng: (!is_exact).then(|| stream(seed, &source.name)),
+            }
+        });
+        Costs {
+            sources: sources.collect(),
+            used: vec![Used::NEVER; tables.laws.len()],
+        }
+    }
+
+    /// Draws the cost of `amount` from `source`.
+    pub(crate) fn draw(&mut self, source: SourceId, amount: Amount) -> SimDuration {
+        let source = &mut self.sources[source.index()];
+        let driver = amount.driver(source.law.per);
+        let used = &mut self.used[source.law_idx];
+        used.low = used.low.min(driver);
+        used.high = used.high.max(driver);
+        let u = source.rng.as_mut().map_or(0.5, uniform);
+        source.law.draw(driver, u)
+    }
+
+    /// What each law was used for.
+    pub(crate) fn into_used(self) -> Vec<Used> {
+        self.used
+    }
+}

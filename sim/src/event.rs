@@ -1,0 +1,33 @@
+//! Everything that happens at an instant.
+
+use schema::ids::{ClientId, CoreSetId};
+
+use crate::ids::{ConnectionId, ServerId};
+
+/// Everything that happens at an instant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    /// A request of the client is due.
+    Arrival(ClientId),
+    /// A job of the core set has got all its work, unless the generation has passed.
+    JobDone {
+        /// Where.
+        set: CoreSetId,
+        /// Which of the set's forecasts this is; an older one than the latest is void.
+        generation: u32,
+    },
+    /// The next chunk of the connection's message reached the receiver's host.
+    ChunkArrived(ConnectionId),
+    /// The first request in the stage's line has waited long enough, unless the generation has
+    /// passed.
+    BatchDue {
+        /// The stage.
+        server: ServerId,
+        /// Which of the stage's timers this is; an older one than the latest is void.
+        generation: u32,
+    },
+    /// The measured window starts.
+    WindowOpens,
+    /// The measured window ends.
+    WindowCloses,
+}

@@ -1,0 +1,121 @@
+//! A message on its way.
+
+use schema::units::{Bytes, SimDuration, SimTime};
+
+/// A message on its way: how far its chunks are, and its costs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) bytes: Bytes,
+    /// Most bytes in a chunk.
+    pub(crate) chunk: Bytes,
+    /// Core time of the sender for all chunks.
+    pub(crate) send_cost: SimDuration,
+    /// Core time of the receiver for all chunks.
+    pub(crate) receive_cost: SimDuration,
+    /// From the link's end of service until arrival, the same for every chunk.
+    pub(crate) delay: SimDuration,
+    pub(crate) ready: SimTime,
+    pub(crate) start: SimTime,
+    /// When the last chunk so far was handed over.
+    pub(crate) handed_over: SimTime,
+    /// When the receiver began with the first chunk.
+    pub(crate) first_taken: SimTime,
+    pub(super) n_sent: u64,
+    pub(super) n_arrived: u64,
+    pub(super) n_received: u64,
+    pub(super) is_receiving: bool,
+}
+
+impl Message {
+    /// Number of chunks; an empty message has one, of no bytes.
+    fn n_chunks(&self) -> u64 {
+        self.bytes.0.div_ceil(self.chunk.0).max(1)
+    }
+
+    /// Bytes before chunk `index`.
+    fn offset(&self, index: u64) -> u64 {
+        index.saturating_mul(self.chunk.0).min(self.bytes.0)
+    }
+
+    /// The share of chunk `index` in `total`, in proportion to its bytes. The shares are
+    /// differences of rounded-down sums, so together they are exactly `total`.
+    fn share(&self, total: SimDuration, index: u64) -> SimDuration {
+        let until = |index: u64| {
+            if index == self.n_chunks() {
+                return total.as_ps();
+            }
+            let part = u128::from(total.as_ps()) * u128::from(self.offset(index));
+            u64::try_from(part / u128::from(self.bytes.0)).expect("a part is at most the whole")
+        };
+        let before = if index == 0 { 0 } else { until(index) };
+        SimDuration::from_ps(until(index + 1) - before)
+    }
+
+    /// Core time of the sender for the next chunk.
+    pub(crate) fn next_send_cost(&self) -> SimDuration {
+        self.share(self.send_cost, self.n_sent)
+    }
+
+    /// Core time of the receiver for the next chunk.
+    pub(crate) fn next_receive_cost(&self) -> SimDuration {
+        self.share(self.receive_cost, self.n_received)
+    }
+
+    /// The next chunk is handed over at the instant `now`; its size.
+    pub(crate) fn hand_over(&mut self, now: SimTime) -> Bytes {
+        let size = self.offset(self.n_sent + 1) - self.offset(self.n_sent);
+        self.n_sent += 1;
+        self.handed_over = now;
+        Bytes(size)
+    }
+
+    /// The next chunk arrives at the instant `now`; whether the receiver, idle so far, takes it.
+    pub(crate) fn arrive(&mut self, now: SimTime) -> bool {
+        if self.n_arrived == 0 {
+            self.first_taken = now;
+        }
+        self.n_arrived += 1;
+        !std::mem::replace(&mut self.is_receiving, true)
+    }
+
+    /// The receiver is done with a chunk; whether it goes on with the next.
+    pub(crate) fn take(&mut self) -> bool {
+        self.n_received += 1;
+        self.is_receiving = self.n_received < self.n_arrived;
+        self.is_receiving
+    }
+
+    /// Whether the sender has handed everything over.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.n_sent == self.n_chunks()
+    }
+
+    /// Whether the receiver has everything.
+    pub(crate) fn is_received(&self) -> bool {
+        self.n_received == self.n_chunks()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn chunks_sum_to_the_message(bytes in 0u64..2_000_000, cost in 0u64..u64::MAX) {
+            let mut message = Message {
+                bytes: Bytes(bytes),
+                chunk: Bytes(65_536),
+                send_cost: SimDuration::from_ps(cost),
+                ..Message::default()
+            };
+            let (mut sum, mut size) = (SimDuration::ZERO, 0);
+            while !message.is_sent() {
+                sum += message.next_send_cost();
+                size += message.hand_over(SimTime::ZERO).0;
+            }
+            prop_assert_eq!((sum.as_ps(), size), (cost, bytes));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! How a message gets from one thread to the next.
+//!
+//! The sender's thread hands a message over in chunks, each when its core time is done; the link's
+//! direction takes them first come first served; each arrives the hop's delay later; the
+//! receiver's thread takes them one at a time, in order. So sending, the wire and receiving
+//! overlap, as they do in a kernel's sockets. Chunks are never lost and there is no window: a
+//! sender never waits for its receiver.
+
+mod message;
+
+use schema::ids::HostId;
+use schema::run::{Leg, SpanName};
+use schema::scenario::Transport;
+use schema::units::Bytes;
+
+pub(crate) use message::Message;
+
+use crate::costs::Amount;
+use crate::engine::EventQueue;
+use crate::event::Event;
+use crate::ids::ConnectionId;
+use crate::pipeline::Pipeline;
+use crate::record::{At, Part};
+use crate::stations::{Job, Task};
+
+/// Most bytes of a message that go from one end to the other as one. 64 KiB is the most that Linux
+/// puts into one segment-offload buffer (`GSO_LEGACY_MAX_SIZE`, include/linux/netdevice.h), so the
+/// most that a sender's core works on before the wire or the receiver sees any of it.
+pub const CHUNK: Bytes = Bytes(64 * 1024);
+
+impl Pipeline<'_> {
+    /// The connection's thread starts to send the message of its hop and leg, which was ready when
+    /// its part before ended.
+    pub(crate) fn send(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let now = queue.now();
+        let connection = &mut self.connections[id];
+        let sources = &self.tables.clients[connection.client].hops[usize::from(connection.hop)];
+        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let leg = connection.leg as usize;
+        let class = &self.tables.scenario.classes[connection.class];
+        let bytes = match connection.leg {
+            Leg::Request => class.payload,
+            Leg::Reply => class.reply,
+        };
+        let amount = Amount::one(bytes);
+        let chunk = match hop.over {
+            Transport::Tcp => CHUNK,
+            Transport::Local => Bytes(u64::MAX),
+        };
+        let drawn = sources
+            .delay
+            .map(|delay| self.costs.draw(delay[leg], amount));
+        connection.message = Message {
+            bytes,
+            chunk,
+            send_cost: self.costs.draw(sources.send[leg], amount),
+            receive_cost: self.costs.draw(sources.receive[leg], amount),
+            delay: hop.delay + drawn.unwrap_or_default(),
+            ready: connection.done,
+            start: now,
+            ..Message::default()
+        };
+        self.send_chunk(queue, id);
+    }
+
+    fn send_chunk(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+        let connection = &self.connections[id];
+        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let job = Job {
+            task: Task::Send(id),
+            role: match connection.leg {
+                Leg::Request => hop.from_role,
+                Leg::Reply => hop.to_role,
+            },
+            demand: connection.message.next_send_cost(),
+        };
+        self.cores.submit(queue.now(), job);
+    }
+
+    /// The sender's thread has handed a chunk over.
+    pub(crate) fn on_sent(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let now = queue.now();
+        let connection = &mut self.connections[id];
+        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let message = &mut connection.message;
+        let size = message.hand_over(now);
+        let left = match hop.channels {
+            Some(channels) => {
+                let channel = channels[connection.leg as usize];
+                self.links[channel].take(now, size)
+            }
+            None => now,
+        };
+        queue.schedule_at(left + message.delay, Event::ChunkArrived(id));
+        if message.is_sent() {
+            self.record_sent(id);
+        } else {
+            self.send_chunk(queue, id);
+        }
+    }
+
+    /// A chunk has reached the receiver's host.
+    pub(crate) fn on_arrived(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+        if self.connections[id].message.arrive(queue.now()) {
+            self.receive_chunk(queue, id);
+        }
+    }
+
+    fn receive_chunk(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+        let connection = &self.connections[id];
+        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let job = Job {
+            task: Task::Receive(id),
+            role: match connection.leg {
+                Leg::Request => hop.to_role,
+                Leg::Reply => hop.from_role,
+            },
+            demand: connection.message.next_receive_cost(),
+        };
+        self.cores.submit(queue.now(), job);
+    }
+
+    /// The receiver's thread has taken a chunk.
+    pub(crate) fn on_received(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let message = &mut self.connections[id].message;
+        if message.take() {
+            self.receive_chunk(queue, id);
+        } else if self.connections[id].message.is_received() {
+            self.record_received(id, queue);
+            self.connections[id].done = queue.now();
+            self.on_message(queue, id);
+        }
+    }
+
+    fn record_sent(&mut self, id: ConnectionId) {
+        let connection = &self.connections[id];
+        let message = &connection.message;
+        let (sender, _) = self.ends(id);
+        let part = Part {
+            cpu: message.send_cost,
+            ..Part::of_message(SpanName::Send, connection, sender)
+        };
+        let at = At {
+            ready: message.ready,
+            start: message.start,
+            end: message.handed_over,
+        };
+        let stage = self.tables.groups[connection.group].path[usize::from(connection.hop)].to;
+        self.record.part(connection, stage, part, at);
+    }
+
+    fn record_received(&mut self, id: ConnectionId, queue: &EventQueue<Event>) {
+        let connection = &self.connections[id];
+        let message = &connection.message;
+        let (_, receiver) = self.ends(id);
+        let stage = self.tables.groups[connection.group].path[usize::from(connection.hop)].to;
+        let wire = At {
+            ready: message.handed_over,
+            start: message.handed_over,
+            end: message.handed_over.max(message.first_taken),
+        };
+        let part = Part::of_message(SpanName::Wire, connection, receiver);
+        self.record.part(connection, stage, part, wire);
+        let taken = At {
+            ready: message.first_taken,
+            start: message.first_taken,
+            end: queue.now(),
+        };
+        let part = Part {
+            cpu: message.receive_cost,
+            ..Part::of_message(SpanName::Receive, connection, receiver)
+        };
+        self.record.part(connection, stage, part, taken);
+    }
+
+    /// The hosts of the sender and the receiver of the connection's message.
+    fn ends(&self, id: ConnectionId) -> (HostId, HostId) {
+        let connection = &self.connections[id];
+        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let near = self.tables.roles[hop.from_role].host;
+        let far = self.tables.roles[hop.to_role].host;
+        match connection.leg {
+            Leg::Request => (near, far),
+            Leg::Reply => (far, near),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! All components of a replication, and the one place where events are handed to them.
+
+use schema::ids::{ClassId, ClientId, GroupId, HostId, RequestId, Table};
+use schema::random::Seed;
+use schema::run::{Leg, SpanName};
+use schema::units::{SimDuration, SimTime};
+use schema::workload::Schedule;
+
+use crate::compile::Tables;
+use crate::costs::{Amount, Costs};
+use crate::engine::EventQueue;
+use crate::error::SimError;
+use crate::event::Event;
+use crate::ids::{ChannelId, ConnectionId, InstanceId, ServerId};
+use crate::network::Message;
+use crate::record::{At, Part, Population, Recorder, Window};
+use crate::server::{Instance, Server};
+use crate::stations::{Cores, FifoLink, Job, Task};
+use crate::workload::ClientState;
+
+/// All components of a replication.
+#[derive(Debug)]
+pub(crate) struct Pipeline<'a> {
+    pub(crate) tables: &'a Tables<'a>,
+    pub(crate) schedule: Schedule,
+    pub(crate) costs: Costs<'a>,
+    pub(crate) cores: Cores,
+    pub(crate) links: Table<ChannelId, FifoLink>,
+    pub(crate) clients: Table<ClientId, ClientState>,
+    pub(crate) connections: Table<ConnectionId, Connection>,
+    pub(crate) servers: Table<ServerId, Server>,
+    pub(crate) instances: Table<InstanceId, Instance>,
+    pub(crate) record: Recorder,
+    pub(crate) window: Window,
+    pub(crate) population: Population,
+    /// Core time of each role when the window opened, and in it once it has closed.
+    pub(crate) core_time: CoreTime,
+    /// Why the run cannot go on.
+    pub(crate) failure: Option<SimError>,
+}
+
+/// Core time by role.
+#[derive(Debug, Default)]
+pub(crate) struct CoreTime {
+    at_opening: Vec<SimDuration>,
+    pub(crate) in_window: Vec<SimDuration>,
+}
+
+/// A connection of a client through the whole pipeline, with the request that it carries: at any
+/// time one of the threads along it works on the request, or it waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) client: ClientId,
+    pub(crate) group: GroupId,
+    /// Where the client is.
+    pub(crate) host: HostId,
+    pub(crate) request: RequestId,
+    pub(crate) class: ClassId,
+    /// When the request was to be sent.
+    pub(crate) ready: SimTime,
+    /// When the connection took it.
+    pub(crate) start: SimTime,
+    /// When the part before the one under way ended.
+    pub(crate) done: SimTime,
+    /// Where the request is: the hop it is on or has passed last, and its direction.
+    pub(crate) hop: u8,
+    pub(crate) leg: Leg,
+    pub(crate) message: Message,
+    step: Step,
+    step_start: SimTime,
+    step_cost: SimDuration,
+}
+
+/// What a connection's thread does, other than to send and to receive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// The client makes the request.
+    Prepare,
+    /// A proxy moves the message between its two sides.
+    Translate,
+    /// The thread that replies learns that its request's output is there.
+    Notify,
+    /// The client takes the reply.
+    Postprocess,
+}
+
+impl<'a> Pipeline<'a> {
+    /// The components before the first event: requests drawn from `arrivals`, costs from `costs`.
+    pub(crate) fn new(
+        tables: &'a Tables<'a>,
+        arrivals: Seed,
+        costs: Seed,
+        record: Recorder,
+    ) -> Pipeline<'a> {
+        let clients = tables.clients.ids();
+        let servers = tables.servers.rows();
+        Pipeline {
+            tables,
+            schedule: Schedule::new(tables.scenario),
+            costs: Costs::new(tables, costs),
+            cores: Cores::new(&tables.core_sets, tables.roles.rows().iter().map(|r| r.set)),
+            links: (tables.channels.rows().iter().copied())
+                .map(FifoLink::new)
+                .collect(),
+            clients: clients
+                .map(|id| ClientState::new(tables, id, arrivals))
+                .collect(),
+            connections: (tables.connections.rows().iter())
+                .map(|client| Connection::new(tables, *client))
+                .collect(),
+            servers: servers.iter().map(Server::new).collect(),
+            instances: (tables.instances.rows().iter())
+                .map(|server| Instance::new(tables, *server))
+                .collect(),
+            record,
+            window: Window::new(tables.scenario),
+            population: Population::default(),
+            core_time: CoreTime::default(),
+            failure: None,
+        }
+    }
+
+    /// Schedules what happens by itself.
+    pub(crate) fn start(&mut self, queue: &mut EventQueue<Event>) {
+        if let Some((opens, closes)) = self.window.known() {
+            queue.schedule_at(opens, Event::WindowOpens);
+            queue.schedule_at(closes, Event::WindowCloses);
+        }
+        self.start_clients(queue);
+    }
+
+    /// Hands an event to the component it is for.
+    pub(crate) fn handle(&mut self, queue: &mut EventQueue<Event>, event: Event) {
+        match event {
+            Event::Arrival(client) => self.on_arrival(queue, client),
+            Event::JobDone { set, generation } => {
+                match self.cores.complete(queue.now(), set, generation) {
+                    None => {}
+                    Some(Task::Step(connection)) => self.on_step_done(queue, connection),
+                    Some(Task::Send(connection)) => self.on_sent(queue, connection),
+                    Some(Task::Receive(connection)) => self.on_received(queue, connection),
+                    Some(Task::Phase(instance)) => self.on_phase_done(queue, instance),
+                }
+            }
+            Event::ChunkArrived(connection) => self.on_arrived(queue, connection),
+            Event::BatchDue { server, generation } => {
+                self.on_batch_due(queue, server, generation);
+            }
+            Event::WindowOpens => self.open_window(queue.now()),
+            Event::WindowCloses => self.close_window(queue.now()),
+        }
+        self.cores.settle(queue);
+    }
+
+    /// The connection's thread begins a step; its part was ready when the one before had ended.
+    pub(crate) fn start_step(&mut self, queue: &EventQueue<Event>, id: ConnectionId, step: Step) {
+        let connection = &mut self.connections[id];
+        let client = &self.tables.clients[connection.client];
+        let group = &self.tables.groups[connection.group];
+        let class = &self.tables.scenario.classes[connection.class];
+        let (payload, reply) = (Amount::one(class.payload), Amount::one(class.reply));
+        let hop = usize::from(connection.hop);
+        let (source, role, amount) = match step {
+            Step::Prepare => (client.prepare, group.role, payload),
+            Step::Translate => {
+                let translate = client.hops[hop].translate.expect("a proxy translates");
+                let amount = match connection.leg {
+                    Leg::Request => payload,
+                    Leg::Reply => reply,
+                };
+                (
+                    translate[connection.leg as usize],
+                    group.path[hop].to_role,
+                    amount,
+                )
+            }
+            Step::Notify => (client.notify, group.path[hop].to_role, reply),
+            Step::Postprocess => (client.postprocess, group.role, reply),
+        };
+        let demand = self.costs.draw(source, amount);
+        connection.step = step;
+        connection.step_start = queue.now();
+        connection.step_cost = demand;
+        let task = Task::Step(id);
+        self.cores.submit(queue.now(), Job { task, role, demand });
+    }
+
+    /// The connection's thread has done its step and goes on.
+    fn on_step_done(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let step = self.connections[id].step;
+        if step == Step::Notify {
+            // No span of its own: it delays the reply's `send`, which was ready before it.
+            self.connections[id].leg = Leg::Reply;
+            return self.send(queue, id);
+        }
+        self.record_step(queue.now(), id);
+        self.connections[id].done = queue.now();
+        let connection = &mut self.connections[id];
+        match (step, connection.leg) {
+            (Step::Prepare, _) => self.send(queue, id),
+            (Step::Translate, Leg::Request) => {
+                connection.hop += 1;
+                self.send(queue, id);
+            }
+            (Step::Translate, Leg::Reply) => self.send(queue, id),
+            (Step::Postprocess, _) => self.complete(queue, id),
+            (Step::Notify, _) => unreachable!("handled above"),
+        }
+    }
+
+    /// The thread at the far end of the connection's message has all of it.
+    pub(crate) fn on_message(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let connection = &mut self.connections[id];
+        let last = self.tables.groups[connection.group].path.len() - 1;
+        match (connection.leg, usize::from(connection.hop)) {
+            (Leg::Request, hop) if hop == last => self.join_line(queue, id),
+            (Leg::Request, _) => self.start_step(queue, id, Step::Translate),
+            (Leg::Reply, 0) => self.start_step(queue, id, Step::Postprocess),
+            (Leg::Reply, _) => {
+                connection.hop -= 1;
+                self.start_step(queue, id, Step::Translate);
+            }
+        }
+    }
+
+    fn record_step(&mut self, now: SimTime, id: ConnectionId) {
+        let connection = &self.connections[id];
+        let group = &self.tables.groups[connection.group];
+        let class = &self.tables.scenario.classes[connection.class];
+        let hop = &group.path[usize::from(connection.hop)];
+        let at_proxy = self.tables.roles[hop.to_role].host;
+        let (name, host, stage, bytes) = match (connection.step, connection.leg) {
+            (Step::Prepare, _) => (
+                SpanName::Prepare,
+                connection.host,
+                group.stage,
+                class.payload,
+            ),
+            (Step::Postprocess, _) => (
+                SpanName::Postprocess,
+                connection.host,
+                group.stage,
+                class.reply,
+            ),
+            (_, Leg::Request) => (SpanName::Translate, at_proxy, hop.to, class.payload),
+            (_, Leg::Reply) => (SpanName::Translate, at_proxy, hop.to, class.reply),
+        };
+        let leg = match connection.step {
+            Step::Translate => connection.leg,
+            Step::Prepare | Step::Notify | Step::Postprocess => Leg::Request,
+        };
+        let part = Part {
+            leg,
+            bytes,
+            cpu: connection.step_cost,
+            ..Part::of(name, host)
+        };
+        let at = At {
+            ready: connection.done,
+            start: connection.step_start,
+            end: now,
+        };
+        self.record.part(connection, stage, part, at);
+    }
+
+    /// The measured window starts at the instant `now`.
+    pub(crate) fn open_window(&mut self, now: SimTime) {
+        self.window.opened = Some(now);
+        self.core_time.at_opening = self.core_time_until(now);
+    }
+
+    /// The measured window ends at the instant `now`; a window that ends before it starts is empty.
+    pub(crate) fn close_window(&mut self, now: SimTime) {
+        self.window.closed = Some(now);
+        if self.window.opened.is_some() {
+            let opening = &self.core_time.at_opening;
+            let until = self.core_time_until(now);
+            let used = until
+                .iter()
+                .zip(opening)
+                .map(|(until, from)| SimDuration::from_ps(until.as_ps() - from.as_ps()));
+            self.core_time.in_window = used.collect();
+        }
+    }
+
+    fn core_time_until(&self, now: SimTime) -> Vec<SimDuration> {
+        let roles = self.tables.roles.ids();
+        roles.map(|role| self.cores.used(now, role)).collect()
+    }
+}
+
+impl Connection {
+    fn new(tables: &Tables<'_>, client: ClientId) -> Connection {
+        let group = tables.scenario.clients[client].group;
+        let row = &tables.scenario.groups[group];
+        Connection {
+            client,
+            group,
+            host: row.host,
+            request: RequestId::new(client, 0),
+            class: row.classes[0],
+            ready: SimTime::ZERO,
+            start: SimTime::ZERO,
+            done: SimTime::ZERO,
+            hop: 0,
+            leg: Leg::Request,
+            message: Message::default(),
+            step: Step::Prepare,
+            step_start: SimTime::ZERO,
+            step_cost: SimDuration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The core sets of all machines.
+
+use schema::ids::{CoreSetId, Id};
+use schema::units::{SimDuration, SimTime};
+
+use super::{ProcessorSharing, Speed};
+use crate::engine::EventQueue;
+use crate::event::Event;
+use crate::ids::{ConnectionId, InstanceId, RoleId};
+
+/// What a job is for: which thread goes on when it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Task {
+    /// A step of the connection's request.
+    Step(ConnectionId),
+    /// A chunk of the connection's message, at its sender.
+    Send(ConnectionId),
+    /// A chunk of the connection's message, at its receiver.
+    Receive(ConnectionId),
+    /// A phase of the instance's batch.
+    Phase(InstanceId),
+}
+
+/// A job and whose it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Job {
+    pub(crate) task: Task,
+    pub(crate) role: RoleId,
+    pub(crate) demand: SimDuration,
+}
+
+/// A core set before the first event.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreSetTable {
+    /// Number of its cores.
+    pub(crate) cores: u32,
+    /// Its speed by the number of busy cores among the other sets of its machine; one entry if
+    /// they do not slow it.
+    pub(crate) speeds: Vec<Speed>,
+    /// The other sets of its machine.
+    pub(crate) others: Vec<CoreSetId>,
+}
+
+/// The core sets of all machines: processor sharing in each, slower while the others of its machine
+/// are busy, with the core time of every role.
+///
+/// Changes within one event take effect together when [`Cores::settle`] is called at its end.
+#[derive(Debug)]
+pub(crate) struct Cores {
+    sets: Vec<CoreSet>,
+    roles: Vec<RoleUse>,
+    /// The sets whose jobs changed since the last `settle`.
+    changed: Vec<CoreSetId>,
+}
+
+#[derive(Debug)]
+struct CoreSet {
+    station: ProcessorSharing<(Task, RoleId)>,
+    speeds: Vec<Speed>,
+    others: Vec<CoreSetId>,
+    has_changed: bool,
+    forecast: Option<SimTime>,
+    generation: u32,
+}
+
+/// Core time of a role: `ended` holds, modulo 2¹²⁸, the sum over its jobs of what a job present
+/// since the start would have used until this one's end, less that until its begin.
+#[derive(Clone, Debug)]
+struct RoleUse {
+    set: CoreSetId,
+    ended: u128,
+    n_jobs: u64,
+}
+
+impl Cores {
+    /// Idle sets, and the set on which each role runs.
+    pub(crate) fn new(sets: &[CoreSetTable], roles: impl Iterator<Item = CoreSetId>) -> Cores {
+        let set = |table: &CoreSetTable| CoreSet {
+            station: ProcessorSharing::new(table.cores),
+            speeds: table.speeds.clone(),
+            others: table.others.clone(),
+            has_changed: false,
+            forecast: None,
+            generation: 0,
+        };
+        let role = |set| RoleUse {
+            set,
+            ended: 0,
+            n_jobs: 0,
+        };
+        Cores {
+            sets: sets.iter().map(set).collect(),
+            roles: roles.map(role).collect(),
+            changed: Vec::new(),
+        }
+    }
+
+    /// Adds a job on the set of its role.
+    pub(crate) fn submit(&mut self, now: SimTime, job: Job) {
+        let role = &mut self.roles[job.role.index()];
+        let set = &mut self.sets[role.set.index()];
+        role.n_jobs += 1;
+        role.ended = role.ended.wrapping_sub(set.station.core_time(now));
+        set.station.submit(now, job.demand, (job.task, job.role));
+        let id = role.set;
+        self.mark(id);
+    }
+
+    /// Takes the job that is done in `set`; `None` if the forecast of that generation is void.
+    pub(crate) fn complete(
+        &mut self,
+        now: SimTime,
+        set: CoreSetId,
+        generation: u32,
+    ) -> Option<Task> {
+        let row = &mut self.sets[set.index()];
+        if row.generation != generation {
+            return None;
+        }
+        row.forecast = None;
+        let (task, role) = row.station.complete(now);
+        let role = &mut self.roles[role.index()];
+        role.n_jobs -= 1;
+        role.ended = role.ended.wrapping_add(row.station.core_time(now));
+        self.mark(set);
+        Some(task)
+    }
+
+    /// Core time of `role` until the instant `now`.
+    pub(crate) fn used(&self, now: SimTime, role: RoleId) -> SimDuration {
+        let role = &self.roles[role.index()];
+        let core_time = self.sets[role.set.index()].station.core_time(now);
+        let running = core_time.wrapping_mul(u128::from(role.n_jobs));
+        Speed::whole_ps(role.ended.wrapping_add(running))
+    }
+
+    /// Lets the changes since the last call take effect: the speeds of the other sets of the same
+    /// machine, and the forecasts of the next completions.
+    pub(crate) fn settle(&mut self, queue: &mut EventQueue<Event>) {
+        let n_own = self.changed.len();
+        for i in 0..n_own {
+            let changed = self.changed[i].index();
+            for k in 0..self.sets[changed].others.len() {
+                let other = self.sets[changed].others[k];
+                self.set_speed(queue.now(), other);
+            }
+        }
+        for i in 0..self.changed.len() {
+            let id = self.changed[i];
+            let set = &mut self.sets[id.index()];
+            set.has_changed = false;
+            let forecast = set.station.next_completion();
+            if forecast == set.forecast {
+                continue;
+            }
+            set.forecast = forecast;
+            set.generation = set.generation.wrapping_add(1);
+            if let Some(at) = forecast {
+                let generation = set.generation;
+                queue.schedule_at(
+                    at,
+                    Event::JobDone {
+                        set: id,
+                        generation,
+                    },
+                );
+            }
+        }
+        self.changed.clear();
+    }
+
+    /// Adapts the speed of `set` to what the other sets of its machine do now.
+    fn set_speed(&mut self, now: SimTime, set: CoreSetId) {
+        let row = &self.sets[set.index()];
+        if row.speeds.len() == 1 {
+            return;
+        }
+        let busy: u32 = row
+            .others
+            .iter()
+            .map(|other| self.sets[other.index()].station.busy())
+            .sum();
+        let row = &mut self.sets[set.index()];
+        row.station.set_speed(now, row.speeds[busy as usize]);
+        self.mark(set);
+    }
+
+    fn mark(&mut self, set: CoreSetId) {
+        let row = &mut self.sets[set.index()];
+        if !row.has_changed {
+            row.has_changed = true;
+            self.changed.push(set);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: usize = 0;
+    const B: usize = 1;
+
+    /// Two sets of two cores and one core on one machine with a contention of 1/2, a role on each.
+    fn two_sets() -> (Cores, EventQueue<Event>) {
+        let table = |cores, n_other: u32, other| CoreSetTable {
+            cores,
+            speeds: (0..=n_other)
+                .map(|busy| Speed::slowed_by(0.5 * f64::from(busy) / f64::from(n_other)))
+                .collect(),
+            others: vec![CoreSetId::from_index(other)],
+        };
+        let sets = [table(2, 1, B), table(1, 2, A)];
+        let roles = [A, B].map(CoreSetId::from_index);
+        (Cores::new(&sets, roles.into_iter()), EventQueue::new())
+    }
+
+    fn job(set: usize, name: usize, demand: u64) -> Job {
+        Job {
+            task: Task::Step(ConnectionId::from_index(name)),
+            role: RoleId::from_index(set),
+            demand: SimDuration::from_ps(demand),
+        }
+    }
+
+    /// Handles events until nothing is left: when each job was done, in order.
+    fn run(cores: &mut Cores, queue: &mut EventQueue<Event>) -> Vec<(u64, usize)> {
+        let mut done = Vec::new();
+        cores.settle(queue);
+        while let Some(event) = queue.pop() {
+            let Event::JobDone { set, generation } = event else {
+                unreachable!("cores schedule nothing else")
+            };
+            if let Some(Task::Step(name)) = cores.complete(queue.now(), set, generation) {
+                done.push((queue.now().as_ps(), name.index()));
+            }
+            cores.settle(queue);
+        }
+        done
+    }
+
+    #[test]
+    fn a_busy_neighbour_slows_the_work_of_a_set() {
+        let (mut cores, mut queue) = two_sets();
+        cores.submit(SimTime::ZERO, job(A, 0, 3_000));
+        cores.submit(SimTime::ZERO, job(B, 1, 1_000));
+        // While both run, A is slowed by 1/2 (all of B's cores are busy) and B by 1/4 (half of
+        // A's). B ends at 1250; A has 2500·3/2 / (3/2) … = 3000 - 1250/1.5 left, then full speed.
+        let done = run(&mut cores, &mut queue);
+        assert_eq!(done, [(1_250, 1), (3_417, 0)]);
+    }
+
+    #[test]
+    fn core_time_counts_slow_time_in_full() {
+        let (mut cores, mut queue) = two_sets();
+        cores.submit(SimTime::ZERO, job(A, 0, 3_000));
+        cores.submit(SimTime::ZERO, job(B, 1, 1_000));
+        run(&mut cores, &mut queue);
+        let used = |cores: &mut Cores, role| {
+            let now = SimTime::from_ps(10_000);
+            cores.used(now, RoleId::from_index(role)).as_ps()
+        };
+        assert_eq!((used(&mut cores, A), used(&mut cores, B)), (3_417, 1_250));
+    }
+
+    #[test]
+    fn without_neighbours_nothing_is_slowed() {
+        let (mut cores, mut queue) = two_sets();
+        cores.submit(SimTime::ZERO, job(A, 0, 10));
+        cores.submit(SimTime::ZERO, job(A, 1, 30));
+        assert_eq!(run(&mut cores, &mut queue), [(10, 0), (30, 1)]);
+    }
+}

@@ -1,0 +1,14 @@
+//! Stations: where work waits and is done.
+//!
+//! A station is a plain structure that is told the time and schedules nothing, so that each can be
+//! driven alone, by a test or by another engine loop.
+
+mod batch_line;
+mod cores;
+mod fifo_link;
+mod processor_sharing;
+
+pub use batch_line::BatchLine;
+pub(crate) use cores::{CoreSetTable, Cores, Job, Task};
+pub use fifo_link::FifoLink;
+pub use processor_sharing::{ProcessorSharing, Speed};

@@ -1,0 +1,229 @@
+//! Unloaded and without randomness, every request takes the sum of its parts, to the picosecond.
+
+use super::*;
+use crate::network::CHUNK;
+use crate::{completions, simulate};
+use schema::ids::{ClientId, Id, RequestId};
+use schema::profile::Driver;
+use schema::units::{ByteRate, Bytes};
+
+/// Costs by the profile's laws, added up by hand.
+struct Sum<'a> {
+    profile: &'a Profile,
+    total: SimDuration,
+}
+
+impl Sum<'_> {
+    fn draw(&self, part: &str, cost: &str, driver: f64) -> SimDuration {
+        self.profile
+            .cost(part, cost, "test")
+            .unwrap()
+            .draw(driver, 0.5)
+    }
+
+    fn add(&mut self, part: &str, cost: &str, driver: f64) {
+        self.total += self.draw(part, cost, driver);
+    }
+
+    /// A message from one part to the other over an idle link: each chunk is sent after the one
+    /// before, leaves after the one before has left, is taken after the one before was taken.
+    fn message(&mut self, [from, to]: [&str; 2], bytes: u64, rate: &str, delay: SimDuration) {
+        let rate: ByteRate = rate.parse().unwrap();
+        let send = self.draw(from, "send/tcp", bytes as f64).as_ps();
+        let receive = self.draw(to, "receive/tcp", bytes as f64).as_ps();
+        let part = |total: u64, until: u64| {
+            u64::try_from(u128::from(total) * u128::from(until) / u128::from(bytes)).unwrap()
+        };
+        let (mut left, mut taken, mut offset) = (0, 0, 0);
+        while offset < bytes {
+            let end = (offset + CHUNK.0).min(bytes);
+            let sent = part(send, end);
+            left = sent.max(left) + rate.serialization_delay(Bytes(end - offset)).as_ps();
+            let arrived = left + delay.as_ps();
+            taken = arrived.max(taken) + part(receive, end) - part(receive, offset);
+            offset = end;
+        }
+        self.total += ps(taken);
+    }
+
+    fn serve(&mut self, bytes: f64, reply: f64) {
+        self.add("server", "dispatch", 1.0);
+        self.add("server", "h2d", bytes);
+        self.add("server", "inference/synthetic", 1e-3);
+        self.add("server", "d2h", reply);
+        self.add("server", "notify", 1.0);
+    }
+}
+
+fn direct(profile: &Profile, bytes: u64) -> SimDuration {
+    let mut sum = Sum {
+        profile,
+        total: SimDuration::ZERO,
+    };
+    let delay = ps(3_000_000) + sum.draw("wire", "delay/tcp", 1.0);
+    sum.add("edge", "prepare", bytes as f64);
+    sum.message(["edge", "server"], bytes, "25 Gbit/s", delay);
+    sum.serve(bytes as f64, 4000.0);
+    sum.message(["server", "edge"], 4000, "25 Gbit/s", delay);
+    sum.add("edge", "postprocess", 4000.0);
+    sum.total
+}
+
+fn proxied(profile: &Profile, bytes: u64) -> SimDuration {
+    let mut sum = Sum {
+        profile,
+        total: SimDuration::ZERO,
+    };
+    let (near, far) = (
+        ps(5_000_000) + sum.draw("wire", "delay/tcp", 1.0),
+        ps(7_000_000),
+    );
+    sum.add("edge", "prepare", bytes as f64);
+    sum.message(["edge", "gateway"], bytes, "10 Gbit/s", near);
+    sum.add("gateway", "translate", bytes as f64);
+    sum.message(["gateway", "server"], bytes, "40 Gbit/s", far);
+    sum.serve(bytes as f64, 4000.0);
+    sum.message(["server", "gateway"], 4000, "40 Gbit/s", far);
+    sum.add("gateway", "translate", 4000.0);
+    sum.message(["gateway", "edge"], 4000, "10 Gbit/s", near);
+    sum.add("edge", "postprocess", 4000.0);
+    sum.total
+}
+
+/// The sojourn times of the base scenario's requests, each `think` after the one before.
+fn sojourn_times(overrides: &[&str], profile: &Profile) -> Vec<SimDuration> {
+    let all = completions(&scenario(overrides), profile, &OPTIONS)
+        .unwrap()
+        .remove(0);
+    assert_eq!(all.len(), 20);
+    let mut before = SimTime::ZERO;
+    for completion in &all {
+        assert_eq!(completion.ready, before + ps(2_000_000_000));
+        assert_eq!(completion.start, completion.ready);
+        before = completion.end;
+    }
+    all.iter().map(|c| c.end.since(c.ready)).collect()
+}
+
+const SIZES: [u64; 5] = [1, 10_000, 65_536, 65_537, 602_112];
+
+#[test]
+fn an_unloaded_request_takes_the_sum_of_its_parts() {
+    let profile = profile();
+    for bytes in SIZES {
+        let size = format!("stages.classify.serve.synthetic.input=\"{bytes} B\"");
+        let expected = direct(&profile, bytes);
+        assert_eq!(
+            sojourn_times(&[&size], &profile),
+            vec![expected; 20],
+            "{bytes} B"
+        );
+    }
+}
+
+#[test]
+fn an_unloaded_request_through_a_gateway_takes_the_sum_of_its_parts() {
+    let profile = profile();
+    for bytes in SIZES {
+        let size = format!("stages.classify.serve.synthetic.input=\"{bytes} B\"");
+        let expected = proxied(&profile, bytes);
+        assert_eq!(
+            sojourn_times(&[&size, PROXIED], &profile),
+            vec![expected; 20],
+            "{bytes} B"
+        );
+    }
+}
+
+/// When the sender's core is slower than link and receiver, a message is all its sending, and the
+/// rest of its last chunk.
+#[test]
+fn a_long_message_is_sent_while_it_is_received() {
+    let mut profile = only_inference(Residual::None);
+    let bytes = 10 * CHUNK.0;
+    law(&mut profile, "edge", "send/tcp").slope = 1e-9;
+    law(&mut profile, "server", "receive/tcp").slope = 0.5e-9;
+    let size = format!("stages.classify.serve.synthetic.input=\"{bytes} B\"");
+    let send = 1000 * bytes;
+    let last = 500 * CHUNK.0 + 320 * CHUNK.0;
+    let delays = 2 * 3_000_000 + 4000 * 320;
+    let expected = ps(send + last + delays + 1_000_000_000);
+    assert_eq!(sojourn_times(&[&size], &profile), [expected; 20]);
+}
+
+#[test]
+fn a_local_message_is_one_piece() {
+    let mut profile = only_inference(Residual::None);
+    let server = profile.parts.get_mut("server").unwrap();
+    for (cost, slope) in [("send/local", 1e-9), ("receive/local", 0.5e-9)] {
+        let law = CostLaw::exact(Driver::Bytes, 0.0, slope, "test");
+        server.costs.insert(cost.to_owned(), law);
+    }
+    let delay = CostLaw::exact(Driver::Requests, 2e-6, 0.0, "test");
+    server.costs.insert("delay/local".to_owned(), delay);
+    let here = [
+        "clients.0.on=server",
+        "clients.0.path.0.over=local",
+        "stages.classify.serve.synthetic.input=\"1 MB\"",
+    ];
+    let expected = ps((1_000_000 + 4000) * 1500 + 2 * 2_000_000 + 1_000_000_000);
+    assert_eq!(sojourn_times(&here, &profile), [expected; 20]);
+}
+
+/// A raw input is preprocessed once a request, and a batch runs once.
+#[test]
+fn a_batch_takes_its_copies_one_by_one_and_its_inference_once() {
+    let mut profile = only_inference(Residual::None);
+    for (cost, base) in [
+        ("h2d", 10e-6),
+        ("preprocess/squeezenet1.1@224", 100e-6),
+        ("d2h", 1e-6),
+    ] {
+        law(&mut profile, "server", cost).base = base;
+    }
+    law(&mut profile, "server", "inference/squeezenet1.1@224").slope = 5e-3;
+    law(&mut profile, "server", "dispatch").base = 7e-6;
+    let overrides = [
+        r#"stages.classify.serve={ net = { name = "squeezenet1.1", input = { raw = { width = 1, height = 1 } } } }"#,
+        r#"stages.classify.batch={ max = 4, delay = "1 s" }"#,
+        "clients.0.count=4",
+        "run.measure.requests=1",
+    ];
+    let run = simulate(&scenario(&overrides), &profile, &OPTIONS).unwrap();
+    let ends = |name: &str| -> Vec<u64> {
+        let spans = run.trace.iter().filter(|span| span.name.name() == name);
+        let arrived = 2_000_000 + 3_000; // think time and delay, in ns
+        spans
+            .map(|span| span.end_ns - arrived)
+            .map(|ns| ns / 1000 * 1000)
+            .collect()
+    };
+    assert_eq!(ends("queue"), [7_000; 4]);
+    assert_eq!(ends("h2d"), [17_000, 27_000, 37_000, 47_000]);
+    assert_eq!(ends("preprocess"), [147_000, 247_000, 347_000, 447_000]);
+    assert_eq!(ends("inference"), [20_447_000; 4]);
+    assert_eq!(
+        ends("d2h"),
+        [20_448_000, 20_449_000, 20_450_000, 20_451_000]
+    );
+}
+
+#[test]
+fn an_open_loop_request_waits_for_a_connection() {
+    let profile = only_inference(Residual::None);
+    let overrides = [
+        r#"clients.0.arrivals={ deterministic = { rate = "2000 /s", connections = 1 } }"#,
+        "run.measure.requests=3",
+        "links.0={ between = [\"edge\", \"server\"], rate = \"1 GB/s\" }",
+        "stages.classify.serve.synthetic.input=\"0 B\"",
+        "stages.classify.serve.synthetic.output=\"0 B\"",
+    ];
+    let all = completions(&scenario(&overrides), &profile, &OPTIONS)
+        .unwrap()
+        .remove(0);
+    let times: Vec<[u64; 3]> = (all.iter())
+        .map(|c| [c.ready, c.start, c.end].map(|t| t.as_ps() / 100_000_000))
+        .collect();
+    assert_eq!(times, [[5, 5, 15], [10, 15, 25], [15, 25, 35]]);
+    assert_eq!(all[2].request, RequestId::new(ClientId::from_index(0), 2));
+}

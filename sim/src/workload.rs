@@ -1,0 +1,152 @@
+//! The clients: closed loops, and open-loop sources with a pool of connections.
+
+use std::collections::VecDeque;
+
+use schema::ids::{ClassId, ClientId, RequestId};
+use schema::random::Seed;
+use schema::run::Leg;
+use schema::units::{SimDuration, SimTime};
+use schema::workload::{ClientPlan, Planned, Schedule};
+
+use crate::compile::Tables;
+use crate::engine::EventQueue;
+use crate::error::SimError;
+use crate::event::Event;
+use crate::ids::ConnectionId;
+use crate::pipeline::{Pipeline, Step};
+
+/// A client.
+#[derive(Debug)]
+pub(crate) struct ClientState {
+    plan: ClientPlan,
+    /// The request whose arrival is scheduled.
+    next: Option<Planned>,
+    free: Vec<ConnectionId>,
+    /// Requests that found no connection free, first come first served.
+    waiting: VecDeque<Due>,
+    pub(crate) n_sent: u64,
+    pub(crate) n_completed: u64,
+}
+
+/// A request that is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    pub(crate) request: RequestId,
+    pub(crate) class: ClassId,
+    pub(crate) ready: SimTime,
+}
+
+impl ClientState {
+    /// A client that has not sent anything.
+    pub(crate) fn new(tables: &Tables<'_>, client: ClientId, seed: Seed) -> ClientState {
+        let mut free = tables.clients[client].connections.clone();
+        free.reverse();
+        ClientState {
+            plan: ClientPlan::new(tables.scenario, client, seed),
+            next: None,
+            free,
+            waiting: VecDeque::new(),
+            n_sent: 0,
+            n_completed: 0,
+        }
+    }
+
+    /// Schedules the next arrival, if the client still sends then; the gap before it.
+    fn plan_next(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        client: ClientId,
+        schedule: Schedule,
+    ) -> Option<SimDuration> {
+        let planned = self.plan.next().expect("a plan has no end");
+        let at = queue.now() + planned.gap;
+        if !schedule.sends(planned.id.seq(), at) {
+            return None;
+        }
+        self.next = Some(planned);
+        queue.schedule_at(at, Event::Arrival(client));
+        Some(planned.gap)
+    }
+}
+
+impl Pipeline<'_> {
+    /// Schedules the first request of every client.
+    pub(crate) fn start_clients(&mut self, queue: &mut EventQueue<Event>) {
+        for id in self.clients.ids() {
+            self.clients[id].plan_next(queue, id, self.schedule);
+        }
+    }
+
+    /// A request of the client is due: it takes a connection, or waits for one.
+    pub(crate) fn on_arrival(&mut self, queue: &mut EventQueue<Event>, id: ClientId) {
+        let now = queue.now();
+        let client = &mut self.clients[id];
+        let planned = client.next.take().expect("an arrival was planned");
+        client.n_sent += 1;
+        let due = Due {
+            request: planned.id,
+            class: planned.class,
+            ready: now,
+        };
+        self.population.change(now, 1);
+        if self.window.on_ready(planned.id, now) {
+            self.open_window(now);
+        }
+        let group = self.tables.scenario.clients[id].group;
+        let client = &mut self.clients[id];
+        if !self.tables.groups[group].is_closed_loop {
+            client.plan_next(queue, id, self.schedule);
+        }
+        match client.free.pop() {
+            Some(connection) => self.begin(queue, connection, due),
+            None => client.waiting.push_back(due),
+        }
+    }
+
+    /// The connection takes a request.
+    fn begin(&mut self, queue: &EventQueue<Event>, id: ConnectionId, due: Due) {
+        let connection = &mut self.connections[id];
+        connection.request = due.request;
+        connection.class = due.class;
+        connection.ready = due.ready;
+        connection.start = queue.now();
+        connection.done = due.ready;
+        connection.hop = 0;
+        connection.leg = Leg::Request;
+        self.start_step(queue, id, Step::Prepare);
+    }
+
+    /// The connection's request has its reply: the next that waits takes the connection, or a
+    /// closed loop thinks.
+    pub(crate) fn complete(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let now = queue.now();
+        let connection = &self.connections[id];
+        let (client, request, ready) = (connection.client, connection.request, connection.ready);
+        let is_closed_loop = self.tables.groups[connection.group].is_closed_loop;
+        self.record
+            .whole(connection, self.tables.groups[connection.group].stage, now);
+        self.population.change(now, -1);
+        self.population.add_sojourn(now.since(ready));
+        if self.window.on_end(request, ready) {
+            self.close_window(now);
+        }
+        let state = &mut self.clients[client];
+        state.n_completed += 1;
+        if let Some(due) = state.waiting.pop_front() {
+            self.begin(queue, id, due);
+            return;
+        }
+        state.free.push(id);
+        if is_closed_loop {
+            let gap = state.plan_next(queue, client, self.schedule);
+            let stands = gap == Some(SimDuration::ZERO) && ready == now;
+            if stands && self.schedule.end().is_some() {
+                let row = &self.tables.scenario.clients[client];
+                let group = &self.tables.scenario.groups[row.group].name;
+                self.failure = Some(SimError::NoProgress {
+                    client: format!("client {group}/{}", row.index),
+                });
+            }
+        }
+    }
+}
