@@ -1,1 +1,268 @@
-//! Fits profiles to runs and compares runs.
+//! Fits profiles to runs, and compares runs.
+//!
+//! [`calibrate`] takes the spans of measured runs and gives each part's costs as laws
+//! `(base + slope · driver) · residual`, with standard errors, an error on held-out samples and the
+//! distribution of the residual. [`validate`] puts a measured run beside its simulation.
+//! `METHODOLOGY.md`, next to this crate's manifest, says which span is a sample of which cost, how
+//! the errors are computed, and which biases are known.
+//!
+//! What is left out: nothing here looks at the machine or reads a file, and a cost that no span
+//! shows is not in the profile.
+#![forbid(unsafe_code)]
+
+mod affine;
+mod contention;
+mod report;
+mod residual;
+mod samples;
+pub mod validate;
+
+use std::collections::BTreeMap;
+
+use schema::profile::{CostLaw, PROFILE_FORMAT, Part, PartKind, Profile, parameter};
+use schema::run::{Outcome, Run};
+
+pub use contention::{ContentionPoint, ContentionReport};
+
+use crate::affine::LawFit;
+use crate::samples::{Collected, Selected, collect};
+
+/// Fewest samples from which a cost is fitted at all.
+pub const MIN_SAMPLES: usize = 3;
+/// Fewest samples from which a cost is fitted without a warning.
+pub const FEW_SAMPLES: usize = 10;
+
+/// A run to fit to.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    /// Its run directory; the profile names it as where its figures come from.
+    pub name: String,
+    /// The run.
+    pub run: &'a Run,
+}
+
+/// A fitted profile, and how good each of its figures is.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    /// The profile.
+    pub profile: Profile,
+    /// One report a cost, ordered by part and cost.
+    pub fits: Vec<FitReport>,
+    /// One report a host part whose runs could show contention, ordered by part.
+    pub contention: Vec<ContentionReport>,
+    /// What to know about the runs as a whole before trusting the figures.
+    pub warnings: Vec<String>,
+}
+
+/// One cost as fitted.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FitReport {
+    /// The part.
+    pub part: String,
+    /// The key of the cost; see [`schema::profile::cost`].
+    pub cost: String,
+    /// The law: its estimates with standard errors, range, number of samples, held-out error and
+    /// residual.
+    pub law: CostLaw,
+    /// How many independent samples they are worth.
+    pub effective_samples: f64,
+    /// Coefficient of variation of the residual, each sample weighted by its expected time.
+    pub residual_cv: f64,
+    /// What to check before trusting the law.
+    pub warnings: Vec<String>,
+}
+
+/// Why no profile can be fitted.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CalibrateError {
+    /// No run holds a span of a request that counts.
+    #[error(
+        "fit a profile: no span of a request that was completed after the warm-up in {runs}; measure more requests than `run.warmup` leaves out"
+    )]
+    NothingToFit {
+        /// The runs, joined by commas; `no run` if there are none.
+        runs: String,
+    },
+    /// A cost has too few samples.
+    #[error(
+        "fit `{cost}` of part `{part}`: {found} samples in {runs}, at least {MIN_SAMPLES} are needed; measure more requests, or leave the run out"
+    )]
+    TooFewSamples {
+        /// The runs that have any, joined by commas.
+        runs: String,
+        /// The part.
+        part: String,
+        /// The key of the cost.
+        cost: String,
+        /// Number of samples.
+        found: usize,
+    },
+    /// A part is a host in one place and a link in another.
+    #[error(
+        "fit part `{part}`: it is a host's part and a link's part in {runs}; give the link another `part`"
+    )]
+    TwoKinds {
+        /// The runs, joined by commas.
+        runs: String,
+        /// The part.
+        part: String,
+    },
+}
+
+/// Fits a profile called `name` to `sources`.
+///
+/// # Errors
+/// If no request counts in any run, if a cost has samples but fewer than [`MIN_SAMPLES`], or if a
+/// part is both a host and a link.
+pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, CalibrateError> {
+    let mut warnings = broken(sources);
+    let collected = collect(sources, &mut warnings);
+    if collected.is_empty() {
+        return Err(CalibrateError::NothingToFit {
+            runs: names(sources, 0..sources.len()),
+        });
+    }
+    let mut profile = Profile {
+        format: PROFILE_FORMAT,
+        name: name.to_owned(),
+        parts: BTreeMap::new(),
+    };
+    let mut fits = Vec::new();
+    for ((part, cost), samples) in &collected {
+        let Some(report) = fit(part, cost, samples, sources, &mut warnings)? else {
+            continue;
+        };
+        let row = part_of(&mut profile, part, samples.kind, sources)?;
+        row.costs.insert(cost.clone(), report.law.clone());
+        fits.push(report);
+    }
+    let contention = contention::estimate(sources);
+    for report in &contention {
+        if let Some(estimate) = &report.estimate {
+            part_of(&mut profile, &report.part, PartKind::Host, sources)?
+                .parameters
+                .insert(parameter::CONTENTION.to_owned(), estimate.clone());
+        }
+    }
+    Ok(Calibration {
+        profile,
+        fits,
+        contention,
+        warnings,
+    })
+}
+
+fn broken(sources: &[Source]) -> Vec<String> {
+    let broken = sources.iter().filter_map(|s| match &s.run.manifest.outcome {
+        Outcome::Complete => None,
+        Outcome::Broken { role, how } => Some(format!(
+            "{} is broken (`{role}` {how}): only the requests completed before are used; measure it again",
+            s.name
+        )),
+    });
+    broken.collect()
+}
+
+/// The names of the sources `which`, each once, in order.
+fn names(sources: &[Source], which: impl IntoIterator<Item = usize>) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for index in which {
+        let name = sources[index].name.as_str();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        "no run".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn part_of<'a>(
+    profile: &'a mut Profile,
+    name: &str,
+    kind: PartKind,
+    sources: &[Source],
+) -> Result<&'a mut Part, CalibrateError> {
+    let part = profile
+        .parts
+        .entry(name.to_owned())
+        .or_insert_with(|| Part {
+            kind,
+            parameters: BTreeMap::new(),
+            costs: BTreeMap::new(),
+        });
+    if part.kind == kind {
+        return Ok(part);
+    }
+    Err(CalibrateError::TwoKinds {
+        runs: names(sources, 0..sources.len()),
+        part: name.to_owned(),
+    })
+}
+
+/// The law of one cost; `None` if its spans carry no core time and it needs it.
+fn fit(
+    part: &str,
+    cost: &str,
+    collected: &Collected,
+    sources: &[Source],
+    run_warnings: &mut Vec<String>,
+) -> Result<Option<FitReport>, CalibrateError> {
+    let Selected {
+        series,
+        mut warnings,
+    } = collected.select();
+    let runs = names(sources, series.iter().map(|s| s.source));
+    let n: usize = series.iter().map(|s| s.points.len()).sum();
+    if n == 0 {
+        run_warnings.push(format!(
+            "`{cost}` of part `{part}` is left out: {}",
+            warnings.join("; ")
+        ));
+        return Ok(None);
+    }
+    if n < MIN_SAMPLES {
+        return Err(CalibrateError::TooFewSamples {
+            runs,
+            part: part.to_owned(),
+            cost: cost.to_owned(),
+            found: n,
+        });
+    }
+    if n < FEW_SAMPLES {
+        warnings.push(format!(
+            "{n} samples: the errors themselves are uncertain; measure more requests"
+        ));
+    }
+    let fit = LawFit::new(&series, collected.shape);
+    warnings.extend(fit.warnings.iter().cloned());
+    let factors = fit.factors(&series);
+    let residual = residual::choose(&factors, fit.effective_samples);
+    warnings.extend(residual.warnings);
+    let drivers = series.iter().flat_map(|s| &s.points).map(|p| p.driver);
+    let range = drivers.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], x| {
+        [low.min(x), high.max(x)]
+    });
+    let law = CostLaw {
+        per: collected.per,
+        base: fit.base,
+        base_error: fit.base_error,
+        slope: fit.slope,
+        slope_error: fit.slope_error,
+        range,
+        samples: n as u64,
+        held_out_error: affine::held_out_error(&series, collected.shape),
+        residual: residual.kind,
+        source: format!("{n} spans of {runs}"),
+    };
+    Ok(Some(FitReport {
+        part: part.to_owned(),
+        cost: cost.to_owned(),
+        law,
+        effective_samples: fit.effective_samples,
+        residual_cv: residual.cv,
+        warnings,
+    }))
+}

@@ -1,0 +1,82 @@
+//! A calibration as text for a terminal.
+
+use std::fmt::Write;
+
+use schema::profile::Driver;
+
+use crate::residual::name;
+use crate::{Calibration, ContentionReport, FitReport};
+
+impl Calibration {
+    /// Every fit with its errors and warnings, as a table for a terminal.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let mut part = "";
+        for fit in &self.fits {
+            if fit.part != part {
+                part = &fit.part;
+                write_line(&mut text, &format!("part {part}"));
+                write_line(&mut text, HEAD);
+            }
+            write_line(&mut text, &row(fit));
+        }
+        for report in &self.contention {
+            write_line(&mut text, &contention(report));
+        }
+        let of_fits = self.fits.iter().flat_map(|fit| {
+            let of = move |w| format!("warn: {} {}: {w}", fit.part, fit.cost);
+            fit.warnings.iter().map(of)
+        });
+        let of_runs = self.warnings.iter().map(|w| format!("warn: {w}"));
+        for warning in of_runs.chain(of_fits) {
+            write_line(&mut text, &warning);
+        }
+        text
+    }
+}
+
+const HEAD: &str = "  cost                       base [us]             slope                          driver range             n   (worth)  held out  residual (cv)";
+
+fn write_line(text: &mut String, line: &str) {
+    writeln!(text, "{line}").expect("writing to a string cannot fail");
+}
+
+/// Unit of the slope's figure, factor from seconds per unit of the driver, and unit of the driver.
+const fn units(per: Driver) -> (&'static str, f64, &'static str) {
+    match per {
+        Driver::Bytes => ("ns/kB", 1e12, "B"),
+        Driver::Requests => ("us/request", 1e6, "requests"),
+        Driver::Seconds => ("s/s", 1.0, "s"),
+    }
+}
+
+fn row(fit: &FitReport) -> String {
+    let law = &fit.law;
+    let (unit, factor, driver) = units(law.per);
+    let base = format!("{:.3} ± {:.3}", law.base * 1e6, law.base_error * 1e6);
+    let slope = format!(
+        "{:.3} ± {:.3} {unit}",
+        law.slope * factor,
+        law.slope_error * factor
+    );
+    let range = format!("{} to {} {driver}", law.range[0], law.range[1]);
+    format!(
+        "  {:<24} {base:>20}  {slope:<28}  {range:<22} {:>6} {:>9.0} {:>8.1}%  {} ({:.2})",
+        fit.cost,
+        law.samples,
+        fit.effective_samples,
+        100.0 * law.held_out_error,
+        name(&law.residual),
+        fit.residual_cv,
+    )
+}
+
+fn contention(report: &ContentionReport) -> String {
+    let figure = match &report.estimate {
+        Some(estimate) => format!("{:.3} ± {:.3}", estimate.value, estimate.standard_error),
+        None => "none".to_owned(),
+    };
+    let n = report.points.len();
+    let notes: String = report.notes.iter().map(|n| format!("; {n}")).collect();
+    format!("contention of part {}: {figure} ({n} points){notes}", report.part)
+}
