@@ -19,7 +19,7 @@ use crate::palette::{
 const PITCH: f64 = 32.0;
 const LABEL: f64 = 44.0;
 const GROUP_GAP: f64 = 12.0;
-const SIDE: f64 = 30.0;
+const SIDE: f64 = 36.0;
 const MARK: f64 = 20.0;
 /// The axis ends at this many times the median error, or at [`LEAST_CUT`], whichever is more; what
 /// is beyond is an arrow with its number.

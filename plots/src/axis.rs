@@ -155,7 +155,7 @@ impl Axis {
     }
 
     /// Room that a level axis with a title takes below its line.
-    pub(crate) const ROOM_BELOW: f64 = 88.0;
+    pub(crate) const ROOM_BELOW: f64 = 90.0;
 
     /// Draws a level axis at `bottom` with grid lines up to `top`.
     pub(crate) fn draw_level(&self, drawing: &mut Drawing, top: f64, bottom: f64, title: &str) {
@@ -169,15 +169,15 @@ impl Axis {
             let length = if major { 9.0 } else { 5.0 };
             drawing.line(&[(x, bottom), (x, bottom + length)], INK, 2.0);
             let width = text_width(&tick.label, SMALL, Weight::Normal);
-            let middle = x.min(WIDTH - 4.0 - width / 2.0);
+            let middle = x.clamp(4.0 + width / 2.0, WIDTH - 4.0 - width / 2.0);
             if major && !title.is_empty() && middle - width / 2.0 >= free_from {
-                let at = (middle, bottom + 12.0 + 0.76 * SMALL);
+                let at = (middle, bottom + 15.0 + 0.76 * SMALL);
                 drawing.label(&tick.label, at, SMALL, Anchor::Middle);
                 free_from = middle + width / 2.0 + 8.0;
             }
         }
         drawing.line(&[(self.span.0, bottom), (self.span.1, bottom)], INK, 3.0);
-        let at = ((self.span.0 + self.span.1) / 2.0, bottom + 75.0);
+        let at = ((self.span.0 + self.span.1) / 2.0, bottom + 78.0);
         drawing.label(title, at, NORMAL, Anchor::Middle);
     }
 
@@ -192,7 +192,10 @@ impl Axis {
             let y = self.at(tick.value);
             let major = !tick.label.is_empty();
             if major {
-                drawing.line(&[(left, y), (right, y)], GRID, 2.0);
+                // The other axis is where this one begins.
+                if (y - self.span.0).abs() > 1.0 {
+                    drawing.line(&[(left, y), (right, y)], GRID, 2.0);
+                }
                 let at = (left - 14.0, y + 0.36 * SMALL);
                 drawing.label(&tick.label, at, SMALL, Anchor::End);
             }

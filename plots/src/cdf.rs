@@ -12,7 +12,7 @@ use crate::figure::Figure;
 use crate::format::TimeUnit;
 use crate::legend::{Key, Legend};
 use crate::pair::{Pair, kind_name};
-use crate::palette::{INK, Series, darker, series};
+use crate::palette::{INK, Series, WHITE, darker, series};
 
 /// Most points of a curve; a larger sample is drawn by its quantiles at equal steps.
 const MAX_POINTS: usize = 500;
@@ -113,7 +113,7 @@ fn legend(all: &[(&str, Vec<Curve>)]) -> Legend {
             color,
             width: MEASURED_WIDTH,
             pattern: &[],
-            mark: Some(mark),
+            mark: Some((mark, Body::Solid)),
         };
         legend.add(key, *label);
     }
@@ -176,7 +176,8 @@ fn drawing(all: &[(&str, Vec<Curve>)]) -> Drawing {
                 .find(|(_, fraction)| *fraction >= share);
             let (time, fraction) = at.expect("the last fraction is 1");
             let at = (x.at(time * unit.per_second), y.at(*fraction));
-            drawing.mark(mark, at, 24.0, darker(color, 0.25), Body::Solid);
+            drawing.mark(mark, at, 30.0, WHITE, Body::Solid);
+            drawing.mark(mark, at, 23.0, color, Body::Solid);
         }
     }
     drawing

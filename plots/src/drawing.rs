@@ -83,7 +83,10 @@ pub(crate) struct Text<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Body {
     Solid,
+    /// White.
     Hollow,
+    /// What is below shows; a circle is as hollow.
+    Open,
 }
 
 #[derive(Clone, Debug)]
@@ -193,47 +196,36 @@ impl Drawing {
 
     /// A mark of about `size` in diameter.
     pub(crate) fn mark(&mut self, mark: Mark, at: Point, size: f64, color: RGBColor, body: Body) {
-        if matches!(mark, Mark::Cross | Mark::Plus) {
-            let r = if mark == Mark::Plus { 0.6 } else { 0.45 } * size;
-            let ends = if mark == Mark::Plus {
-                [(-r, 0.0), (r, 0.0), (0.0, -r), (0.0, r)]
-            } else {
-                [(-r, -r), (r, r), (-r, r), (r, -r)]
-            };
-            let ends = ends.map(|(x, y)| (at.0 + x, at.1 + y));
-            let width = if body == Body::Solid { 6.0 } else { 3.0 };
-            self.line(&ends[..2], color, width);
-            self.line(&ends[2..], color, width);
-            return;
-        }
-        self.solid_mark(mark, at, size, color);
-        if body == Body::Hollow {
-            self.solid_mark(mark, at, size - 8.0, WHITE);
+        match (outline(mark, at, size), body) {
+            (Outline::Strokes(strokes), _) => {
+                for ends in strokes {
+                    self.line(&ends, color, 6.0);
+                }
+            }
+            (Outline::Closed(corners), Body::Solid) => self.polygon(corners, color, 1.0),
+            (Outline::Closed(corners), Body::Hollow) => {
+                let closed = [&corners[..], &corners[..2]].concat();
+                self.polygon(corners, WHITE, 1.0);
+                self.line(&closed, color, 4.0);
+            }
+            (Outline::Closed(mut corners), Body::Open) => {
+                corners.extend_from_within(..2);
+                self.line(&corners, color, 4.0);
+            }
+            (Outline::Round, Body::Solid) => self.disc(at, size / 2.0, color),
+            (Outline::Round, Body::Hollow | Body::Open) => {
+                self.disc(at, size / 2.0 + 2.0, color);
+                self.disc(at, size / 2.0 - 2.0, WHITE);
+            }
         }
     }
 
-    fn solid_mark(&mut self, mark: Mark, at: Point, size: f64, color: RGBColor) {
-        let (n, turn, grow) = match mark {
-            Mark::Square => (4, 0.125, 1.2),
-            Mark::Up => (3, 0.25, 1.3),
-            Mark::Down => (3, 0.75, 1.3),
-            Mark::Diamond => (4, 0.25, 1.25),
-            Mark::Pentagon => (5, 0.25, 1.1),
-            Mark::Circle | Mark::Cross | Mark::Plus => {
-                let radius = size / 2.0;
-                return self.shapes.push(Shape::Disc {
-                    center: at,
-                    radius,
-                    color,
-                });
-            }
-        };
-        let radius = grow * size / 2.0;
-        let corner = |i: i32| {
-            let angle = std::f64::consts::TAU * (turn + f64::from(i) / f64::from(n));
-            (at.0 + radius * angle.cos(), at.1 - radius * angle.sin())
-        };
-        self.polygon((0..n).map(corner).collect(), color, 1.0);
+    fn disc(&mut self, center: Point, radius: f64, color: RGBColor) {
+        self.shapes.push(Shape::Disc {
+            center,
+            radius,
+            color,
+        });
     }
 
     /// A level whisker from `low` to `high` with caps.
@@ -567,6 +559,37 @@ pub(crate) fn fit(text: &str, em: f64, weight: Weight, width: f64) -> String {
         }
     }
     String::new()
+}
+
+/// The shape of a mark.
+enum Outline {
+    Round,
+    Closed(Vec<Point>),
+    Strokes([[Point; 2]; 2]),
+}
+
+fn outline(mark: Mark, at: Point, size: f64) -> Outline {
+    // Corners, direction of the first in turns, and how much larger than a circle it must be to
+    // look as large.
+    let (n, turn, grow) = match mark {
+        Mark::Circle => return Outline::Round,
+        Mark::Square => (4, 0.125, 1.2),
+        Mark::Up => (3, 0.25, 1.3),
+        Mark::Down => (3, 0.75, 1.3),
+        Mark::Diamond => (4, 0.25, 1.25),
+        Mark::Pentagon => (5, 0.25, 1.1),
+        Mark::Cross => (4, 0.125, 1.2),
+        Mark::Plus => (4, 0.25, 1.2),
+    };
+    let corner = |i: i32| {
+        let angle = std::f64::consts::TAU * (turn + f64::from(i) / f64::from(n));
+        let radius = grow * size / 2.0;
+        (at.0 + radius * angle.cos(), at.1 - radius * angle.sin())
+    };
+    if matches!(mark, Mark::Cross | Mark::Plus) {
+        return Outline::Strokes([[corner(0), corner(2)], [corner(1), corner(3)]]);
+    }
+    Outline::Closed((0..n).map(corner).collect())
 }
 
 /// The dashes of a line through `points`; `pattern` alternates the lengths of dashes and gaps.

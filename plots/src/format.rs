@@ -48,6 +48,9 @@ pub(crate) fn time(seconds: f64) -> String {
 
 /// A fraction as signed percent, such as `+3.1%`.
 pub(crate) fn signed_percent(fraction: f64) -> String {
+    if !fraction.is_finite() {
+        return "–".to_owned();
+    }
     minus(format!("{:+.1}%", 100.0 * fraction))
 }
 

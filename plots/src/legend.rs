@@ -8,13 +8,13 @@ use crate::palette::{Fill, INK, Mark};
 /// Height of a row.
 const ROW: f64 = 42.0;
 /// Width of a key.
-const KEY: f64 = 58.0;
+const KEY: f64 = 52.0;
 /// From a key to its text.
-const GAP: f64 = 10.0;
+const GAP: f64 = 9.0;
 /// From a text to the next key.
-const COLUMN_GAP: f64 = 26.0;
+const COLUMN_GAP: f64 = 22.0;
 /// From the edges of the figure.
-const MARGIN: f64 = 14.0;
+const MARGIN: f64 = 12.0;
 
 /// What an entry shows of the data.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,7 +28,7 @@ pub(crate) enum Key {
         color: RGBColor,
         width: f64,
         pattern: &'static [f64],
-        mark: Option<Mark>,
+        mark: Option<(Mark, Body)>,
     },
     /// A mark, with a whisker if it is measured.
     Mark(Mark, RGBColor, Body),
@@ -48,35 +48,43 @@ impl Legend {
         self.entries.push((key, text.into()));
     }
 
-    /// Widest text, and the number of columns that leaves room for.
-    fn columns(&self) -> (f64, usize) {
-        let widths = self
+    /// Where each column begins, with as many columns as fit.
+    fn columns(&self) -> Vec<f64> {
+        let room = WIDTH - 2.0 * MARGIN;
+        let widths: Vec<f64> = self
             .entries
             .iter()
-            .map(|(_, text)| text_width(text, SMALL, Weight::Normal));
-        let room = WIDTH - 2.0 * MARGIN;
-        let widest = widths.fold(0.0, f64::max).min(room - KEY - GAP);
-        let n = (room + COLUMN_GAP) / (KEY + GAP + widest + COLUMN_GAP);
-        (widest, (n as usize).clamp(1, self.entries.len().max(1)))
+            .map(|(_, text)| KEY + GAP + text_width(text, SMALL, Weight::Normal))
+            .collect();
+        let columns = |n: usize| {
+            let (mut starts, mut x) = (Vec::new(), 0.0);
+            for column in 0..n {
+                starts.push(MARGIN + x);
+                let widths = widths.iter().skip(column).step_by(n);
+                x += widths.copied().fold(0.0, f64::max) + COLUMN_GAP;
+            }
+            (x - COLUMN_GAP <= room).then_some(starts)
+        };
+        let fitting = (2..=self.entries.len()).rev().find_map(columns);
+        let Some(starts) = fitting else {
+            return vec![MARGIN];
+        };
+        // No more columns than the rows need.
+        let n_rows = self.entries.len().div_ceil(starts.len());
+        columns(self.entries.len().div_ceil(n_rows)).unwrap_or(starts)
     }
 
     /// Height that [`Legend::draw`] takes.
     pub(crate) fn height(&self) -> f64 {
-        let (_, n_columns) = self.columns();
-        self.entries.len().div_ceil(n_columns) as f64 * ROW + 12.0
+        self.entries.len().div_ceil(self.columns().len()) as f64 * ROW + 12.0
     }
 
-    /// Draws the entries at the top of the figure, column by column in the order of reading.
+    /// Draws the entries at the top of the figure, row by row.
     pub(crate) fn draw(&self, drawing: &mut Drawing) {
-        let (widest, most) = self.columns();
-        // As many rows as needed, then no more columns than they need.
-        let n_rows = self.entries.len().div_ceil(most);
-        let n_columns = self.entries.len().div_ceil(n_rows);
-        let pitch = (WIDTH - 2.0 * MARGIN + COLUMN_GAP) / n_columns as f64;
-        let pitch = pitch.min(KEY + GAP + widest + 3.0 * COLUMN_GAP);
+        let columns = self.columns();
         for (index, (key, text)) in self.entries.iter().enumerate() {
-            let x = MARGIN + (index % n_columns) as f64 * pitch;
-            let y = 8.0 + (index / n_columns) as f64 * ROW + ROW / 2.0;
+            let x = columns[index % columns.len()];
+            let y = 8.0 + (index / columns.len()) as f64 * ROW + ROW / 2.0;
             key.draw(drawing, x, y);
             let room = WIDTH - 2.0 * MARGIN - KEY - GAP;
             let text = fit(text, SMALL, Weight::Normal, room);
@@ -116,8 +124,8 @@ impl Key {
                 mark,
             } => {
                 drawing.dashed(&[(x, y), (x + KEY, y)], *color, *width, pattern);
-                if let Some(mark) = mark {
-                    drawing.mark(*mark, middle, 22.0, *color, Body::Solid);
+                if let Some((mark, body)) = mark {
+                    drawing.mark(*mark, middle, 22.0, *color, *body);
                 }
             }
             Key::Mark(mark, color, body) => drawing.mark(*mark, middle, 22.0, *color, *body),

@@ -19,7 +19,8 @@ const TIMES_HEIGHT: f64 = 420.0;
 const RATES_HEIGHT: f64 = 260.0;
 const BETWEEN: f64 = 36.0;
 const RIGHT: f64 = 40.0;
-const MARK: f64 = 22.0;
+const MARK: f64 = 20.0;
+const OPEN_MARK: f64 = 28.0;
 const LINE: f64 = 4.0;
 /// Most loads that each get a tick of their own.
 const MAX_TICKS: usize = 10;
@@ -74,6 +75,7 @@ struct Curve {
     name: &'static str,
     color: RGBColor,
     mark: Mark,
+    body: Body,
     /// Of the simulated line.
     pattern: &'static [f64],
     of: fn(&Summary) -> Estimate,
@@ -84,6 +86,7 @@ const TIMES: [Curve; 3] = [
         name: "p99",
         color: VERMILLION,
         mark: Mark::Up,
+        body: Body::Solid,
         pattern: &[22.0, 8.0],
         of: |summary| summary.end_to_end.p99,
     },
@@ -91,6 +94,7 @@ const TIMES: [Curve; 3] = [
         name: "mean",
         color: BLACK,
         mark: Mark::Circle,
+        body: Body::Solid,
         pattern: &[],
         of: |summary| summary.end_to_end.mean,
     },
@@ -98,6 +102,8 @@ const TIMES: [Curve; 3] = [
         name: "p50",
         color: BLUE,
         mark: Mark::Square,
+        // The median is often near the mean.
+        body: Body::Open,
         pattern: &[22.0, 8.0, 5.0, 8.0],
         of: |summary| summary.end_to_end.p50,
     },
@@ -107,6 +113,7 @@ const THROUGHPUT: Curve = Curve {
     name: "throughput",
     color: GREEN,
     mark: Mark::Diamond,
+    body: Body::Solid,
     pattern: &[],
     of: |summary| summary.throughput,
 };
@@ -209,7 +216,7 @@ fn legend() -> Legend {
             color: curve.color,
             width: LINE,
             pattern: curve.pattern,
-            mark: Some(curve.mark),
+            mark: Some((curve.mark, curve.body)),
         };
         legend.add(key, curve.name);
     }
@@ -276,29 +283,18 @@ fn drawing(load: Load, points: &[LoadPoint<'_>]) -> Drawing {
     let title = format!("End-to-end time ({})", unit.symbol);
     times.draw_upright(&mut drawing, left, right, &title);
     rates.draw_upright(&mut drawing, left, right, "Requests/s");
-    for curve in &TIMES {
-        let panel = Panel {
-            x: &x,
-            y: &times,
-            per_unit: unit.per_second,
-        };
-        panel.draw_simulated(&mut drawing, curve, points);
-    }
-    for curve in &TIMES {
-        let panel = Panel {
-            x: &x,
-            y: &times,
-            per_unit: unit.per_second,
-        };
-        panel.draw_measured(&mut drawing, curve, points);
-    }
+    let panel = Panel {
+        x: &x,
+        y: &times,
+        per_unit: unit.per_second,
+    };
+    panel.draw(&mut drawing, &TIMES, points);
     let panel = Panel {
         x: &x,
         y: &rates,
         per_unit: 1.0,
     };
-    panel.draw_simulated(&mut drawing, &THROUGHPUT, points);
-    panel.draw_measured(&mut drawing, &THROUGHPUT, points);
+    panel.draw(&mut drawing, &[THROUGHPUT], points);
     drawing
 }
 
@@ -326,6 +322,19 @@ impl Panel<'_> {
         })
     }
 
+    /// Lines below whiskers below marks.
+    fn draw(&self, drawing: &mut Drawing, curves: &[Curve], points: &[LoadPoint<'_>]) {
+        for curve in curves {
+            self.draw_simulated(drawing, curve, points);
+        }
+        for curve in curves {
+            self.draw_whiskers(drawing, curve, points);
+        }
+        for curve in curves {
+            self.draw_marks(drawing, curve, points);
+        }
+    }
+
     fn draw_simulated(&self, drawing: &mut Drawing, curve: &Curve, points: &[LoadPoint<'_>]) {
         let all: Vec<_> = self.estimates(curve, points, RunKind::Simulated).collect();
         if all
@@ -349,14 +358,24 @@ impl Panel<'_> {
         drawing.dashed(&line, curve.color, LINE, curve.pattern);
     }
 
-    fn draw_measured(&self, drawing: &mut Drawing, curve: &Curve, points: &[LoadPoint<'_>]) {
+    fn draw_whiskers(&self, drawing: &mut Drawing, curve: &Curve, points: &[LoadPoint<'_>]) {
         for (x, estimate) in self.estimates(curve, points, RunKind::Measured) {
             if estimate.low.is_finite() && estimate.high.is_finite() {
                 let (low, high) = (self.y(estimate.low), self.y(estimate.high));
                 drawing.upright_whisker(x, low, high, curve.color);
             }
+        }
+    }
+
+    fn draw_marks(&self, drawing: &mut Drawing, curve: &Curve, points: &[LoadPoint<'_>]) {
+        let size = if curve.body == Body::Open {
+            OPEN_MARK
+        } else {
+            MARK
+        };
+        for (x, estimate) in self.estimates(curve, points, RunKind::Measured) {
             let at = (x, self.y(estimate.value));
-            drawing.mark(curve.mark, at, MARK, curve.color, Body::Solid);
+            drawing.mark(curve.mark, at, size, curve.color, curve.body);
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) const BLUE: RGBColor = RGBColor(0, 114, 178);
 pub(crate) const VERMILLION: RGBColor = RGBColor(213, 94, 0);
 pub(crate) const PURPLE: RGBColor = RGBColor(204, 121, 167);
 
+pub(crate) const GREY: RGBColor = RGBColor(136, 136, 136);
+
 /// Text and axes.
 pub(crate) const INK: RGBColor = RGBColor(20, 20, 20);
 /// Grid lines.
@@ -87,8 +89,8 @@ pub(crate) struct Series {
 
 /// The look of series number `index`: the first 56 differ.
 pub(crate) fn series(index: usize) -> Series {
-    // Neighbours differ in lightness; yellow is too light for a line.
-    const COLORS: [RGBColor; 7] = [BLUE, ORANGE, BLACK, GREEN, SKY, VERMILLION, PURPLE];
+    // Neighbours differ in lightness; yellow is too light for a line, and on black nothing shows.
+    const COLORS: [RGBColor; 7] = [BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, GREY];
     const MARKS: [Mark; 8] = [
         Mark::Circle,
         Mark::Square,
