@@ -6,8 +6,8 @@ use schema::profile::{CostLaw, Driver, Residual};
 use schema::random::{Seed, stream, uniform};
 use schema::units::{Bytes, SimDuration};
 
-use crate::compile::Tables;
 use crate::ids::SourceId;
+use crate::tables::Tables;
 
 /// How much work a cost is for; its law counts one of these.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -14,8 +14,9 @@
 //!   several instances ([`stations::BatchLine`]), each a thread on the host's cores.
 //! - Clients are closed loops, or open-loop sources with a pool of connections each.
 //!
-//! Left out: accelerators with engines of their own, links shared by several paths (a scenario's
-//! links join two hosts), loss and congestion control, memory.
+//! Left out: accelerators with engines of their own (the copies and the net of a stage run on its
+//! host's cores), routes over several links, loss, windows and congestion control, memory and its
+//! limits.
 //!
 //! # Order and randomness
 //! Time is in integer picoseconds. Events are handled in the order of (time, sequence): of those at
@@ -39,6 +40,7 @@ mod record;
 mod replication;
 mod server;
 pub mod stations;
+mod tables;
 mod workload;
 
 use rayon::prelude::*;
@@ -49,8 +51,8 @@ use schema::scenario::Scenario;
 pub use error::SimError;
 pub use replication::Completion;
 
-use compile::Tables;
 use replication::{Keep, Replication};
+use tables::Tables;
 
 /// How a scenario is simulated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,8 +117,17 @@ pub fn simulate(
     })
 }
 
-/// Serves `scenario` with the costs of `profile` and returns only when each request was sent and
-/// completed, to the picosecond: by replication, in order of completion.
+/// What a replication served, without its spans.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Served {
+    /// When each request was sent and completed, in order of completion.
+    pub completions: Vec<Completion>,
+    /// Number of events that it took.
+    pub events: u64,
+}
+
+/// Serves `scenario` with the costs of `profile` and returns, by replication, only when each
+/// request was sent and completed, to the picosecond.
 ///
 /// # Errors
 /// As [`simulate`].
@@ -124,10 +135,14 @@ pub fn completions(
     scenario: &Scenario,
     profile: &Profile,
     options: &Options,
-) -> Result<Vec<Vec<Completion>>, SimError> {
+) -> Result<Vec<Served>, SimError> {
     let tables = Tables::compile(scenario, profile)?;
     let replications = replicate(&tables, options, Keep::Completions)?;
-    Ok(replications.into_iter().map(|r| r.completions).collect())
+    let served = replications.into_iter().map(|replication| Served {
+        completions: replication.completions,
+        events: replication.events,
+    });
+    Ok(served.collect())
 }
 
 /// Runs every replication, in the order of their indices whichever thread ran which.

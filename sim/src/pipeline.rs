@@ -6,7 +6,6 @@ use schema::run::{Leg, SpanName};
 use schema::units::{SimDuration, SimTime};
 use schema::workload::Schedule;
 
-use crate::compile::Tables;
 use crate::costs::{Amount, Costs};
 use crate::engine::EventQueue;
 use crate::error::SimError;
@@ -16,6 +15,7 @@ use crate::network::Message;
 use crate::record::{At, Part, Population, Recorder, Window};
 use crate::server::{Instance, Server};
 use crate::stations::{Cores, FifoLink, Job, Task};
+use crate::tables::Tables;
 use crate::workload::ClientState;
 
 /// All components of a replication.

@@ -5,13 +5,13 @@ use schema::run::{CpuUse, Span};
 use schema::units::SimTime;
 
 use crate::Arrivals;
-use crate::compile::Tables;
 use crate::costs::Used;
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
 use crate::pipeline::Pipeline;
 use crate::record::Recorder;
+use crate::tables::Tables;
 
 /// When a request was sent and completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct Replication {
     pub(crate) trace: Vec<Span>,
     pub(crate) completions: Vec<Completion>,
     pub(crate) cpu: Vec<CpuUse>,
+    /// Number of events handled.
+    pub(crate) events: u64,
     /// What each law was used for.
     pub(crate) used: Vec<Used>,
 }
@@ -71,6 +73,7 @@ pub(crate) fn run(
     let cpu = cpu(&pipeline, index);
     Ok(Replication {
         cpu,
+        events: queue.n_scheduled(),
         trace: pipeline.record.trace,
         completions: pipeline.record.completions,
         used: pipeline.costs.into_used(),

@@ -4,7 +4,6 @@ use schema::ids::Id;
 use schema::run::SpanName;
 use schema::units::{Bytes, SimDuration, SimTime};
 
-use crate::compile::{ServerRow, Tables};
 use crate::costs::Amount;
 use crate::engine::EventQueue;
 use crate::event::Event;
@@ -12,6 +11,7 @@ use crate::ids::{ConnectionId, InstanceId, ServerId};
 use crate::pipeline::{Pipeline, Step};
 use crate::record::{At, Part};
 use crate::stations::{BatchLine, Job, Task};
+use crate::tables::{ServerRow, Tables};
 
 /// A serving stage.
 #[derive(Debug)]

@@ -8,12 +8,12 @@ use schema::run::Leg;
 use schema::units::{SimDuration, SimTime};
 use schema::workload::{ClientPlan, Planned, Schedule};
 
-use crate::compile::Tables;
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
 use crate::ids::ConnectionId;
 use crate::pipeline::{Pipeline, Step};
+use crate::tables::Tables;
 
 /// A client.
 #[derive(Debug)]

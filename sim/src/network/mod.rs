@@ -35,7 +35,7 @@ impl Pipeline<'_> {
         let now = queue.now();
         let connection = &mut self.connections[id];
         let sources = &self.tables.clients[connection.client].hops[usize::from(connection.hop)];
-        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let hop = self.tables.hop(connection);
         let leg = connection.leg as usize;
         let class = &self.tables.scenario.classes[connection.class];
         let bytes = match connection.leg {
@@ -65,7 +65,7 @@ impl Pipeline<'_> {
 
     fn send_chunk(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
         let connection = &self.connections[id];
-        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let hop = self.tables.hop(connection);
         let job = Job {
             task: Task::Send(id),
             role: match connection.leg {
@@ -81,7 +81,7 @@ impl Pipeline<'_> {
     pub(crate) fn on_sent(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         let now = queue.now();
         let connection = &mut self.connections[id];
-        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let hop = self.tables.hop(connection);
         let message = &mut connection.message;
         let size = message.hand_over(now);
         let left = match hop.channels {
@@ -108,7 +108,7 @@ impl Pipeline<'_> {
 
     fn receive_chunk(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
         let connection = &self.connections[id];
-        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let hop = self.tables.hop(connection);
         let job = Job {
             task: Task::Receive(id),
             role: match connection.leg {
@@ -145,7 +145,7 @@ impl Pipeline<'_> {
             start: message.start,
             end: message.handed_over,
         };
-        let stage = self.tables.groups[connection.group].path[usize::from(connection.hop)].to;
+        let stage = self.tables.hop(connection).to;
         self.record.part(connection, stage, part, at);
     }
 
@@ -153,7 +153,7 @@ impl Pipeline<'_> {
         let connection = &self.connections[id];
         let message = &connection.message;
         let (_, receiver) = self.ends(id);
-        let stage = self.tables.groups[connection.group].path[usize::from(connection.hop)].to;
+        let stage = self.tables.hop(connection).to;
         let wire = At {
             ready: message.handed_over,
             start: message.handed_over,
@@ -176,7 +176,7 @@ impl Pipeline<'_> {
     /// The hosts of the sender and the receiver of the connection's message.
     fn ends(&self, id: ConnectionId) -> (HostId, HostId) {
         let connection = &self.connections[id];
-        let hop = &self.tables.groups[connection.group].path[usize::from(connection.hop)];
+        let hop = self.tables.hop(connection);
         let near = self.tables.roles[hop.from_role].host;
         let far = self.tables.roles[hop.to_role].host;
         match connection.leg {

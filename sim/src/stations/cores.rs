@@ -3,7 +3,7 @@
 use schema::ids::{CoreSetId, Id};
 use schema::units::{SimDuration, SimTime};
 
-use super::{ProcessorSharing, Speed};
+use super::{ProcessorSharing, Speed, whole_core_time};
 use crate::engine::EventQueue;
 use crate::event::Event;
 use crate::ids::{ConnectionId, InstanceId, RoleId};
@@ -131,7 +131,7 @@ impl Cores {
         let role = &self.roles[role.index()];
         let core_time = self.sets[role.set.index()].station.core_time(now);
         let running = core_time.wrapping_mul(u128::from(role.n_jobs));
-        Speed::whole_ps(role.ended.wrapping_add(running))
+        whole_core_time(role.ended.wrapping_add(running))
     }
 
     /// Lets the changes since the last call take effect: the speeds of the other sets of the same
@@ -245,7 +245,8 @@ mod tests {
         cores.submit(SimTime::ZERO, job(A, 0, 3_000));
         cores.submit(SimTime::ZERO, job(B, 1, 1_000));
         // While both run, A is slowed by 1/2 (all of B's cores are busy) and B by 1/4 (half of
-        // A's). B ends at 1250; A has 2500·3/2 / (3/2) … = 3000 - 1250/1.5 left, then full speed.
+        // A's). B ends at 1250, when A has got 1250 / 1.5 = 833⅓. Its other 2166⅔ at full speed end
+        // at 3416⅔, and a job is done on the next picosecond.
         let done = run(&mut cores, &mut queue);
         assert_eq!(done, [(1_250, 1), (3_417, 0)]);
     }

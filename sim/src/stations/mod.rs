@@ -11,4 +11,4 @@ mod processor_sharing;
 pub use batch_line::BatchLine;
 pub(crate) use cores::{CoreSetTable, Cores, Job, Task};
 pub use fifo_link::FifoLink;
-pub use processor_sharing::{ProcessorSharing, Speed};
+pub use processor_sharing::{ProcessorSharing, Speed, whole_core_time};

@@ -94,7 +94,8 @@ fn proxied(profile: &Profile, bytes: u64) -> SimDuration {
 fn sojourn_times(overrides: &[&str], profile: &Profile) -> Vec<SimDuration> {
     let all = completions(&scenario(overrides), profile, &OPTIONS)
         .unwrap()
-        .remove(0);
+        .remove(0)
+        .completions;
     assert_eq!(all.len(), 20);
     let mut before = SimTime::ZERO;
     for completion in &all {
@@ -220,7 +221,8 @@ fn an_open_loop_request_waits_for_a_connection() {
     ];
     let all = completions(&scenario(&overrides), &profile, &OPTIONS)
         .unwrap()
-        .remove(0);
+        .remove(0)
+        .completions;
     let times: Vec<[u64; 3]> = (all.iter())
         .map(|c| [c.ready, c.start, c.end].map(|t| t.as_ps() / 100_000_000))
         .collect();

@@ -1,6 +1,10 @@
 //! Tests of whole scenarios, by kind: closed form, theory, properties, metamorphic, frozen.
 
 mod closed_form;
+mod frozen;
+mod metamorphic;
+mod properties;
+mod theory;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,0 +1,171 @@
+//! The dense tables that the event loop looks up, made by [`Tables::compile`].
+
+use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
+use schema::profile::{CostLaw, Driver};
+use schema::scenario::{Scenario, Transport};
+use schema::units::{ByteRate, SimDuration};
+
+use crate::costs::Used;
+use crate::ids::{ChannelId, ConnectionId, InstanceId, LawId, RoleId, ServerId, SourceId};
+use crate::pipeline::Connection;
+use crate::replication::Replication;
+use crate::stations::CoreSetTable;
+
+/// All that the event loop looks up.
+#[derive(Debug)]
+pub(crate) struct Tables<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) core_sets: Vec<CoreSetTable>,
+    pub(crate) laws: Table<LawId, Law<'a>>,
+    pub(crate) sources: Table<SourceId, SourceRow>,
+    pub(crate) roles: Table<RoleId, Role>,
+    pub(crate) channels: Table<ChannelId, Option<ByteRate>>,
+    pub(crate) groups: Table<GroupId, GroupRow>,
+    pub(crate) clients: Table<ClientId, ClientRow>,
+    pub(crate) connections: Table<ConnectionId, ClientId>,
+    pub(crate) servers: Table<ServerId, ServerRow>,
+    pub(crate) instances: Table<InstanceId, ServerId>,
+}
+
+/// A cost of a part.
+#[derive(Debug)]
+pub(crate) struct Law<'a> {
+    pub(crate) law: &'a CostLaw,
+    pub(crate) part: String,
+    pub(crate) cost: String,
+}
+
+/// A use of a cost.
+#[derive(Debug)]
+pub(crate) struct SourceRow {
+    pub(crate) law: LawId,
+    /// Of its stream.
+    pub(crate) name: String,
+}
+
+/// Whose core time it is.
+#[derive(Debug)]
+pub(crate) struct Role {
+    pub(crate) name: String,
+    pub(crate) host: HostId,
+    pub(crate) set: CoreSetId,
+}
+
+/// A group of clients.
+#[derive(Debug)]
+pub(crate) struct GroupRow {
+    pub(crate) role: RoleId,
+    pub(crate) is_closed_loop: bool,
+    pub(crate) path: Vec<HopRow>,
+    pub(crate) server: ServerId,
+    /// The stage at the end of the path.
+    pub(crate) stage: StageId,
+}
+
+/// A hop of a group's path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HopRow {
+    pub(crate) to: StageId,
+    pub(crate) over: Transport,
+    pub(crate) from_role: RoleId,
+    pub(crate) to_role: RoleId,
+    /// There and back; `None` inside one host.
+    pub(crate) channels: Option<[ChannelId; 2]>,
+    /// Propagation delay of the link.
+    pub(crate) delay: SimDuration,
+}
+
+/// A client, with the sources of the costs that its connections' threads have.
+#[derive(Debug)]
+pub(crate) struct ClientRow {
+    pub(crate) connections: Vec<ConnectionId>,
+    pub(crate) prepare: SourceId,
+    pub(crate) postprocess: SourceId,
+    pub(crate) notify: SourceId,
+    /// By hop of the path.
+    pub(crate) hops: Vec<HopSources>,
+}
+
+/// The sources of a client's costs on a hop, there and back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HopSources {
+    pub(crate) send: [SourceId; 2],
+    pub(crate) receive: [SourceId; 2],
+    pub(crate) delay: Option<[SourceId; 2]>,
+    /// Of the proxy to which the hop leads; `None` at a stage that serves.
+    pub(crate) translate: Option<[SourceId; 2]>,
+}
+
+/// A serving stage, with the sources of the costs of its instances.
+#[derive(Debug)]
+pub(crate) struct ServerRow {
+    pub(crate) stage: StageId,
+    pub(crate) role: RoleId,
+    pub(crate) batch_max: u32,
+    pub(crate) batch_delay: SimDuration,
+    pub(crate) instances: Vec<InstanceId>,
+    /// Work that a request asks for, in seconds; zero if it is not synthetic.
+    pub(crate) seconds: f64,
+    pub(crate) dispatch: SourceId,
+    pub(crate) h2d: SourceId,
+    /// Of raw inputs only.
+    pub(crate) preprocess: Option<SourceId>,
+    pub(crate) inference: SourceId,
+    pub(crate) d2h: SourceId,
+}
+
+impl Tables<'_> {
+    /// The hop that the connection's request is on or has passed last.
+    pub(crate) fn hop(&self, connection: &Connection) -> &HopRow {
+        &self.groups[connection.group].path[usize::from(connection.hop)]
+    }
+
+    /// A warning for each law that some replication used outside its range.
+    pub(crate) fn warnings(&self, replications: &[Replication]) -> Vec<String> {
+        let mut warnings: Vec<String> = self
+            .laws
+            .iter()
+            .filter_map(|(id, law)| {
+                let used = replications
+                    .iter()
+                    .map(|replication| replication.used[id.index()])
+                    .fold(Used::NEVER, Used::and);
+                law.warning(used)
+            })
+            .collect();
+        warnings.sort();
+        warnings
+    }
+}
+
+impl Law<'_> {
+    /// What to say if the law was used outside its range.
+    fn warning(&self, used: Used) -> Option<String> {
+        // A driver computed in floating point may miss the end of the range by rounding.
+        let slack = |end: f64| 1e-9 * end.abs();
+        let [low, high] = self.law.range;
+        let is_inside = used.low >= low - slack(low) && used.high <= high + slack(high);
+        if is_inside || used == Used::NEVER {
+            return None;
+        }
+        let unit = match self.law.per {
+            Driver::Bytes => "bytes",
+            Driver::Requests => "requests",
+            Driver::Seconds => "seconds",
+        };
+        let span = |a: f64, b: f64| {
+            if a < b {
+                format!("{a} to {b}")
+            } else {
+                a.to_string()
+            }
+        };
+        Some(format!(
+            "extrapolates: cost `{}` of part `{}` was fitted on {} {unit} and is used for {}; measure it there",
+            self.cost,
+            self.part,
+            span(low, high),
+            span(used.low, used.high)
+        ))
+    }
+}
