@@ -303,11 +303,10 @@ fn draw_row(drawing: &mut Drawing, axis: &Axis, row: &Row, error: f64, y: f64) {
             (tip - sign * 22.0, y + 11.0),
         ];
         drawing.polygon(head.to_vec(), color, 1.0);
-        let text = signed_percent(error);
-        drawing.label(&text, (tip - sign * 32.0, y + 0.36 * SMALL), SMALL, anchor);
-        let width = text_width(&text, SMALL, Weight::Normal);
-        let at = (tip - sign * (32.0 + width + 22.0), y);
-        drawing.mark(mark, at, MARK, color, Body::Solid);
+        // The name, for a mark here would look like a value.
+        let text = format!("{} {}", row.metric.name(), signed_percent(error));
+        let at = (tip - sign * 32.0, y + 0.36 * SMALL);
+        drawing.label(&text, at, SMALL, anchor);
         return;
     }
     if let Some([low, high]) = error_interval(row) {

@@ -268,6 +268,47 @@ impl Drawing {
         });
     }
 
+    /// The texts that are not wholly inside the figure.
+    #[cfg(test)]
+    pub(crate) fn clipped(&self) -> Vec<&str> {
+        let texts = self.shapes.iter().filter_map(|shape| match shape {
+            Shape::Text {
+                text,
+                at,
+                em,
+                anchor,
+                weight,
+                turn,
+            } => {
+                let width = text_width(text, *em, *weight);
+                let before = match anchor {
+                    Anchor::Start => 0.0,
+                    Anchor::Middle => width / 2.0,
+                    Anchor::End => width,
+                };
+                let (start, end, limit, across) = match turn {
+                    Turn::Level => (at.0 - before, at.0 - before + width, WIDTH, at.1),
+                    Turn::Upwards => {
+                        let top = at.1 - width + before;
+                        (top, top + width, self.height, at.0)
+                    }
+                };
+                let across_limit = match turn {
+                    Turn::Level => self.height,
+                    Turn::Upwards => WIDTH,
+                };
+                // Ascent and descent of what is drawn.
+                let fits = start >= 0.0
+                    && end <= limit
+                    && across - 0.76 * em >= 0.0
+                    && across + 0.24 * em <= across_limit;
+                (!fits).then_some(text.as_str())
+            }
+            _ => None,
+        });
+        texts.collect()
+    }
+
     /// The figure as SVG that measures its true size and is called `title`.
     pub(crate) fn svg(&self, title: &str) -> String {
         let mut svg = String::new();

@@ -49,3 +49,51 @@ impl Figure {
         Ok(paths)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use schema::comparison::{END_TO_END, Metric, Row};
+
+    use crate::pair::Pair;
+    use crate::{accuracy, cdf};
+
+    const LONG: &str = "a-name-that-is-much-too-long-for-one-column-of-a-paper-and-then-some-more";
+
+    #[test]
+    fn no_text_is_clipped_however_long_or_far_out() {
+        let row = |metric, error: f64| Row {
+            run: LONG.to_owned(),
+            scenario: LONG.to_owned(),
+            held_out: true,
+            stage: END_TO_END.to_owned(),
+            metric,
+            measured: 1.0,
+            measured_interval: Some([0.5, 1e9]),
+            predicted: 1.0 + error,
+            error: Some(error),
+            noise: Some(7.0),
+            saturated: true,
+        };
+        let rows = [
+            row(Metric::Mean, 1234.5),
+            row(Metric::P50, -0.99),
+            row(Metric::P90, 0.02),
+            row(Metric::Throughput, 0.01),
+        ];
+        let sample = |scale: f64| vec![scale, 2.0 * scale, 9.9 * scale];
+        let pairs = [1e-7, 12_345.0].map(|scale| Pair {
+            label: LONG.to_owned(),
+            measured: Some(sample(scale)),
+            simulated: Some(sample(1.2 * scale)),
+        });
+        let figures = [
+            accuracy::draw("accuracy", &rows),
+            cdf::draw("one", &pairs[1..]),
+            cdf::draw("both", &pairs),
+        ];
+        for figure in figures {
+            let drawing = figure.expect("there is something to draw").drawing;
+            assert!(drawing.clipped().is_empty(), "{:?}", drawing.clipped());
+        }
+    }
+}
