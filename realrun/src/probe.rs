@@ -1,0 +1,1 @@
+//! Probes: scenarios that measure one part each.

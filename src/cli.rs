@@ -1,0 +1,181 @@
+//! The arguments of the command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Measures, fits and simulates pipelines that serve neural nets.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// Says less on standard error: neither progress nor warnings
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Prints the result as JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Seed of every random stream, in place of the scenario's
+    #[arg(long, global = true)]
+    pub(crate) seed: Option<u64>,
+    /// Overrides a key of the scenario, such as clients.0.count=8; may be repeated
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// The whole loop on this machine: measure, calibrate, simulate, validate, report
+    Quickstart(Quickstart),
+    /// What this machine can measure, and what is missing for the rest
+    Doctor,
+    /// Measures each part of this machine alone: a run per part
+    Probe(Probe),
+    /// Runs a scenario on this machine's hardware
+    Measure(Measure),
+    /// Fits a profile to runs
+    Calibrate(Calibrate),
+    /// Runs a scenario in the engine
+    Simulate(Simulate),
+    /// Simulates what was measured and compares, stage by stage
+    Validate(Validate),
+    /// Draws a figure from runs
+    Plot(Plot),
+    /// Makes one self-contained HTML page from run directories
+    Report(Report),
+    /// Plays a role of a measurement; started by `measure`
+    #[command(hide = true)]
+    Role,
+}
+
+/// Arguments of `quickstart`.
+#[derive(Debug, Args)]
+pub(crate) struct Quickstart {
+    /// Folder for everything it makes
+    #[arg(short, long, default_value = "tandem-out/quickstart")]
+    pub(crate) out: PathBuf,
+    /// How long each measurement lasts, in seconds
+    #[arg(long, default_value_t = 6.0)]
+    pub(crate) seconds: f64,
+}
+
+/// Arguments of `probe`.
+#[derive(Debug, Args)]
+pub(crate) struct Probe {
+    /// Folder for the runs
+    #[arg(short, long, default_value = "tandem-out/probe")]
+    pub(crate) out: PathBuf,
+    /// How long each probe lasts, in seconds
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) seconds: f64,
+    /// Nets to probe, as name@side; may be repeated
+    #[arg(long = "net", value_name = "NET@SIDE", default_values_t = ["squeezenet1.1@96".to_owned()])]
+    pub(crate) nets: Vec<String>,
+    /// Writes the probes' scenarios and measures nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Arguments of `measure`.
+#[derive(Debug, Args)]
+pub(crate) struct Measure {
+    /// The scenario file
+    pub(crate) scenario: PathBuf,
+    /// The run directory
+    #[arg(short, long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Arguments of `calibrate`.
+#[derive(Debug, Args)]
+pub(crate) struct Calibrate {
+    /// Run directories
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The profile file
+    #[arg(short, long, default_value = "profile.toml")]
+    pub(crate) out: PathBuf,
+    /// Name of the profile
+    #[arg(long, default_value = "calibrated")]
+    pub(crate) name: String,
+}
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// The scenario file
+    pub(crate) scenario: PathBuf,
+    /// The profile file
+    #[arg(short, long)]
+    pub(crate) profile: PathBuf,
+    /// The run directory
+    #[arg(short, long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Number of independent replications
+    #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) replications: u32,
+    /// Threads to use; the result does not depend on it
+    #[arg(short = 'j', long, default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+/// Arguments of `validate`.
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// Run directories of measurements; the same scenario measured again is the noise floor
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The profile file
+    #[arg(short, long)]
+    pub(crate) profile: PathBuf,
+    /// Largest relative error of mean, median and throughput; of the 99th percentile 2.5 times that
+    #[arg(long, default_value_t = 0.10)]
+    pub(crate) tolerance: f64,
+    /// Folder for the simulated runs, the rows and the figure
+    #[arg(short, long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Arguments of `plot`.
+#[derive(Debug, Args)]
+pub(crate) struct Plot {
+    /// Which figure
+    #[arg(value_enum)]
+    pub(crate) kind: PlotKind,
+    /// Run directories, measured or simulated
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Folder for the figure
+    #[arg(short, long, default_value = ".")]
+    pub(crate) out: PathBuf,
+}
+
+/// A kind of figure.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum PlotKind {
+    /// Stacked bars of where the time goes
+    Breakdown,
+    /// Distribution of the end-to-end time
+    Cdf,
+    /// Latency and throughput against load
+    Load,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// A folder with run directories in it
+    pub(crate) dir: PathBuf,
+    /// The page; report.html in the folder if not given
+    #[arg(short, long)]
+    pub(crate) out: Option<PathBuf>,
+}

@@ -1,0 +1,59 @@
+//! How the command ends: 0 done, 1 the answer is no or the work failed, 2 the input is wrong.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use realrun::RealrunError;
+use schema::error::FileError;
+use schema::profile::ProfileError;
+
+/// Exit code when the answer is no or the work failed.
+pub(crate) const NO: u8 = 1;
+/// Exit code when the input or the usage is wrong.
+pub(crate) const WRONG_INPUT: u8 = 2;
+
+/// Why a verb could not do its work.
+#[derive(Debug)]
+pub(crate) struct Failure(anyhow::Error);
+
+impl Failure {
+    /// Says on standard error what went wrong, and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("error: {self}");
+        ExitCode::from(self.code())
+    }
+
+    fn code(&self) -> u8 {
+        let wrong_input = self.0.chain().any(|cause| {
+            cause.is::<ProfileError>()
+                || matches!(cause.downcast_ref(), Some(RealrunError::Unsupported { .. }))
+                || cause
+                    .downcast_ref::<FileError>()
+                    .is_some_and(|error| !matches!(error, FileError::Write { .. }))
+        });
+        if wrong_input { WRONG_INPUT } else { NO }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = String::new();
+        for cause in self.0.chain() {
+            let text = cause.to_string();
+            // A transparent error repeats its cause.
+            if !said.ends_with(&text) {
+                if !said.is_empty() {
+                    said.push_str(": ");
+                }
+                said.push_str(&text);
+            }
+        }
+        f.write_str(&said)
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure(error.into())
+    }
+}

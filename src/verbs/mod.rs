@@ -1,0 +1,77 @@
+//! One file a verb.
+
+mod measure;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use schema::scenario::Scenario;
+
+use crate::cli::{Cli, Common, Verb};
+use crate::failure::Failure;
+
+/// Name and version of this program, for manifests.
+pub(crate) const PROGRAM: &str = concat!("tandem ", env!("CARGO_PKG_VERSION"));
+
+/// Does what the command line asks for.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let common = cli.common;
+    match cli.verb {
+        Verb::Measure(arguments) => measure::run(&common, &arguments),
+        Verb::Role => {
+            realrun::roles::run(std::io::stdin().lock(), std::io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => unimplemented!(),
+    }
+}
+
+/// Reads a scenario with the overrides of the command line.
+pub(crate) fn load_scenario(common: &Common, path: &Path) -> Result<Scenario, Failure> {
+    let mut overrides = common.overrides.clone();
+    overrides.extend(common.seed.map(|seed| format!("run.seed={seed}")));
+    Ok(Scenario::load(path, &overrides)?)
+}
+
+/// Prints a run's summary: a table, or with `--json` the summary file's content.
+#[expect(clippy::print_stdout, reason = "the result of a verb goes to standard output")]
+pub(crate) fn print_summary(common: &Common, run: &schema::run::Run, out: &Path) -> Result<(), Failure> {
+    let summary = run.summary();
+    if common.json {
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+        return Ok(());
+    }
+    let row = |name: &str, times: &schema::summary::Times| {
+        let ms = |value: f64| format!("{:>9.3}", 1e3 * value);
+        println!(
+            "{name:<12} {} ±{:>5.1}% {} {} {}",
+            ms(times.mean.value),
+            50.0 * (times.mean.high - times.mean.low) / times.mean.value,
+            ms(times.p50.value),
+            ms(times.p90.value),
+            ms(times.p99.value)
+        );
+    };
+    println!("{}: {} requests in {}", run.scenario.name, summary.requests, out.display());
+    println!("{:<12} {:>9} {:>7} {:>9} {:>9} {:>9}", "[ms]", "mean", "", "p50", "p90", "p99");
+    row("end-to-end", &summary.end_to_end);
+    for name in schema::run::SpanName::parts() {
+        if let Some(times) = summary.parts.get(name.name()) {
+            row(name.name(), times);
+        }
+    }
+    println!("{:<12} {:>9.3}", "other", 1e3 * summary.other_s);
+    println!("throughput   {:>9.2} /s", summary.throughput.value);
+    if let Some(cpu) = summary.cpu {
+        println!("cpu          {cpu:>9.3} cores");
+    }
+    for (stage, share) in &summary.utilization {
+        println!("{stage:<12} {:>9.1} % busy", 100.0 * share);
+    }
+    if !common.quiet {
+        for warning in run.manifest.warnings.iter().chain(&summary.diagnostics.warnings) {
+            eprintln!("warning: {warning}");
+        }
+    }
+    Ok(())
+}
