@@ -14,6 +14,7 @@ use plotters::style::{
     register_font,
 };
 
+use crate::font;
 use crate::palette::{Fill, Hatch, INK, Mark, WHITE};
 
 /// Width of every figure: one column of a paper, 3.3 inches.
@@ -321,6 +322,7 @@ impl Drawing {
                 size_per_em: 1.24,
                 baseline: 0.76,
                 joints: Joints::Backend,
+                letters: Letters::Backend,
             };
             self.paint(&mut backend, device)
                 .and_then(|()| Ok(backend.present()?))
@@ -351,6 +353,7 @@ impl Drawing {
                 size_per_em: FONT_HEIGHT,
                 baseline: FONT_HEIGHT / 2.0,
                 joints: Joints::Own,
+                letters: Letters::Own,
             };
             self.paint(&mut backend, device)
                 .and_then(|()| Ok(backend.present()?))
@@ -439,6 +442,14 @@ enum Joints {
     Own,
 }
 
+/// Who places the letters of a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Letters {
+    Backend,
+    /// Each is drawn alone; see [`crate::font`].
+    Own,
+}
+
 /// How lengths and text sizes of the list map to a backend's.
 #[derive(Clone, Copy)]
 struct Device {
@@ -447,6 +458,7 @@ struct Device {
     /// From the place of a text to its baseline, over its em.
     baseline: f64,
     joints: Joints,
+    letters: Letters,
 }
 
 impl Device {
@@ -501,23 +513,65 @@ impl Device {
                 weight,
                 turn,
             } => {
-                let shift = self.baseline * em;
-                let (at, transform) = match turn {
-                    Turn::Level => ((at.0, at.1 - shift), FontTransform::None),
-                    Turn::Upwards => ((at.0 - shift, at.1), FontTransform::Rotate270),
+                let text = Text {
+                    text,
+                    at: *at,
+                    em: *em,
+                    anchor: *anchor,
+                    weight: *weight,
+                    turn: *turn,
                 };
-                let size = em * self.size_per_em * self.scale;
-                let font = font(*weight, size).transform(transform);
-                let anchor = match anchor {
-                    Anchor::Start => HPos::Left,
-                    Anchor::Middle => HPos::Center,
-                    Anchor::End => HPos::Right,
-                };
-                let style = TextStyle::from(font)
-                    .color(&INK)
-                    .pos(Pos::new(anchor, VPos::Top));
-                backend.draw_text(text, &style, self.place(at))?;
+                self.paint_text(backend, &text)?;
             }
+        }
+        Ok(())
+    }
+
+    fn paint_text<B: DrawingBackend>(
+        self,
+        backend: &mut B,
+        text: &Text<'_>,
+    ) -> Result<(), Box<dyn std::error::Error>>
+    where
+        B::ErrorType: 'static,
+    {
+        let (shift, transform) = match text.turn {
+            Turn::Level => ((0.0, -self.baseline * text.em), FontTransform::None),
+            Turn::Upwards => ((-self.baseline * text.em, 0.0), FontTransform::Rotate270),
+        };
+        let at = (text.at.0 + shift.0, text.at.1 + shift.1);
+        let anchor = match (self.letters, text.anchor) {
+            (Letters::Own, _) | (_, Anchor::Start) => HPos::Left,
+            (_, Anchor::Middle) => HPos::Center,
+            (_, Anchor::End) => HPos::Right,
+        };
+        let size = text.em * self.size_per_em * self.scale;
+        let font = FontDesc::new(FontFamily::Name(FONT), size, text.weight.style());
+        let style = TextStyle::from(font.transform(transform))
+            .color(&INK)
+            .pos(Pos::new(anchor, VPos::Top));
+        if self.letters == Letters::Backend {
+            backend.draw_text(text.text, &style, self.place(at))?;
+            return Ok(());
+        }
+        let em = text.em * self.scale;
+        let width = text_width(text.text, em, text.weight);
+        let mut pen = match text.anchor {
+            Anchor::Start => 0.0,
+            Anchor::Middle => -width / 2.0,
+            Anchor::End => -width,
+        };
+        let (x, y) = self.place(at);
+        let mut letter = [0; 4];
+        for c in text.text.chars() {
+            let glyph = font::glyph(text.weight, c);
+            let along = pen.round() as i32 + (em * glyph.bearing).floor() as i32;
+            let place = match text.turn {
+                Turn::Level => (x + along, y),
+                Turn::Upwards => (x, y - along),
+            };
+            backend.draw_text(c.encode_utf8(&mut letter), &style, place)?;
+            pen += em * glyph.advance;
         }
         Ok(())
     }
@@ -560,31 +614,26 @@ where
 fn register_fonts() {
     static REGISTERED: OnceLock<()> = OnceLock::new();
     REGISTERED.get_or_init(|| {
-        let normal = register_font(FONT, FontStyle::Normal, dejavu::sans_condensed::regular());
-        let bold = register_font(FONT, FontStyle::Bold, dejavu::sans_condensed::bold());
-        assert!(
-            normal.is_ok() && bold.is_ok(),
-            "the embedded font is a font"
-        );
+        for weight in [Weight::Normal, Weight::Bold] {
+            let result = register_font(FONT, weight.style(), font::bytes(weight));
+            assert!(result.is_ok(), "the embedded font is a font");
+        }
     });
 }
 
-fn font(weight: Weight, size: f64) -> FontDesc<'static> {
-    let style = match weight {
-        Weight::Normal => FontStyle::Normal,
-        Weight::Bold => FontStyle::Bold,
-    };
-    FontDesc::new(FontFamily::Name(FONT), size, style)
+impl Weight {
+    const fn style(self) -> FontStyle {
+        match self {
+            Weight::Normal => FontStyle::Normal,
+            Weight::Bold => FontStyle::Bold,
+        }
+    }
 }
 
 /// Width of `text` at the size `em`.
 pub(crate) fn text_width(text: &str, em: f64, weight: Weight) -> f64 {
-    const FINE: f64 = 1000.0;
-    register_fonts();
-    let (width, _) = font(weight, FINE * FONT_HEIGHT)
-        .box_size(text)
-        .expect("the font is embedded");
-    f64::from(width) * em / FINE
+    let advances = text.chars().map(|c| font::glyph(weight, c).advance);
+    em * advances.sum::<f64>()
 }
 
 /// `text`, cut with an ellipsis if it is wider than `width`.

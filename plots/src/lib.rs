@@ -30,6 +30,7 @@ mod csv;
 mod drawing;
 mod error;
 mod figure;
+mod font;
 mod format;
 mod legend;
 mod pair;
