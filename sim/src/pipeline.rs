@@ -66,9 +66,10 @@ pub(crate) struct Connection {
     pub(crate) hop: u8,
     pub(crate) leg: Leg,
     pub(crate) message: Message,
+    /// Core time that the client has used for the request.
+    pub(crate) client_core_time: SimDuration,
     step: Step,
     step_start: SimTime,
-    step_cost: SimDuration,
 }
 
 /// What a connection's thread does, other than to send and to receive.
@@ -136,10 +137,16 @@ impl<'a> Pipeline<'a> {
             Event::JobDone { set, generation } => {
                 match self.cores.complete(queue.now(), set, generation) {
                     None => {}
-                    Some(Task::Step(connection)) => self.on_step_done(queue, connection),
-                    Some(Task::Send(connection)) => self.on_sent(queue, connection),
-                    Some(Task::Receive(connection)) => self.on_received(queue, connection),
-                    Some(Task::Phase(instance)) => self.on_phase_done(queue, instance),
+                    Some((Task::Step(connection), used)) => {
+                        self.on_step_done(queue, connection, used);
+                    }
+                    Some((Task::Send(connection), used)) => self.on_sent(queue, connection, used),
+                    Some((Task::Receive(connection), used)) => {
+                        self.on_received(queue, connection, used);
+                    }
+                    Some((Task::Phase(instance), used)) => {
+                        self.on_phase_done(queue, instance, used);
+                    }
                 }
             }
             Event::ChunkArrived(connection) => self.on_arrived(queue, connection),
@@ -180,20 +187,19 @@ impl<'a> Pipeline<'a> {
         let demand = self.costs.draw(source, amount);
         connection.step = step;
         connection.step_start = queue.now();
-        connection.step_cost = demand;
         let task = Task::Step(id);
         self.cores.submit(queue.now(), Job { task, role, demand });
     }
 
     /// The connection's thread has done its step and goes on.
-    fn on_step_done(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+    fn on_step_done(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, used: SimDuration) {
         let step = self.connections[id].step;
         if step == Step::Notify {
             // No span of its own: it delays the reply's `send`, which was ready before it.
             self.connections[id].leg = Leg::Reply;
             return self.send(queue, id);
         }
-        self.record_step(queue.now(), id);
+        self.record_step(queue.now(), id, used);
         self.connections[id].done = queue.now();
         let connection = &mut self.connections[id];
         match (step, connection.leg) {
@@ -223,7 +229,11 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    fn record_step(&mut self, now: SimTime, id: ConnectionId) {
+    fn record_step(&mut self, now: SimTime, id: ConnectionId, used: SimDuration) {
+        let connection = &mut self.connections[id];
+        if connection.step != Step::Translate {
+            connection.client_core_time += used;
+        }
         let connection = &self.connections[id];
         let group = &self.tables.groups[connection.group];
         let class = &self.tables.scenario.classes[connection.class];
@@ -245,14 +255,10 @@ impl<'a> Pipeline<'a> {
             (_, Leg::Request) => (SpanName::Translate, at_proxy, hop.to, class.payload),
             (_, Leg::Reply) => (SpanName::Translate, at_proxy, hop.to, class.reply),
         };
-        let leg = match connection.step {
-            Step::Translate => connection.leg,
-            Step::Prepare | Step::Notify | Step::Postprocess => Leg::Request,
-        };
         let part = Part {
-            leg,
+            leg: connection.leg,
             bytes,
-            cpu: connection.step_cost,
+            cpu: used,
             ..Part::of(name, host)
         };
         let at = At {
@@ -307,7 +313,7 @@ impl Connection {
             message: Message::default(),
             step: Step::Prepare,
             step_start: SimTime::ZERO,
-            step_cost: SimDuration::ZERO,
+            client_core_time: SimDuration::ZERO,
         }
     }
 }

@@ -59,8 +59,8 @@ pub(crate) struct At {
 pub(crate) struct Recorder {
     replication: u32,
     keep: Keep,
-    pub(crate) trace: Vec<Span>,
-    pub(crate) completions: Vec<Completion>,
+    trace: Vec<Span>,
+    completions: Vec<Completion>,
 }
 
 impl Recorder {
@@ -71,6 +71,15 @@ impl Recorder {
             trace: Vec::new(),
             completions: Vec::new(),
         }
+    }
+
+    /// Every span, in the order of a measured trace.
+    pub(crate) fn into_sorted(mut self) -> (Vec<Span>, Vec<Completion>) {
+        self.trace.sort_by_key(|span| {
+            let times = (span.ready_ns, span.start_ns, span.end_ns);
+            (span.request, times, span.name)
+        });
+        (self.trace, self.completions)
     }
 
     /// A part of the connection's request, at `stage`, has ended.
@@ -98,7 +107,13 @@ impl Recorder {
     }
 
     /// The connection's request, which ends at `stage`, is complete.
-    pub(crate) fn whole(&mut self, connection: &Connection, stage: StageId, end: SimTime) {
+    pub(crate) fn whole(
+        &mut self,
+        connection: &Connection,
+        stage: StageId,
+        bytes: Bytes,
+        end: SimTime,
+    ) {
         let (ready, start) = (connection.ready, connection.start);
         if self.keep == Keep::Completions {
             self.completions.push(Completion {
@@ -109,7 +124,11 @@ impl Recorder {
             });
             return;
         }
-        let part = Part::of(SpanName::Request, connection.host);
+        let part = Part {
+            bytes,
+            cpu: connection.client_core_time,
+            ..Part::of(SpanName::Request, connection.host)
+        };
         self.part(connection, stage, part, At { ready, start, end });
     }
 }

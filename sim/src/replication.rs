@@ -71,11 +71,12 @@ pub(crate) fn run(
     }
     check(&pipeline, index)?;
     let cpu = cpu(&pipeline, index);
+    let (trace, completions) = pipeline.record.into_sorted();
     Ok(Replication {
         cpu,
         events: queue.n_scheduled(),
-        trace: pipeline.record.trace,
-        completions: pipeline.record.completions,
+        trace,
+        completions,
         used: pipeline.costs.into_used(),
     })
 }

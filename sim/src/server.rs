@@ -29,9 +29,8 @@ pub(crate) struct Instance {
     batch: Vec<ConnectionId>,
     number: u32,
     phase: Phase,
-    /// When the phase began, and its core time.
+    /// When the phase began.
     start: SimTime,
-    cost: SimDuration,
 }
 
 /// What an instance is doing; the number is that of the request in its batch.
@@ -39,7 +38,7 @@ pub(crate) struct Instance {
 enum Phase {
     Dispatch,
     H2d(usize),
-    Preprocess(usize),
+    Preprocess,
     Inference,
     D2h(usize),
 }
@@ -63,7 +62,6 @@ impl Instance {
             number: 0,
             phase: Phase::Dispatch,
             start: SimTime::ZERO,
-            cost: SimDuration::ZERO,
         }
     }
 }
@@ -73,7 +71,7 @@ impl Pipeline<'_> {
     pub(crate) fn join_line(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         let server = self.tables.groups[self.connections[id].group].server;
         self.servers[server].line.arrive(queue.now(), id);
-        self.form_batches(queue, server);
+        self.form_batches(queue, server, None);
     }
 
     /// The first request in the line has waited long enough, unless the timer is void.
@@ -85,12 +83,18 @@ impl Pipeline<'_> {
     ) {
         if self.servers[server].generation == generation {
             self.servers[server].timer = None;
-            self.form_batches(queue, server);
+            self.form_batches(queue, server, None);
         }
     }
 
-    /// Idle instances take the batches that are due; a timer is set for the next.
-    fn form_batches(&mut self, queue: &mut EventQueue<Event>, id: ServerId) {
+    /// Idle instances take the batches that are due; a timer is set for the next. `awake` has just
+    /// ended a batch: nobody has to wake it for another.
+    fn form_batches(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: ServerId,
+        awake: Option<InstanceId>,
+    ) {
         let now = queue.now();
         while let Some(at) = self.servers[id].line.due() {
             let server = &mut self.servers[id];
@@ -118,59 +122,93 @@ impl Pipeline<'_> {
             server.line.take(now, &mut row.batch);
             row.number = server.n_batches;
             server.n_batches += 1;
-            self.start_phase(queue, instance, Phase::Dispatch);
+            self.dispatch(queue, instance, awake);
         }
+    }
+
+    /// The instance is given its batch. The cost is drawn for every batch, so that each has the same
+    /// draw whatever came before.
+    fn dispatch(&mut self, queue: &EventQueue<Event>, id: InstanceId, awake: Option<InstanceId>) {
+        let source = self.tables.servers[self.tables.instances[id]].dispatch;
+        let cost = self.costs.draw(source, Amount::one(Bytes(0)));
+        let demand = if awake == Some(id) {
+            SimDuration::ZERO
+        } else {
+            cost
+        };
+        self.submit_phase(queue, id, Phase::Dispatch, demand);
     }
 
     fn start_phase(&mut self, queue: &EventQueue<Event>, id: InstanceId, phase: Phase) {
         let server = &self.tables.servers[self.tables.instances[id]];
-        let classes = &self.tables.scenario.classes;
-        let class_of =
-            |index: usize, batch: &[ConnectionId]| &classes[self.connections[batch[index]].class];
+        let amount = self.amount(server, id, phase);
+        let source = match phase {
+            Phase::Dispatch => server.dispatch,
+            Phase::H2d(_) => server.h2d,
+            Phase::Preprocess => server.preprocess.expect("only raw inputs are preprocessed"),
+            Phase::Inference => server.inference,
+            Phase::D2h(_) => server.d2h,
+        };
+        let demand = self.costs.draw(source, amount);
+        self.submit_phase(queue, id, phase, demand);
+    }
+
+    /// How much work a phase is: a copy's is of one request, the rest of the whole batch.
+    fn amount(&self, server: &ServerRow, id: InstanceId, phase: Phase) -> Amount {
         let batch = &self.instances[id].batch;
-        let (source, amount) = match phase {
-            Phase::Dispatch => (server.dispatch, Amount::one(Bytes(0))),
-            Phase::H2d(i) => (server.h2d, Amount::one(class_of(i, batch).payload)),
-            Phase::Preprocess(i) => (
-                server.preprocess.expect("only raw inputs are preprocessed"),
-                Amount::one(class_of(i, batch).payload),
-            ),
-            Phase::Inference => {
+        let class_of = |connection: ConnectionId| {
+            &self.tables.scenario.classes[self.connections[connection].class]
+        };
+        match phase {
+            Phase::H2d(i) => Amount::one(class_of(batch[i]).payload),
+            Phase::D2h(i) => Amount::one(class_of(batch[i]).reply),
+            Phase::Dispatch | Phase::Preprocess | Phase::Inference => {
                 let n = u32::try_from(batch.len()).expect("a batch is counted in 32 bits");
-                let bytes = (0..batch.len()).map(|i| class_of(i, batch).payload.0).sum();
-                let amount = Amount {
-                    bytes: Bytes(bytes),
+                let bytes = batch
+                    .iter()
+                    .map(|connection| class_of(*connection).payload.0);
+                Amount {
+                    bytes: Bytes(bytes.sum()),
                     requests: n,
                     seconds: server.seconds * f64::from(n),
-                };
-                (server.inference, amount)
+                }
             }
-            Phase::D2h(i) => (server.d2h, Amount::one(class_of(i, batch).reply)),
-        };
-        let cost = self.costs.draw(source, amount);
+        }
+    }
+
+    fn submit_phase(
+        &mut self,
+        queue: &EventQueue<Event>,
+        id: InstanceId,
+        phase: Phase,
+        demand: SimDuration,
+    ) {
         let instance = &mut self.instances[id];
         instance.phase = phase;
         instance.start = queue.now();
-        instance.cost = cost;
         let job = Job {
             task: Task::Phase(id),
-            role: server.role,
-            demand: cost,
+            role: self.tables.servers[self.tables.instances[id]].role,
+            demand,
         };
         self.cores.submit(queue.now(), job);
     }
 
     /// The instance has done a phase of its batch.
-    pub(crate) fn on_phase_done(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
-        self.record_phase(queue.now(), id);
+    pub(crate) fn on_phase_done(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: InstanceId,
+        used: SimDuration,
+    ) {
+        self.record_phase(queue.now(), id, used);
         let server = &self.tables.servers[self.tables.instances[id]];
         let last = self.instances[id].batch.len() - 1;
         let next = match self.instances[id].phase {
             Phase::Dispatch => Phase::H2d(0),
             Phase::H2d(i) if i < last => Phase::H2d(i + 1),
-            Phase::H2d(_) if server.preprocess.is_some() => Phase::Preprocess(0),
-            Phase::Preprocess(i) if i < last => Phase::Preprocess(i + 1),
-            Phase::H2d(_) | Phase::Preprocess(_) => Phase::Inference,
+            Phase::H2d(_) if server.preprocess.is_some() => Phase::Preprocess,
+            Phase::H2d(_) | Phase::Preprocess => Phase::Inference,
             Phase::Inference => Phase::D2h(0),
             Phase::D2h(i) if i < last => Phase::D2h(i + 1),
             Phase::D2h(_) => return self.finish_batch(queue, id),
@@ -182,7 +220,6 @@ impl Pipeline<'_> {
     fn finish_batch(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
         for index in 0..self.instances[id].batch.len() {
             let connection = self.instances[id].batch[index];
-            self.connections[connection].done = queue.now();
             self.start_step(queue, connection, Step::Notify);
         }
         let server = self.tables.instances[id];
@@ -190,36 +227,32 @@ impl Pipeline<'_> {
         let index = id.index() - first.index();
         let index = u32::try_from(index).expect("instances are counted in 32 bits");
         self.servers[server].line.release(index);
-        self.form_batches(queue, server);
+        self.form_batches(queue, server, Some(id));
     }
 
     /// Records the phase that ended, in a row for each request that it was for.
-    fn record_phase(&mut self, now: SimTime, id: InstanceId) {
+    fn record_phase(&mut self, now: SimTime, id: InstanceId, used: SimDuration) {
         let instance = &self.instances[id];
         let server = &self.tables.servers[self.tables.instances[id]];
         let host = self.tables.roles[server.role].host;
         let n = instance.batch.len();
-        let (name, requests) = match instance.phase {
-            Phase::Dispatch => (SpanName::Queue, 0..n),
-            Phase::H2d(i) => (SpanName::H2d, i..i + 1),
-            Phase::Preprocess(i) => (SpanName::Preprocess, i..i + 1),
-            Phase::Inference => (SpanName::Inference, 0..n),
-            Phase::D2h(i) => (SpanName::D2h, i..i + 1),
+        // The wait ends when the instance has the batch; its thread's time before is nobody's.
+        let (name, requests, start, cpu) = match instance.phase {
+            Phase::Dispatch => (SpanName::Queue, 0..n, now, SimDuration::ZERO),
+            Phase::H2d(i) => (SpanName::H2d, i..i + 1, instance.start, used),
+            Phase::Preprocess => (SpanName::Preprocess, 0..n, instance.start, used),
+            Phase::Inference => (SpanName::Inference, 0..n, instance.start, used),
+            Phase::D2h(i) => (SpanName::D2h, i..i + 1, instance.start, used),
         };
         for connection in &instance.batch[requests] {
             let connection = &mut self.connections[*connection];
             let class = &self.tables.scenario.classes[connection.class];
-            let (bytes, start, cpu) = match instance.phase {
-                Phase::Dispatch => (Bytes(0), now, SimDuration::ZERO),
-                Phase::H2d(_) | Phase::Preprocess(_) => {
-                    (class.payload, instance.start, instance.cost)
-                }
-                Phase::Inference => (Bytes(0), instance.start, instance.cost),
-                Phase::D2h(_) => (class.reply, instance.start, instance.cost),
-            };
             let part = Part {
                 batch: instance.number,
-                bytes,
+                bytes: match instance.phase {
+                    Phase::D2h(_) => class.reply,
+                    _ => class.payload,
+                },
                 cpu,
                 ..Part::of(name, host)
             };

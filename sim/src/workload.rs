@@ -111,6 +111,7 @@ impl Pipeline<'_> {
         connection.ready = due.ready;
         connection.start = queue.now();
         connection.done = due.ready;
+        connection.client_core_time = SimDuration::ZERO;
         connection.hop = 0;
         connection.leg = Leg::Request;
         self.start_step(queue, id, Step::Prepare);
@@ -123,8 +124,9 @@ impl Pipeline<'_> {
         let connection = &self.connections[id];
         let (client, request, ready) = (connection.client, connection.request, connection.ready);
         let is_closed_loop = self.tables.groups[connection.group].is_closed_loop;
-        self.record
-            .whole(connection, self.tables.groups[connection.group].stage, now);
+        let stage = self.tables.groups[connection.group].stage;
+        let bytes = self.tables.scenario.classes[connection.class].payload;
+        self.record.whole(connection, stage, bytes, now);
         self.population.change(now, -1);
         self.population.add_sojourn(now.since(ready));
         if self.window.on_end(request, ready) {

@@ -20,6 +20,9 @@ pub(crate) struct Message {
     pub(crate) handed_over: SimTime,
     /// When the receiver began with the first chunk.
     pub(crate) first_taken: SimTime,
+    /// Core time that the sender and the receiver have used so far.
+    pub(super) send_used: SimDuration,
+    pub(super) receive_used: SimDuration,
     pub(super) n_sent: u64,
     pub(super) n_arrived: u64,
     pub(super) n_received: u64,

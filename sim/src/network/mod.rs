@@ -11,7 +11,7 @@ mod message;
 use schema::ids::HostId;
 use schema::run::{Leg, SpanName};
 use schema::scenario::Transport;
-use schema::units::Bytes;
+use schema::units::{Bytes, SimDuration};
 
 pub(crate) use message::Message;
 
@@ -78,11 +78,17 @@ impl Pipeline<'_> {
     }
 
     /// The sender's thread has handed a chunk over.
-    pub(crate) fn on_sent(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+    pub(crate) fn on_sent(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: ConnectionId,
+        used: SimDuration,
+    ) {
         let now = queue.now();
         let connection = &mut self.connections[id];
         let hop = self.tables.hop(connection);
         let message = &mut connection.message;
+        message.send_used += used;
         let size = message.hand_over(now);
         let left = match hop.channels {
             Some(channels) => {
@@ -93,6 +99,7 @@ impl Pipeline<'_> {
         };
         queue.schedule_at(left + message.delay, Event::ChunkArrived(id));
         if message.is_sent() {
+            self.add_client_core_time(id, Leg::Request);
             self.record_sent(id);
         } else {
             self.send_chunk(queue, id);
@@ -121,14 +128,32 @@ impl Pipeline<'_> {
     }
 
     /// The receiver's thread has taken a chunk.
-    pub(crate) fn on_received(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+    pub(crate) fn on_received(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: ConnectionId,
+        used: SimDuration,
+    ) {
         let message = &mut self.connections[id].message;
+        message.receive_used += used;
         if message.take() {
             self.receive_chunk(queue, id);
         } else if self.connections[id].message.is_received() {
+            self.add_client_core_time(id, Leg::Reply);
             self.record_received(id, queue);
             self.connections[id].done = queue.now();
             self.on_message(queue, id);
+        }
+    }
+
+    /// Counts the core time of a message that the client itself has sent or received.
+    fn add_client_core_time(&mut self, id: ConnectionId, leg: Leg) {
+        let connection = &mut self.connections[id];
+        if connection.hop == 0 && connection.leg == leg {
+            connection.client_core_time += match leg {
+                Leg::Request => connection.message.send_used,
+                Leg::Reply => connection.message.receive_used,
+            };
         }
     }
 
@@ -137,7 +162,7 @@ impl Pipeline<'_> {
         let message = &connection.message;
         let (sender, _) = self.ends(id);
         let part = Part {
-            cpu: message.send_cost,
+            cpu: message.send_used,
             ..Part::of_message(SpanName::Send, connection, sender)
         };
         let at = At {
@@ -167,7 +192,7 @@ impl Pipeline<'_> {
             end: queue.now(),
         };
         let part = Part {
-            cpu: message.receive_cost,
+            cpu: message.receive_used,
             ..Part::of_message(SpanName::Receive, connection, receiver)
         };
         self.record.part(connection, stage, part, taken);

@@ -55,12 +55,21 @@ pub(crate) struct Cores {
 
 #[derive(Debug)]
 struct CoreSet {
-    station: ProcessorSharing<(Task, RoleId)>,
+    station: ProcessorSharing<Running>,
     speeds: Vec<Speed>,
     others: Vec<CoreSetId>,
     has_changed: bool,
     forecast: Option<SimTime>,
     generation: u32,
+}
+
+/// A job under way.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    task: Task,
+    role: RoleId,
+    /// What a job present since the start would have used when this one began.
+    since: u128,
 }
 
 /// Core time of a role: `ended` holds, modulo 2¹²⁸, the sum over its jobs of what a job present
@@ -100,30 +109,37 @@ impl Cores {
         let role = &mut self.roles[job.role.index()];
         let set = &mut self.sets[role.set.index()];
         role.n_jobs += 1;
-        role.ended = role.ended.wrapping_sub(set.station.core_time(now));
-        set.station.submit(now, job.demand, (job.task, job.role));
+        let running = Running {
+            task: job.task,
+            role: job.role,
+            since: set.station.core_time(now),
+        };
+        role.ended = role.ended.wrapping_sub(running.since);
+        set.station.submit(now, job.demand, running);
         let id = role.set;
         self.mark(id);
     }
 
-    /// Takes the job that is done in `set`; `None` if the forecast of that generation is void.
+    /// Takes the job that is done in `set`, and the core time that it used, which is its demand
+    /// unless other sets slowed it; `None` if the forecast of that generation is void.
     pub(crate) fn complete(
         &mut self,
         now: SimTime,
         set: CoreSetId,
         generation: u32,
-    ) -> Option<Task> {
+    ) -> Option<(Task, SimDuration)> {
         let row = &mut self.sets[set.index()];
         if row.generation != generation {
             return None;
         }
         row.forecast = None;
-        let (task, role) = row.station.complete(now);
-        let role = &mut self.roles[role.index()];
+        let running = row.station.complete(now);
+        let core_time = row.station.core_time(now);
+        let role = &mut self.roles[running.role.index()];
         role.n_jobs -= 1;
-        role.ended = role.ended.wrapping_add(row.station.core_time(now));
+        role.ended = role.ended.wrapping_add(core_time);
         self.mark(set);
-        Some(task)
+        Some((running.task, whole_core_time(core_time - running.since)))
     }
 
     /// Core time of `role` until the instant `now`.
@@ -223,16 +239,16 @@ mod tests {
         }
     }
 
-    /// Handles events until nothing is left: when each job was done, in order.
-    fn run(cores: &mut Cores, queue: &mut EventQueue<Event>) -> Vec<(u64, usize)> {
+    /// Handles events until nothing is left: when each job was done, which, and its core time.
+    fn run(cores: &mut Cores, queue: &mut EventQueue<Event>) -> Vec<(u64, usize, u64)> {
         let mut done = Vec::new();
         cores.settle(queue);
         while let Some(event) = queue.pop() {
             let Event::JobDone { set, generation } = event else {
                 unreachable!("cores schedule nothing else")
             };
-            if let Some(Task::Step(name)) = cores.complete(queue.now(), set, generation) {
-                done.push((queue.now().as_ps(), name.index()));
+            if let Some((Task::Step(name), used)) = cores.complete(queue.now(), set, generation) {
+                done.push((queue.now().as_ps(), name.index(), used.as_ps()));
             }
             cores.settle(queue);
         }
@@ -248,7 +264,7 @@ mod tests {
         // A's). B ends at 1250, when A has got 1250 / 1.5 = 833⅓. Its other 2166⅔ at full speed end
         // at 3416⅔, and a job is done on the next picosecond.
         let done = run(&mut cores, &mut queue);
-        assert_eq!(done, [(1_250, 1), (3_417, 0)]);
+        assert_eq!(done, [(1_250, 1, 1_250), (3_417, 0, 3_417)]);
     }
 
     #[test]
@@ -269,6 +285,6 @@ mod tests {
         let (mut cores, mut queue) = two_sets();
         cores.submit(SimTime::ZERO, job(A, 0, 10));
         cores.submit(SimTime::ZERO, job(A, 1, 30));
-        assert_eq!(run(&mut cores, &mut queue), [(10, 0), (30, 1)]);
+        assert_eq!(run(&mut cores, &mut queue), [(10, 0, 10), (30, 1, 30)]);
     }
 }

@@ -171,9 +171,8 @@ fn a_local_message_is_one_piece() {
     assert_eq!(sojourn_times(&here, &profile), [expected; 20]);
 }
 
-/// A raw input is preprocessed once a request, and a batch runs once.
 #[test]
-fn a_batch_takes_its_copies_one_by_one_and_its_inference_once() {
+fn a_batch_is_copied_one_by_one_and_preprocessed_and_run_once() {
     let mut profile = only_inference(Residual::None);
     for (cost, base) in [
         ("h2d", 10e-6),
@@ -201,11 +200,11 @@ fn a_batch_takes_its_copies_one_by_one_and_its_inference_once() {
     };
     assert_eq!(ends("queue"), [7_000; 4]);
     assert_eq!(ends("h2d"), [17_000, 27_000, 37_000, 47_000]);
-    assert_eq!(ends("preprocess"), [147_000, 247_000, 347_000, 447_000]);
-    assert_eq!(ends("inference"), [20_447_000; 4]);
+    assert_eq!(ends("preprocess"), [147_000; 4]);
+    assert_eq!(ends("inference"), [20_147_000; 4]);
     assert_eq!(
         ends("d2h"),
-        [20_448_000, 20_449_000, 20_450_000, 20_451_000]
+        [20_148_000, 20_149_000, 20_150_000, 20_151_000]
     );
 }
 
@@ -228,4 +227,54 @@ fn an_open_loop_request_waits_for_a_connection() {
         .collect();
     assert_eq!(times, [[5, 5, 15], [10, 15, 25], [15, 25, 35]]);
     assert_eq!(all[2].request, RequestId::new(ClientId::from_index(0), 2));
+}
+
+#[test]
+fn synthetic_work_takes_its_time_for_each_request_of_a_batch() {
+    let overrides = [
+        "stages.classify.batch={ max = 3, delay = \"1 s\" }",
+        "clients.0.count=3",
+        "run.measure.requests=1",
+        "links.0={ between = [\"edge\", \"server\"], rate = \"1 GB/s\" }",
+        "stages.classify.serve.synthetic.input=\"0 B\"",
+        "stages.classify.serve.synthetic.output=\"0 B\"",
+    ];
+    let profile = only_inference(Residual::None);
+    let served = completions(&scenario(&overrides), &profile, &OPTIONS).unwrap();
+    let ends: Vec<SimTime> = served[0].completions.iter().map(|c| c.end).collect();
+    assert_eq!(ends, [at(5_000_000_000); 3]);
+}
+
+/// Each direction of a link is a line of its own: requests and replies together would be more than
+/// the link's rate.
+#[test]
+fn the_directions_of_a_link_do_not_wait_for_each_other() {
+    let overrides = [
+        r#"clients.0.arrivals={ deterministic = { rate = "500 /s", connections = 8 } }"#,
+        "links.0={ between = [\"edge\", \"server\"], rate = \"1 GB/s\" }",
+        "stages.classify.serve.synthetic={ time = \"1 us\", input = \"1500 kB\", output = \"1500 kB\" }",
+    ];
+    let profile = only_inference(Residual::None);
+    let served = completions(&scenario(&overrides), &profile, &OPTIONS).unwrap();
+    for completion in &served[0].completions {
+        let sojourn = completion.end.since(completion.ready);
+        assert_eq!(sojourn, ps(2 * 1_500_000_000 + 1_000_000));
+    }
+}
+
+/// To give a batch to an instance costs only where the instance has to be woken.
+#[test]
+fn an_instance_that_goes_on_needs_no_dispatch() {
+    let mut profile = only_inference(Residual::None);
+    law(&mut profile, "server", "dispatch").base = 7e-6;
+    let overrides = [
+        "clients.0.count=3",
+        "run.measure.requests=1",
+        "links.0={ between = [\"edge\", \"server\"], rate = \"1 GB/s\" }",
+        "stages.classify.serve.synthetic.input=\"0 B\"",
+        "stages.classify.serve.synthetic.output=\"0 B\"",
+    ];
+    let served = completions(&scenario(&overrides), &profile, &OPTIONS).unwrap();
+    let ends: Vec<SimTime> = served[0].completions.iter().map(|c| c.end).collect();
+    assert_eq!(ends, [3_007_000_000, 4_007_000_000, 5_007_000_000].map(at));
 }

@@ -60,13 +60,16 @@ fn another_seed_gives_another_run() {
 #[test]
 fn replications_share_the_requests_or_do_not() {
     let overrides = [r#"clients.0.arrivals={ poisson = { rate = "100 /s" } }"#];
-    let ready = |arrivals| -> Vec<Vec<(RequestId, SimTime)>> {
+    let all = |arrivals| {
         let options = Options {
             replications: 2,
             arrivals,
             threads: 1,
         };
-        let all = completions(&scenario(&overrides), &random_profile(), &options).unwrap();
+        completions(&scenario(&overrides), &random_profile(), &options).unwrap()
+    };
+    let ready = |arrivals| -> Vec<Vec<(RequestId, SimTime)>> {
+        let all = all(arrivals);
         let ready = all.into_iter().map(|served| {
             let mut ready: Vec<_> = served
                 .completions
@@ -82,6 +85,8 @@ fn replications_share_the_requests_or_do_not() {
     let independent = ready(Arrivals::Independent);
     assert_eq!(shared[0], shared[1]);
     assert_eq!(shared[0], independent[0]);
+    let costs = all(Arrivals::Shared);
+    assert_ne!(costs[0].completions, costs[1].completions);
     assert_ne!(independent[0], independent[1]);
 }
 

@@ -126,11 +126,10 @@ proptest! {
         }
     }
 
-    /// Every instant of a request belongs to some span, but for the end of a batch of several.
+    /// Every instant of a request belongs to some span.
     #[test]
     fn the_spans_of_a_request_cover_it(overrides in overrides()) {
-        let alone = [&overrides[..], &["stages.classify.batch.max=1".to_owned()]].concat();
-        for breakdown in breakdowns(&run(&alone).trace) {
+        for breakdown in breakdowns(&run(&overrides).trace) {
             let sum: f64 = SpanName::parts().iter().map(|name| breakdown.part_s(*name)).sum();
             prop_assert!((sum - breakdown.end_to_end_s()).abs() < 1e-12);
         }
@@ -176,18 +175,21 @@ proptest! {
 #[test]
 fn core_time_is_the_sum_of_the_costs() {
     let run = simulate(&scenario(&[PROXIED]), &profile(), &OPTIONS).unwrap();
-    let total = |host: &str| -> f64 {
-        let host = |span: &&Span| run.scenario.hosts[span.host].name == host;
-        run.trace.iter().filter(host).map(Span::cpu_s).sum()
+    let total = |host: &str, is_whole: bool| -> f64 {
+        let of_host = |span: &&Span| run.scenario.hosts[span.host].name == host;
+        let of_kind = |span: &&Span| (span.name == SpanName::Request) == is_whole;
+        let spans = run.trace.iter().filter(of_host).filter(of_kind);
+        spans.map(Span::cpu_s).sum()
     };
+    assert!((total("edge", true) - total("edge", false)).abs() < 1e-6);
     let used: BTreeMap<&str, f64> = (run.manifest.cpu.iter())
         .map(|cpu| (cpu.role.as_str(), cpu.busy_s))
         .collect();
     let unseen = 20.0 * 1.25 * (13e-6 + 2e-9 + 17e-6 + 3e-9); // dispatch and notify
     let expected = [
-        ("client edge", total("edge")),
-        ("proxy ingress", total("gateway")),
-        ("server classify", total("server") + unseen),
+        ("client edge", total("edge", false)),
+        ("proxy ingress", total("gateway", false)),
+        ("server classify", total("server", false) + unseen),
     ];
     assert_eq!(used.len(), 3);
     for (role, expected) in expected {
