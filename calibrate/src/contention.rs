@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use nalgebra::{DMatrix, DVector};
-use schema::ids::{CoreSetId, Id, StageId};
+use schema::ids::{CoreSetId, StageId};
 use schema::profile::Parameter;
 use schema::run::{Run, SpanName, Status};
 use schema::scenario::{Placement, Scenario};
@@ -94,7 +94,7 @@ fn points(source: &Source) -> Vec<(String, ContentionPoint)> {
             continue;
         };
         let size = sizes[&(span.replication, span.stage, span.batch)];
-        let (_, driver) = inference_driver(&serve.work, size);
+        let (_, driver, _) = inference_driver(&serve.work, size);
         times
             .entry((span.stage, driver.to_bits()))
             .or_default()

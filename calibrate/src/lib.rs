@@ -11,6 +11,8 @@
 #![forbid(unsafe_code)]
 
 mod affine;
+mod checks;
+mod collect;
 mod contention;
 mod report;
 mod residual;
@@ -25,7 +27,8 @@ use schema::run::{Outcome, Run};
 pub use contention::{ContentionPoint, ContentionReport};
 
 use crate::affine::LawFit;
-use crate::samples::{Collected, Selected, collect};
+use crate::collect::collect;
+use crate::samples::{Collected, Selected};
 
 /// Fewest samples from which a cost is fitted at all.
 pub const MIN_SAMPLES: usize = 3;
@@ -75,12 +78,15 @@ pub struct FitReport {
 /// Why no profile can be fitted.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CalibrateError {
+    /// There is no run at all.
+    #[error("fit a profile: there is no run to fit it to")]
+    NoRun,
     /// No run holds a span of a request that counts.
     #[error(
         "fit a profile: no span of a request that was completed after the warm-up in {runs}; measure more requests than `run.warmup` leaves out"
     )]
     NothingToFit {
-        /// The runs, joined by commas; `no run` if there are none.
+        /// The runs, joined by commas.
         runs: String,
     },
     /// A cost has too few samples.
@@ -112,11 +118,14 @@ pub enum CalibrateError {
 /// Fits a profile called `name` to `sources`.
 ///
 /// # Errors
-/// If no request counts in any run, if a cost has samples but fewer than [`MIN_SAMPLES`], or if a
+/// If there is no run, if no request counts in any run, if a cost has samples but fewer than [`MIN_SAMPLES`], or if a
 /// part is both a host and a link.
 pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, CalibrateError> {
     let mut warnings = broken(sources);
     let collected = collect(sources, &mut warnings);
+    if sources.is_empty() {
+        return Err(CalibrateError::NoRun);
+    }
     if collected.is_empty() {
         return Err(CalibrateError::NothingToFit {
             runs: names(sources, 0..sources.len()),
@@ -172,11 +181,7 @@ fn names(sources: &[Source], which: impl IntoIterator<Item = usize>) -> String {
             names.push(name);
         }
     }
-    if names.is_empty() {
-        "no run".to_owned()
-    } else {
-        names.join(", ")
-    }
+    names.join(", ")
 }
 
 fn part_of<'a>(
@@ -238,6 +243,7 @@ fn fit(
     }
     let fit = LawFit::new(&series, collected.shape);
     warnings.extend(fit.warnings.iter().cloned());
+    warnings.extend(checks::warnings(&fit, &series));
     let factors = fit.factors(&series);
     let residual = residual::choose(&factors, fit.effective_samples);
     warnings.extend(residual.warnings);
@@ -253,7 +259,7 @@ fn fit(
         slope_error: fit.slope_error,
         range,
         samples: n as u64,
-        held_out_error: affine::held_out_error(&series, collected.shape),
+        held_out_error: checks::held_out_error(&series, collected.shape),
         residual: residual.kind,
         source: format!("{n} spans of {runs}"),
     };

@@ -54,12 +54,18 @@ fn row(fit: &FitReport) -> String {
     let law = &fit.law;
     let (unit, factor, driver) = units(law.per);
     let base = format!("{:.3} ± {:.3}", law.base * 1e6, law.base_error * 1e6);
-    let slope = format!(
-        "{:.3} ± {:.3} {unit}",
-        law.slope * factor,
-        law.slope_error * factor
-    );
-    let range = format!("{} to {} {driver}", law.range[0], law.range[1]);
+    let slope = if law.slope > 0.0 || law.slope_error > 0.0 {
+        let (slope, error) = (law.slope * factor, law.slope_error * factor);
+        format!("{slope:.3} ± {error:.3} {unit}")
+    } else {
+        "-".to_owned()
+    };
+    let [low, high] = law.range;
+    let range = if low < high {
+        format!("{low} to {high} {driver}")
+    } else {
+        format!("{low} {driver}")
+    };
     format!(
         "  {:<24} {base:>20}  {slope:<28}  {range:<22} {:>6} {:>9.0} {:>8.1}%  {} ({:.2})",
         fit.cost,
@@ -78,5 +84,8 @@ fn contention(report: &ContentionReport) -> String {
     };
     let n = report.points.len();
     let notes: String = report.notes.iter().map(|n| format!("; {n}")).collect();
-    format!("contention of part {}: {figure} ({n} points){notes}", report.part)
+    format!(
+        "contention of part {}: {figure} ({n} points){notes}",
+        report.part
+    )
 }

@@ -158,7 +158,7 @@ fn distance(sorted: &[(f64, f64)], residual: &Residual) -> Option<f64> {
 }
 
 /// The distance that chance exceeds with probability 1% where scale and shape were estimated from
-/// the same `n` samples (Stephens, 1974, table 1A, case 3: `D (√n - 0.01 + 0.85/√n) = 1.035`). It is
+/// the same `n` samples (Stephens, 1974: `D (√n - 0.01 + 0.85/√n) = 1.035`). It is
 /// the normal's; those of lognormal and gamma are near.
 fn critical_distance(n: f64) -> f64 {
     let root = n.max(1.0).sqrt();
@@ -266,7 +266,12 @@ mod tests {
     #[test]
     fn two_modes_give_quantiles() {
         let factors: Vec<(f64, f64)> = (0..400)
-            .map(|i| (if i % 4 == 0 { 2.5 } else { 0.5 } + f64::from(i) * 1e-6, 1.0))
+            .map(|i| {
+                (
+                    if i % 4 == 0 { 2.5 } else { 0.5 } + f64::from(i) * 1e-6,
+                    1.0,
+                )
+            })
             .collect();
         let chosen = choose(&factors, 400.0);
         assert!(matches!(chosen.kind, Residual::Quantiles(_)));

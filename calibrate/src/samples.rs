@@ -1,19 +1,13 @@
-//! From spans to samples: which span is a sample of which cost, with which driver.
+//! The samples of a cost, and which of them it is fitted to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::ids::{Id, RequestId, StageId};
-use schema::profile::{Driver, PartKind, cost};
-use schema::run::{Leg, Run, Span, SpanName, Status};
-use schema::scenario::{ArrivalsFile, Hop, Scenario, Serve, StageRole, Work};
-use schema::units::{Bytes, SimDuration, SimTime};
+use schema::profile::{Driver, PartKind};
+use schema::run::{Run, Span, SpanName, Status};
+use schema::scenario::{ArrivalsFile, Group, Scenario, Serve, StageRole, Work};
+use schema::units::SimTime;
 use schema::workload::Schedule;
-
-use crate::Source;
-
-/// Largest message whose time on the way is a sample of the delay: larger ones are received while
-/// they are still being sent.
-const MAX_DELAY_BYTES: u64 = 64 << 10;
 
 /// One time that a cost took.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -38,13 +32,15 @@ pub(crate) struct Series {
 pub(crate) enum Shape {
     /// `base + slope · driver`.
     Affine,
+    /// The same, and `slope · driver` where there is one driver only: the driver is itself a time.
+    OfTime,
     /// `base`, whatever the driver.
     Constant,
 }
 
 /// Which of a span's times is the sample.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Clock {
+pub(crate) enum Clock {
     /// Core time: the span also waits for its peer.
     Core,
     /// Service time where nothing of ours can preempt it, else core time.
@@ -55,20 +51,28 @@ enum Clock {
 
 /// A sample before it is decided which of its times counts.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Raw {
-    start_ns: u64,
-    driver: f64,
-    wall_s: f64,
-    cpu_s: f64,
+pub(crate) struct Raw {
+    /// When it started, in nanoseconds since the clients' common start.
+    pub(crate) start_ns: u64,
+    /// What the law is in.
+    pub(crate) driver: f64,
+    /// How long it took, in seconds.
+    pub(crate) wall_s: f64,
+    /// Core time it used, in seconds; zero where it was not taken.
+    pub(crate) cpu_s: f64,
 }
 
+/// The samples of one replication of one run before that.
 #[derive(Clone, PartialEq, Debug)]
-struct RawSeries {
-    source: usize,
-    replication: u32,
-    /// At most one request was under way at a time.
-    light: bool,
-    samples: Vec<Raw>,
+pub(crate) struct RawSeries {
+    /// The run, by its number among the sources.
+    pub(crate) source: usize,
+    /// The replication.
+    pub(crate) replication: u32,
+    /// Whether at most one request was under way at a time.
+    pub(crate) light: bool,
+    /// The samples.
+    pub(crate) samples: Vec<Raw>,
 }
 
 /// Every sample of one cost of one part.
@@ -80,8 +84,10 @@ pub(crate) struct Collected {
     pub(crate) per: Driver,
     /// Whether the law has a slope.
     pub(crate) shape: Shape,
-    clock: Clock,
-    series: Vec<RawSeries>,
+    /// Which time is the sample.
+    pub(crate) clock: Clock,
+    /// The samples, by run and replication.
+    pub(crate) series: Vec<RawSeries>,
 }
 
 /// The samples that a cost is fitted to.
@@ -98,19 +104,19 @@ pub(crate) type Costs = BTreeMap<(String, String), Collected>;
 
 /// Whether at most one request of the run can be under way at a time.
 pub(crate) fn is_light(scenario: &Scenario) -> bool {
-    let closed = |group: &schema::scenario::Group| {
-        matches!(group.arrivals, ArrivalsFile::ClosedLoop { .. })
-    };
+    let closed = |group: &Group| matches!(group.arrivals, ArrivalsFile::ClosedLoop { .. });
     scenario.clients.len() == 1 && scenario.groups.rows().iter().all(closed)
 }
 
-/// The driver of a batch's inference: the requests in it, or the seconds asked for.
-pub(crate) fn inference_driver(work: &Work, batch_size: u32) -> (Driver, f64) {
+/// The driver of a batch's inference, the requests in it or the seconds asked for, and the shape of
+/// its law.
+pub(crate) fn inference_driver(work: &Work, batch_size: u32) -> (Driver, f64, Shape) {
     match work {
-        Work::Net { .. } => (Driver::Requests, f64::from(batch_size)),
+        Work::Net { .. } => (Driver::Requests, f64::from(batch_size), Shape::Affine),
         Work::Synthetic(synthetic) => (
             Driver::Seconds,
             synthetic.time.as_secs_f64() * f64::from(batch_size),
+            Shape::OfTime,
         ),
     }
 }
@@ -146,297 +152,6 @@ pub(crate) fn counted(run: &Run) -> BTreeSet<(u32, RequestId)> {
     spans.map(|s| (s.replication, s.request)).collect()
 }
 
-/// The samples of every cost in `sources`. What cannot be used is counted in `warnings`.
-pub(crate) fn collect(sources: &[Source], warnings: &mut Vec<String>) -> Costs {
-    let mut costs = Costs::new();
-    for (index, source) in sources.iter().enumerate() {
-        let mut collector = Collector {
-            source: index,
-            scenario: &source.run.scenario,
-            light: is_light(&source.run.scenario),
-            batch_sizes: batch_sizes(source.run),
-            costs: &mut costs,
-            n_malformed: 0,
-        };
-        collector.run(source.run);
-        let n = collector.n_malformed;
-        if n > 0 {
-            warnings.push(format!(
-                "{}: {n} spans are left out, for they end before they start or name a hop, host or stage that is not there; measure it again",
-                source.name
-            ));
-        }
-    }
-    for collected in costs.values_mut() {
-        for series in &mut collected.series {
-            series.samples.sort_by_key(|sample| sample.start_ns);
-        }
-    }
-    costs
-}
-
-/// Name, replication, stage, batch, start and end: what the spans of one operation on a whole
-/// batch have in common.
-type Operation = (SpanName, u32, StageId, u32, u64, u64);
-/// Replication, request, hop and direction.
-type Message = (u32, RequestId, u8, Leg);
-
-struct Collector<'a> {
-    source: usize,
-    scenario: &'a Scenario,
-    light: bool,
-    batch_sizes: BTreeMap<(u32, StageId, u32), u32>,
-    costs: &'a mut Costs,
-    n_malformed: u64,
-}
-
-impl Collector<'_> {
-    fn run(&mut self, run: &Run) {
-        let counted = counted(run);
-        let mut operations: BTreeMap<Operation, (Span, u64)> = BTreeMap::new();
-        let mut messages: BTreeMap<Message, [Option<Span>; 2]> = BTreeMap::new();
-        for span in &run.trace {
-            let counts = counted.contains(&(span.replication, span.request));
-            if !counts || span.status == Status::Failed {
-                continue;
-            }
-            if !self.is_well_formed(span) {
-                self.n_malformed += 1;
-                continue;
-            }
-            if let (SpanName::Send | SpanName::Receive, Some(hop)) = (span.name, span.hop) {
-                let key = (span.replication, span.request, hop, span.leg);
-                let side = usize::from(span.name == SpanName::Receive);
-                messages.entry(key).or_default()[side] = Some(*span);
-            }
-            if is_batched(span) {
-                let bytes = &mut operations.entry(operation(span)).or_insert((*span, 0)).1;
-                *bytes = bytes.saturating_add(span.bytes);
-            } else {
-                self.span(span, span.bytes);
-            }
-        }
-        for (span, bytes) in operations.values() {
-            self.span(span, *bytes);
-        }
-        for (message, sides) in &messages {
-            if let [Some(send), Some(receive)] = sides {
-                self.delay(message.2, send, receive);
-            }
-        }
-    }
-
-    fn is_well_formed(&self, span: &Span) -> bool {
-        let ordered = span.ready_ns <= span.start_ns && span.start_ns <= span.end_ns;
-        let is_message = matches!(span.name, SpanName::Send | SpanName::Receive);
-        let hop_exists = !is_message || self.hop(span).is_some();
-        let serves = !is_on_device(span) || serve(self.scenario, span.stage).is_some();
-        let host_exists = span.host.index() < self.scenario.hosts.len();
-        ordered && hop_exists && serves && host_exists && self.group(span).is_some()
-    }
-
-    fn group(&self, span: &Span) -> Option<&schema::scenario::Group> {
-        let client = self
-            .scenario
-            .clients
-            .rows()
-            .get(span.request.client().index())?;
-        Some(&self.scenario.groups[client.group])
-    }
-
-    fn hop(&self, span: &Span) -> Option<Hop> {
-        self.group(span)?
-            .path
-            .get(usize::from(span.hop?))
-            .copied()
-    }
-
-    /// Adds the sample that a span (or the spans of one operation, of `bytes` in all) gives.
-    fn span(&mut self, span: &Span, bytes: u64) {
-        let by_bytes = (Driver::Bytes, bytes as f64, Shape::Affine);
-        let work = serve(self.scenario, span.stage).map(|serve| &serve.work);
-        let over = self.hop(span).map(|hop| hop.over);
-        match (span.name, work, over) {
-            (SpanName::Prepare, ..) => self.on_host(span, cost::PREPARE, Clock::Service, by_bytes),
-            (SpanName::Postprocess, ..) => {
-                self.on_host(span, cost::POSTPROCESS, Clock::Service, by_bytes);
-            }
-            (SpanName::Translate, ..) => {
-                self.on_host(span, cost::TRANSLATE, Clock::Service, by_bytes);
-            }
-            (SpanName::H2d, ..) => self.on_host(span, cost::H2D, Clock::Service, by_bytes),
-            (SpanName::D2h, ..) => self.on_host(span, cost::D2H, Clock::Service, by_bytes),
-            (SpanName::Preprocess, Some(work), _) => {
-                let cost = cost::preprocess(&work.key());
-                self.on_host(span, &cost, Clock::Service, by_bytes);
-            }
-            (SpanName::Inference, Some(work), _) => {
-                let size = self.batch_sizes[&(span.replication, span.stage, span.batch)];
-                let (per, driver) = inference_driver(work, size);
-                let cost = cost::inference(&work.key());
-                self.on_host(span, &cost, Clock::Service, (per, driver, Shape::Affine));
-            }
-            (SpanName::Send, _, Some(over)) => {
-                self.on_host(span, &cost::send(over), Clock::Core, by_bytes);
-                self.notify(span);
-            }
-            (SpanName::Receive, _, Some(over)) => {
-                self.on_host(span, &cost::receive(over), Clock::Core, by_bytes);
-            }
-            (SpanName::Queue, ..) => self.dispatch(span),
-            _ => {}
-        }
-    }
-
-    /// The queue of an idle context: what is left is the hand-over.
-    fn dispatch(&mut self, span: &Span) {
-        let waits_for_batch = serve(self.scenario, span.stage)
-            .is_none_or(|s| s.batch_max > 1 && s.batch_delay > SimDuration::ZERO);
-        if self.light && !waits_for_batch {
-            let part = self.scenario.hosts[span.host].part.clone();
-            self.constant(part, cost::DISPATCH, span, span.length_s());
-        }
-    }
-
-    /// The server's reply waits for the thread that sends it.
-    fn notify(&mut self, span: &Span) {
-        let group = self.group(span).expect("the span is well formed");
-        let last = group.path.last().expect("a path has a hop");
-        let is_last = span.hop.map(|hop| usize::from(hop) + 1) == Some(group.path.len());
-        let at_server = span.host == self.scenario.stages[last.to].host;
-        if self.light && span.leg == Leg::Reply && is_last && at_server {
-            let part = self.scenario.hosts[span.host].part.clone();
-            let waiting_s = (span.start_ns - span.ready_ns) as f64 / 1e9;
-            self.constant(part, cost::NOTIFY, span, waiting_s);
-        }
-    }
-
-    /// The time between a message's last byte being sent and its first being taken, without what
-    /// the scenario's own rate and delay of the link account for.
-    fn delay(&mut self, hop: u8, send: &Span, receive: &Span) {
-        if send.bytes > MAX_DELAY_BYTES {
-            return;
-        }
-        let hop = self.group(send).map(|group| group.path[usize::from(hop)]);
-        let hop = hop.expect("the span is well formed");
-        let (part, kind, known) = match hop.link.map(|id| &self.scenario.links[id]) {
-            None => {
-                let part = self.scenario.hosts[receive.host].part.clone();
-                (part, PartKind::Host, SimDuration::ZERO)
-            }
-            Some(link) => {
-                let Some(part) = link.part.clone() else {
-                    return;
-                };
-                let on_line = link.rate.map_or(SimDuration::ZERO, |rate| {
-                    rate.serialization_delay(Bytes(send.bytes))
-                });
-                (part, PartKind::Link, link.delay + on_line)
-            }
-        };
-        let gap_s = receive.start_ns.saturating_sub(send.end_ns) as f64 / 1e9;
-        let wall_s = (gap_s - known.as_secs_f64()).max(0.0);
-        let raw = Raw {
-            start_ns: send.end_ns,
-            driver: 1.0,
-            wall_s,
-            cpu_s: 0.0,
-        };
-        let row = (kind, Driver::Requests, Shape::Constant, Clock::Length);
-        self.push(part, &cost::delay(hop.over), row, send.replication, raw);
-    }
-
-    fn on_host(
-        &mut self,
-        span: &Span,
-        cost: &str,
-        clock: Clock,
-        (per, driver, shape): (Driver, f64, Shape),
-    ) {
-        let raw = Raw {
-            start_ns: span.start_ns,
-            driver,
-            wall_s: span.service_s(),
-            cpu_s: span.cpu_s(),
-        };
-        let part = self.scenario.hosts[span.host].part.clone();
-        let row = (PartKind::Host, per, shape, clock);
-        self.push(part, cost, row, span.replication, raw);
-    }
-
-    fn constant(&mut self, part: String, cost: &str, span: &Span, seconds: f64) {
-        let raw = Raw {
-            start_ns: span.start_ns,
-            driver: 1.0,
-            wall_s: seconds,
-            cpu_s: 0.0,
-        };
-        let row = (PartKind::Host, Driver::Requests, Shape::Constant, Clock::Length);
-        self.push(part, cost, row, span.replication, raw);
-    }
-
-    fn push(
-        &mut self,
-        part: String,
-        cost: &str,
-        (kind, per, shape, clock): (PartKind, Driver, Shape, Clock),
-        replication: u32,
-        sample: Raw,
-    ) {
-        let (source, light) = (self.source, self.light);
-        let collected = self
-            .costs
-            .entry((part, cost.to_owned()))
-            .or_insert_with(|| Collected {
-                kind,
-                per,
-                shape,
-                clock,
-                series: Vec::new(),
-            });
-        let known = collected
-            .series
-            .iter_mut()
-            .rev()
-            .find(|s| (s.source, s.replication) == (source, replication));
-        match known {
-            Some(series) => series.samples.push(sample),
-            None => collected.series.push(RawSeries {
-                source,
-                replication,
-                light,
-                samples: vec![sample],
-            }),
-        }
-    }
-}
-
-const fn is_on_device(span: &Span) -> bool {
-    matches!(
-        span.name,
-        SpanName::Queue | SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
-    )
-}
-
-/// The operation that a span on the device is part of: inference is one a batch, copies and
-/// preprocessing are one where they share their start and their end.
-const fn operation(span: &Span) -> Operation {
-    let (start_ns, end_ns) = match span.name {
-        SpanName::Inference => (0, 0),
-        _ => (span.start_ns, span.end_ns),
-    };
-    let (name, replication) = (span.name, span.replication);
-    (name, replication, span.stage, span.batch, start_ns, end_ns)
-}
-
-/// Whether the spans of several requests may be one operation on their batch.
-const fn is_batched(span: &Span) -> bool {
-    matches!(
-        span.name,
-        SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
-    )
-}
-
 fn drivers<'a>(series: impl IntoIterator<Item = &'a RawSeries>) -> BTreeSet<u64> {
     let samples = series.into_iter().flat_map(|s| &s.samples);
     samples.map(|sample| sample.driver.to_bits()).collect()
@@ -450,7 +165,7 @@ impl Collected {
         let usable: Vec<&RawSeries> = self.series.iter().filter(|s| self.has_time(s)).collect();
         if usable.len() < self.series.len() {
             warnings.push(format!(
-                "{} of {} series have no core time; measure on a system that records it",
+                "no core time is recorded in {} of {} runs; measure where threads' core time can be read",
                 self.series.len() - usable.len(),
                 self.series.len()
             ));

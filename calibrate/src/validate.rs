@@ -217,9 +217,12 @@ fn figure(summary: &Summary, stage: &str, metric: Metric) -> Option<Estimate> {
 }
 
 /// Whether the instances of a stage are busy nearly always, or an open loop completes less than is
-/// offered.
+/// offered and more than chance explains.
 fn is_saturated(scenario: &Scenario, summary: &Summary) -> bool {
-    let is_busy = summary.utilization.values().any(|share| *share >= SATURATED);
+    let is_busy = summary
+        .utilization
+        .values()
+        .any(|share| *share >= SATURATED);
     let rate = |arrivals: ArrivalsFile| match arrivals {
         ArrivalsFile::ClosedLoop { .. } => None,
         ArrivalsFile::Poisson { rate, .. } | ArrivalsFile::Deterministic { rate, .. } => {
@@ -231,5 +234,11 @@ fn is_saturated(scenario: &Scenario, summary: &Summary) -> bool {
     let offered: Option<f64> = clients
         .map(|client| rate(scenario.groups[client.group].arrivals))
         .sum();
-    is_busy || offered.is_some_and(|offered| summary.throughput.value < COMPLETED * offered)
+    let window_s: f64 = summary.window_s.iter().sum();
+    // Two standard deviations of a Poisson count: a short run may simply have got few arrivals.
+    let chance = |offered: f64| 2.0 * (offered / window_s).sqrt();
+    is_busy
+        || offered.is_some_and(|offered| {
+            summary.throughput.value < (COMPLETED * offered).min(offered - chance(offered))
+        })
 }

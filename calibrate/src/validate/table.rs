@@ -28,7 +28,11 @@ fn run(text: &mut String, rows: &[Row]) -> std::fmt::Result {
     } else {
         ""
     };
-    writeln!(text, "{} ({}): {seen}{saturated}", first.run, first.scenario)?;
+    writeln!(
+        text,
+        "{} ({}): {seen}{saturated}",
+        first.run, first.scenario
+    )?;
     writeln!(
         text,
         "  {:<20} {:>12} {:>25} {:>12} {:>9} {:>9}",
@@ -61,7 +65,7 @@ fn parts(text: &mut String, rows: &[Row]) -> std::fmt::Result {
     writeln!(
         text,
         "  {:<20} {:>12} {:>25} {:>12} {:>9} {:>9}",
-        "part (mean)", "measured [ms]", "error [ms]", "predicted", "error [%]", "noise [%]"
+        "part, mean [ms]", "measured", "error [ms]", "predicted", "error [%]", "noise [%]"
     )?;
     let mut sum_ms = 0.0;
     for row in &parts {
@@ -69,7 +73,7 @@ fn parts(text: &mut String, rows: &[Row]) -> std::fmt::Result {
         sum_ms += error_ms;
         writeln!(
             text,
-            "  {:<20} {:>13.3} {error_ms:>+24.3} {:>12.3} {:>9} {:>9}",
+            "  {:<20} {:>12.3} {error_ms:>+25.3} {:>12.3} {:>9} {:>9}",
             row.stage,
             row.measured * 1e3,
             row.predicted * 1e3,
@@ -81,9 +85,10 @@ fn parts(text: &mut String, rows: &[Row]) -> std::fmt::Result {
         return Ok(());
     };
     let error_ms = (whole.predicted - whole.measured) * 1e3;
-    let other_ms = error_ms - sum_ms;
-    writeln!(text, "  {:<20} {:>13} {other_ms:>+24.3}", "no span", "")?;
-    writeln!(text, "  {END_TO_END:<20} {:>13} {error_ms:>+24.3}", "")
+    // Without the sign of a zero that is only rounding.
+    let other_ms = ((error_ms - sum_ms) * 1e6).round() / 1e6 + 0.0;
+    writeln!(text, "  {:<20} {:>12} {other_ms:>+25.3}", "no span", "")?;
+    writeln!(text, "  {END_TO_END:<20} {:>12} {error_ms:>+25.3}", "")
 }
 
 /// A signed share in percent.

@@ -1,0 +1,7 @@
+//! Calibration tested by recovery, refusal and properties, and comparison by closed form.
+
+mod comparison;
+mod properties;
+mod recovery;
+mod refusal;
+mod synthetic;
