@@ -3,9 +3,9 @@
 use calibrate::validate::{Tolerance, compare, judge, judged, table};
 use schema::comparison::{END_TO_END, Metric, Row};
 use schema::ids::RequestId;
-use schema::run::{Leg, Run, Span, SpanName, Status};
+use schema::run::{Run, Span, SpanName};
 
-use crate::synthetic::{LIGHT, id, run_of, scenario};
+use crate::synthetic::{LIGHT, id, run_of, scenario, span};
 
 const SETUP: [&str; 2] = ["run.warmup.requests=0", "run.measure.requests=2"];
 
@@ -15,28 +15,20 @@ fn run(inference_ms: [u64; 2], busy: f64) -> Run {
     let mut trace = Vec::new();
     let mut now_ns = 0;
     for (seq, inference_ms) in (0..).zip(inference_ms) {
-        let mut span = |name, host, start_ms: u64, end_ms: u64| {
+        let mut add = |name, host, start_ms: u64, end_ms: u64| {
             trace.push(Span {
-                replication: 0,
                 request: RequestId::new(id(0), seq),
-                class: id(0),
-                stage: id(0),
                 host: id(host),
-                name,
-                hop: None,
-                leg: Leg::Request,
                 batch: seq,
-                bytes: 0,
                 ready_ns: now_ns + start_ms * 1_000_000,
                 start_ns: now_ns + start_ms * 1_000_000,
                 end_ns: now_ns + end_ms * 1_000_000,
-                cpu_ns: 0,
-                status: Status::Ok,
+                ..span(name)
             });
         };
-        span(SpanName::Prepare, 0, 0, 1);
-        span(SpanName::Inference, 1, 1, 1 + inference_ms);
-        span(SpanName::Request, 0, 0, 2 + inference_ms);
+        add(SpanName::Prepare, 0, 0, 1);
+        add(SpanName::Inference, 1, 1, 1 + inference_ms);
+        add(SpanName::Request, 0, 0, 2 + inference_ms);
         now_ns += (2 + inference_ms) * 1_000_000;
     }
     run_of(&scenario, trace, &[("client edge", busy)])

@@ -4,4 +4,5 @@ mod comparison;
 mod properties;
 mod recovery;
 mod refusal;
+mod sampling;
 mod synthetic;

@@ -299,3 +299,33 @@ impl Drawn {
 pub(crate) fn id<I: Id>(index: usize) -> I {
     I::from_index(index)
 }
+
+/// A span of no length of the first request, host and stage.
+pub(crate) fn span(name: SpanName) -> Span {
+    Span {
+        replication: 0,
+        request: RequestId::new(id(0), 0),
+        class: id(0),
+        stage: id(0),
+        host: id(0),
+        name,
+        hop: None,
+        leg: Leg::Request,
+        batch: 0,
+        bytes: 0,
+        ready_ns: 0,
+        start_ns: 0,
+        end_ns: 0,
+        cpu_ns: 0,
+        status: Status::Ok,
+    }
+}
+
+/// The span of a whole request that was completed.
+pub(crate) fn request(request: RequestId) -> Span {
+    Span {
+        request,
+        end_ns: 1_000_000,
+        ..span(SpanName::Request)
+    }
+}

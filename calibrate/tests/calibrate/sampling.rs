@@ -1,0 +1,244 @@
+//! Which spans become samples of which cost.
+
+use calibrate::{Calibration, FitReport, Source, calibrate};
+use schema::ids::RequestId;
+use schema::profile::Driver;
+use schema::run::{Leg, Run, Span, SpanName};
+
+use crate::synthetic::{LIGHT, id, request, run_of, scenario, span};
+
+const MICROSECOND: u64 = 1_000;
+
+/// A net that takes batches, served on a host of its own.
+const BATCHES: &str = r#"
+format = 1
+name = "batches"
+
+[run]
+measure = { requests = 100 }
+
+[hosts]
+edge = { part = "this", cores = 2 }
+server = { part = "that", cores = 2 }
+
+[[links]]
+between = ["edge", "server"]
+part = "wire"
+rate = "1 Gbit/s"
+delay = "5 us"
+
+[stages.classify]
+on = "server"
+serve = { net = { name = "resnet18", input = { raw = { width = 100, height = 100 } } } }
+batch = { max = 4, delay = "1 ms" }
+
+[[clients]]
+on = "edge"
+count = 4
+arrivals = { closed-loop = {} }
+path = [{ to = "classify", over = "tcp" }]
+"#;
+
+fn fitted(runs: &[&Run]) -> Calibration {
+    let source = |run| Source {
+        name: "runs/a".to_owned(),
+        run,
+    };
+    let sources: Vec<Source> = runs.iter().copied().map(source).collect();
+    calibrate("test", &sources).expect("the runs can be fitted")
+}
+
+fn fit<'a>(calibration: &'a Calibration, part: &str, cost: &str) -> &'a FitReport {
+    let fits = &calibration.fits;
+    let fit = fits
+        .iter()
+        .find(|fit| (&*fit.part, &*fit.cost) == (part, cost));
+    fit.expect("the cost was fitted")
+}
+
+/// Batches of `size` requests each, of `100 us · (1 + size)` of core time, twice that on the clock.
+fn batches(size: usize, n_batches: u32) -> Vec<Span> {
+    let mut trace = Vec::new();
+    for batch in 0..n_batches {
+        for client in 0..size {
+            let who = RequestId::new(id(client), batch);
+            let cpu_ns = 100 * MICROSECOND * (1 + size as u64);
+            let inference = Span {
+                request: who,
+                host: id(1),
+                batch,
+                end_ns: 2 * cpu_ns,
+                cpu_ns,
+                ..span(SpanName::Inference)
+            };
+            trace.push(inference);
+            trace.push(Span {
+                name: SpanName::Preprocess,
+                start_ns: client as u64,
+                bytes: 30_000,
+                ..inference
+            });
+            trace.push(Span {
+                name: SpanName::H2d,
+                bytes: 150_528,
+                ..inference
+            });
+            trace.push(request(who));
+        }
+    }
+    trace
+}
+
+#[test]
+fn a_batch_is_one_sample_of_inference_by_its_requests() {
+    let scenario = scenario(BATCHES, &[]);
+    let runs: Vec<Run> = [1, 2, 4]
+        .iter()
+        .map(|size| run_of(&scenario, batches(*size, 30), &[]))
+        .collect();
+    let calibration = fitted(&runs.iter().collect::<Vec<_>>());
+    let inference = &fit(&calibration, "that", "inference/resnet18@224").law;
+    assert_eq!((inference.per, inference.samples), (Driver::Requests, 90));
+    assert!((inference.range[0], inference.range[1]) == (1.0, 4.0));
+    // Four clients: core time, not the time on the clock.
+    assert!((inference.base - 100e-6).abs() < 1e-12, "{inference:?}");
+    assert!((inference.slope - 100e-6).abs() < 1e-12, "{inference:?}");
+    // Every raw input on its own, the copy of a batch as one.
+    let preprocess = &fit(&calibration, "that", "preprocess/resnet18@224").law;
+    assert_eq!(preprocess.samples, 30 * (1 + 2 + 4));
+    let h2d = &fit(&calibration, "that", "h2d").law;
+    assert_eq!(h2d.samples, 90);
+    assert!((h2d.range[1] - 4.0 * 150_528.0).abs() < 0.5);
+}
+
+#[test]
+fn loaded_runs_fill_in_the_drivers_that_light_ones_lack() {
+    let (light, loaded) = (
+        scenario(BATCHES, &["clients.0.count=1"]),
+        scenario(BATCHES, &[]),
+    );
+    let mut both = batches(1, 20);
+    // Loaded batches of one take longer; those of the light run are taken instead.
+    for span in &mut both {
+        span.cpu_ns *= 3;
+    }
+    let four = batches(4, 20).into_iter().map(|span| Span {
+        batch: span.batch + 100,
+        request: RequestId::new(span.request.client(), span.request.seq() + 50),
+        ..span
+    });
+    both.extend(four);
+    let (light, loaded) = (
+        run_of(&light, batches(1, 30), &[]),
+        run_of(&loaded, both, &[]),
+    );
+    let calibration = fitted(&[&light, &loaded]);
+    let report = fit(&calibration, "that", "inference/resnet18@224");
+    // The light run's time on the clock is 400 us, the loaded run's core time of four is 500 us.
+    assert_eq!(report.law.samples, 50);
+    assert!((report.law.expected(1.0) - 400e-6).abs() < 1e-9);
+    assert!((report.law.expected(4.0) - 500e-6).abs() < 1e-9);
+    insta::assert_snapshot!(report.warnings.join("\n"), @"the runs with one request at a time have one driver only: the others come from loaded runs, contention included");
+}
+
+#[test]
+fn light_samples_alone_are_used_where_they_suffice() {
+    let (light, loaded) = (
+        scenario(LIGHT, &["run.warmup.requests=0"]),
+        scenario(LIGHT, &["run.warmup.requests=0", "clients.0.count=2"]),
+    );
+    let prepares = |ns_per_byte: u64| -> Vec<Span> {
+        let spans = (0..40).flat_map(|seq| {
+            let who = RequestId::new(id(0), seq);
+            let bytes = 1_000 * (1 + u64::from(seq % 2));
+            let prepare = Span {
+                request: who,
+                bytes,
+                end_ns: ns_per_byte * bytes,
+                ..span(SpanName::Prepare)
+            };
+            [prepare, request(who)]
+        });
+        spans.collect()
+    };
+    let light = run_of(&light, prepares(1), &[]);
+    let loaded = run_of(&loaded, prepares(5), &[]);
+    let calibration = fitted(&[&loaded, &light]);
+    let law = &fit(&calibration, "this", "prepare").law;
+    assert_eq!(law.samples, 40);
+    assert!((law.slope - 1e-9).abs() < 1e-15, "{law:?}");
+}
+
+/// A message of `bytes` that is received 100 us after it was sent.
+fn message(seq: u32, bytes: u64) -> [Span; 3] {
+    let who = RequestId::new(id(0), seq);
+    let send = Span {
+        request: who,
+        hop: Some(0),
+        bytes,
+        end_ns: 10 * MICROSECOND,
+        cpu_ns: 10 * MICROSECOND,
+        ..span(SpanName::Send)
+    };
+    let receive = Span {
+        name: SpanName::Receive,
+        host: id(1),
+        ready_ns: 110 * MICROSECOND,
+        start_ns: 110 * MICROSECOND,
+        end_ns: 120 * MICROSECOND,
+        ..send
+    };
+    [send, receive, request(who)]
+}
+
+#[test]
+fn the_delay_is_what_the_links_own_rate_and_delay_leave() {
+    let scenario = scenario(BATCHES, &["clients.0.count=1"]);
+    let trace = (0..20).flat_map(|seq| message(seq, 1_250)).collect();
+    let calibration = fitted(&[&run_of(&scenario, trace, &[])]);
+    let law = &fit(&calibration, "wire", "delay/tcp").law;
+    // 1250 B at 1 Gbit/s take 10 us, and the link adds 5 us.
+    assert!((law.base - 85e-6).abs() < 1e-12, "{law:?}");
+    assert!((law.range[0], law.range[1]) == (1.0, 1.0));
+}
+
+#[test]
+fn large_messages_have_no_delay_and_it_is_said() {
+    let scenario = scenario(BATCHES, &["clients.0.count=1"]);
+    let trace = (0..20).flat_map(|seq| message(seq, 65_537)).collect();
+    let calibration = fitted(&[&run_of(&scenario, trace, &[])]);
+    assert!(!calibration.profile.parts.contains_key("wire"));
+    insta::assert_snapshot!(calibration.warnings.join("\n"), @"`delay/tcp` of part `wire` is left out: every message is larger than 65536 B; add a run with small ones");
+}
+
+#[test]
+fn notify_is_the_waiting_of_the_servers_reply_alone() {
+    let scenario = scenario(LIGHT, &["run.warmup.requests=0"]);
+    let trace = (0..20).flat_map(|seq| {
+        let [send, _, whole] = message(seq, 1_000);
+        let reply = Span {
+            leg: Leg::Reply,
+            host: id(1),
+            ready_ns: 20 * MICROSECOND,
+            start_ns: 27 * MICROSECOND,
+            end_ns: 30 * MICROSECOND,
+            ..send
+        };
+        [send, reply, whole]
+    });
+    let calibration = fitted(&[&run_of(&scenario, trace.collect(), &[])]);
+    let notify = &fit(&calibration, "this", "notify").law;
+    assert_eq!(notify.samples, 20);
+    assert!((notify.base - 7e-6).abs() < 1e-12, "{notify:?}");
+}
+
+#[test]
+fn spans_that_contradict_themselves_are_counted() {
+    let scenario = scenario(LIGHT, &["run.warmup.requests=0"]);
+    let mut trace: Vec<Span> = (0..20).flat_map(|seq| message(seq, 1_000)).collect();
+    trace[0].start_ns = trace[0].end_ns + 1;
+    trace[3].hop = Some(7);
+    let calibration = fitted(&[&run_of(&scenario, trace, &[])]);
+    insta::assert_snapshot!(calibration.warnings.join("\n"), @"runs/a: 2 spans are left out, for they end before they start or name a hop, host or stage that is not there; measure it again");
+    assert_eq!(fit(&calibration, "this", "send/tcp").law.samples, 18);
+}
