@@ -24,7 +24,7 @@ const MARK: f64 = 20.0;
 /// The axis ends at this many times the median error, or at [`LEAST_CUT`], whichever is more; what
 /// is beyond is an arrow with its number.
 const CUT: f64 = 5.0;
-const LEAST_CUT: f64 = 0.3;
+const LEAST_CUT: f64 = 0.1;
 
 const METRICS: [Metric; 6] = [
     Metric::Mean,
@@ -220,29 +220,7 @@ fn drawing(groups: &[Group<'_>]) -> Drawing {
     legend.draw(&mut drawing);
     axis.draw_level(&mut drawing, top, bottom, "Signed error (%)");
 
-    let mut y = top;
-    let mut bands = Vec::new();
-    for group in groups {
-        let first = y + LABEL;
-        for (index, (row, _)) in group.rows.iter().enumerate() {
-            if let Some(noise) = row.noise.filter(|noise| noise.is_finite()) {
-                let y = first + index as f64 * PITCH;
-                bands.push((100.0 * noise.abs(), y));
-            }
-        }
-        y = first + group.rows.len() as f64 * PITCH + GROUP_GAP;
-    }
-    for (noise, y) in bands {
-        let band = Area {
-            left: axis.at(-noise).min(axis.at(0.0) - 1.0),
-            top: y,
-            right: axis.at(noise).max(axis.at(0.0) + 1.0),
-            bottom: y + PITCH - 2.0,
-        };
-        let color = BAND;
-        let hatch = Hatch::Plain;
-        drawing.fill(band, Fill { color, hatch });
-    }
+    draw_bands(&mut drawing, &axis, groups, top);
     let zero = axis.at(0.0);
     drawing.line(&[(zero, top), (zero, bottom)], INK, 3.0);
 
@@ -260,6 +238,29 @@ fn drawing(groups: &[Group<'_>]) -> Drawing {
         }
     }
     drawing
+}
+
+fn draw_bands(drawing: &mut Drawing, axis: &Axis, groups: &[Group<'_>], top: f64) {
+    let mut y = top;
+    for group in groups {
+        y += LABEL;
+        for (row, _) in &group.rows {
+            if let Some(noise) = row.noise.filter(|noise| noise.is_finite()) {
+                let percent = 100.0 * noise.abs();
+                let band = Area {
+                    left: axis.at(-percent),
+                    top: y,
+                    right: axis.at(percent),
+                    bottom: y + PITCH - 2.0,
+                };
+                let color = BAND;
+                let hatch = Hatch::Plain;
+                drawing.fill(band, Fill { color, hatch });
+            }
+            y += PITCH;
+        }
+        y += GROUP_GAP;
+    }
 }
 
 fn draw_label(drawing: &mut Drawing, label: &str, y: f64) {

@@ -111,9 +111,16 @@ impl Axis {
 
     /// The same axis with a tick at each of `values`, and these only.
     pub(crate) fn with_ticks_at(self, values: &[f64]) -> Axis {
+        let label = |value: f64| {
+            if value.fract() == 0.0 {
+                value.to_string()
+            } else {
+                format::significant(value)
+            }
+        };
         let ticks = values.iter().map(|value| Tick {
             value: *value,
-            label: format!("{value}"),
+            label: label(*value),
         });
         Axis {
             ticks: ticks.collect(),

@@ -33,6 +33,10 @@ pub(crate) enum Hatch {
     Rising,
     /// Falling to the right.
     Falling,
+    /// Rising and falling.
+    Crossed,
+    /// Level.
+    Level,
 }
 
 /// How an area is filled.
@@ -46,18 +50,19 @@ pub(crate) struct Fill {
 
 /// The fill of a part of a request; `None` is what no span covers.
 ///
-/// The two ends of one thing share a colour, the second hatched.
+/// The two ends of one thing share a colour and differ in hatching; parts with the same hatching
+/// differ in lightness.
 pub(crate) fn part_fill(part: Option<SpanName>) -> Fill {
     let fill = |color, hatch| Fill { color, hatch };
     match part {
         Some(SpanName::Prepare) => fill(SKY, Hatch::Plain),
-        Some(SpanName::Postprocess) => fill(SKY, Hatch::Falling),
-        Some(SpanName::Send) => fill(ORANGE, Hatch::Plain),
+        Some(SpanName::Postprocess) => fill(SKY, Hatch::Crossed),
+        Some(SpanName::Send) => fill(ORANGE, Hatch::Falling),
         Some(SpanName::Receive) => fill(ORANGE, Hatch::Rising),
         Some(SpanName::Wire) => fill(YELLOW, Hatch::Plain),
-        Some(SpanName::Translate) => fill(PURPLE, Hatch::Plain),
+        Some(SpanName::Translate) => fill(PURPLE, Hatch::Level),
         Some(SpanName::Queue) => fill(WHITE, Hatch::Rising),
-        Some(SpanName::H2d) => fill(GREEN, Hatch::Plain),
+        Some(SpanName::H2d) => fill(GREEN, Hatch::Level),
         Some(SpanName::D2h) => fill(GREEN, Hatch::Rising),
         Some(SpanName::Preprocess) => fill(VERMILLION, Hatch::Falling),
         Some(SpanName::Inference) => fill(BLUE, Hatch::Plain),
@@ -118,14 +123,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_parts_look_the_same() {
-        let mut fills: Vec<Fill> = SpanName::parts()
-            .iter()
-            .map(|p| part_fill(Some(*p)))
-            .collect();
-        fills.push(part_fill(None));
-        for (i, fill) in fills.iter().enumerate() {
-            assert!(!fills[..i].contains(fill), "{fill:?}");
+    fn no_two_parts_look_the_same_in_grey() {
+        let parts = SpanName::parts().iter().copied().map(Some);
+        let fills: Vec<Fill> = parts.chain([None]).map(part_fill).collect();
+        // Luma of ITU-R BT.601, from 0 to 255.
+        let luma =
+            |RGBColor(r, g, b)| 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
+        for (i, one) in fills.iter().enumerate() {
+            for other in fills[..i].iter().filter(|other| other.hatch == one.hatch) {
+                let difference = (luma(one.color) - luma(other.color)).abs();
+                assert!(difference > 40.0, "{one:?} {other:?}: {difference}");
+            }
         }
     }
 

@@ -279,6 +279,21 @@ fn the_csv_of_errors_equals_the_rows() {
 }
 
 #[test]
+fn one_load_is_enough_for_a_curve() {
+    let run = summary(&[("inference", 0.03)]);
+    let point = LoadPoint {
+        load: 100.0 / 3.0,
+        measured: Some(&run),
+        simulated: Some(&run),
+    };
+    let svg = load_curve::draw("one", Load::OfferedRate, &[point])
+        .unwrap()
+        .svg();
+    assert!(svg.contains(">\n33.3\n<"));
+    assert!(svg.contains("Offered rate (requests/s)"));
+}
+
+#[test]
 fn rows_without_an_error_are_counted() {
     let rows = [row(Metric::Mean, Some(0.1)), row(Metric::Cpu, None)];
     let figure = accuracy::draw("accuracy", &rows).unwrap();
