@@ -3,7 +3,10 @@
 
 mod cli;
 mod failure;
+mod page;
+mod placing;
 mod progress;
+mod validation;
 mod verbs;
 
 use std::process::ExitCode;

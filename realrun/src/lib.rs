@@ -2,7 +2,7 @@
 //!
 //! [`measure`] starts one process per client host, proxy and server, lets them serve the scenario's
 //! requests, and makes a [`Run`](schema::run::Run) from what they recorded. A probe is a scenario
-//! like any other ([`probe`]). What is timed, with which clock, and what is not: `METHODOLOGY.md`.
+//! like any other. What is timed, with which clock, and what is not: `METHODOLOGY.md`.
 //!
 //! - [`roles`]: what the processes do; [`launch`]: how they are started, placed and watched.
 //! - [`transport`]: how a message gets from one process to the next.
@@ -15,7 +15,6 @@ pub mod error;
 pub mod journal;
 pub mod launch;
 pub mod machine;
-pub mod probe;
 pub mod roles;
 pub mod transport;
 

@@ -27,9 +27,13 @@ fn parse_stat(stat: &str) -> Option<MachineTime> {
     Some(MachineTime { busy_s, steal_s: at(7) })
 }
 
-/// Number of cores that this process may run on.
-pub fn n_cores() -> u32 {
-    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+/// The machine's numbers of the cores that this process may run on, ascending.
+pub fn cores() -> Vec<u32> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    (0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|core| set.is_set(*core))
+        .map(|core| u32::try_from(core).expect("a core's number fits 32 bits"))
+        .collect()
 }
 
 /// Processor, cores, kernel, clock source and load; what cannot be read is left out.
@@ -47,7 +51,7 @@ pub fn facts() -> BTreeMap<String, String> {
     let governor = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
     [
         ("processor", processor),
-        ("cores", Some(n_cores().to_string())),
+        ("cores", Some(cores().len().to_string())),
         ("memory", memory),
         ("kernel", read("/proc/sys/kernel/osrelease")),
         ("clock source", read(clock)),

@@ -76,7 +76,8 @@ pub enum FileError {
     },
 }
 
-fn position(path: &Path, place: &Place) -> String {
+/// The file and the place in it, as a message begins.
+pub(crate) fn position(path: &Path, place: &Place) -> String {
     match place {
         Place::Line(line) => format!("{}:{line}", path.display()),
         Place::Override(text) => format!("{} with --set {text}", path.display()),

@@ -1,6 +1,14 @@
 //! One file a verb.
 
+mod calibrate;
+mod doctor;
 mod measure;
+mod plot;
+mod probe;
+mod quickstart;
+mod report;
+mod simulate;
+mod validate;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,12 +25,19 @@ pub(crate) const PROGRAM: &str = concat!("tandem ", env!("CARGO_PKG_VERSION"));
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let common = cli.common;
     match cli.verb {
+        Verb::Quickstart(arguments) => quickstart::run(&common, &arguments),
+        Verb::Doctor => doctor::run(&common),
+        Verb::Probe(arguments) => probe::run(&common, &arguments),
         Verb::Measure(arguments) => measure::run(&common, &arguments),
+        Verb::Calibrate(arguments) => calibrate::run(&common, &arguments),
+        Verb::Simulate(arguments) => simulate::run(&common, &arguments),
+        Verb::Validate(arguments) => validate::run(&common, &arguments),
+        Verb::Plot(arguments) => plot::run(&common, &arguments),
+        Verb::Report(arguments) => report::run(&common, &arguments),
         Verb::Role => {
             realrun::roles::run(std::io::stdin().lock(), std::io::stdout())?;
             Ok(ExitCode::SUCCESS)
         }
-        _ => unimplemented!(),
     }
 }
 
@@ -31,6 +46,12 @@ pub(crate) fn load_scenario(common: &Common, path: &Path) -> Result<Scenario, Fa
     let mut overrides = common.overrides.clone();
     overrides.extend(common.seed.map(|seed| format!("run.seed={seed}")));
     Ok(Scenario::load(path, &overrides)?)
+}
+
+/// Prints a result.
+#[expect(clippy::print_stdout, reason = "the result of a verb goes to standard output")]
+pub(crate) fn print(text: &str) {
+    println!("{text}");
 }
 
 /// Prints a run's summary: a table, or with `--json` the summary file's content.

@@ -112,19 +112,21 @@ pub fn measure(
 fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
     if scenario.placement == Placement::Separate {
         return Err(RealrunError::Unsupported {
-            key: scenario.source().invalid("placement", "").to_string(),
+            key: scenario.source().position("placement"),
             problem: "every host is a machine of its own, and only this machine can be measured on; \
                       write `placement = { local = {} }`, or give --set placement.local={}"
                 .to_owned(),
         });
     }
-    let here = machine::n_cores();
-    let wanted = scenario.core_sets.rows().iter().flat_map(|set| &set.cores).max().map_or(0, |c| c + 1);
-    if wanted > here {
-        return Err(RealrunError::Unsupported {
-            key: scenario.source().invalid("hosts", "").to_string(),
-            problem: format!("the scenario needs {wanted} cores, this machine has {here}"),
-        });
+    let here = machine::cores();
+    for (_, host) in scenario.hosts.iter().filter(|(_, host)| host.pinned) {
+        let cores = &scenario.core_sets[host.core_set].cores;
+        if let Some(core) = cores.iter().find(|core| !here.contains(core)) {
+            return Err(RealrunError::Unsupported {
+                key: scenario.source().position(&format!("hosts.{}", host.name)),
+                problem: format!("it is pinned to core {core}; this process may run on {here:?}"),
+            });
+        }
     }
     Ok(())
 }

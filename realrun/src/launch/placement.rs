@@ -34,7 +34,7 @@ impl Place {
         let mut place = Place { namespaces: Vec::new(), links: Vec::new(), warnings: Vec::new() };
         if scenario.placement == Placement::Netns {
             if let Some(problem) = netns_problem() {
-                let key = scenario.source().invalid("placement.netns", "").to_string();
+                let key = scenario.source().position("placement.netns");
                 return Err(RealrunError::Unsupported { key, problem });
             }
             place.make_namespaces(scenario)?;
@@ -61,7 +61,7 @@ impl Place {
         }
         for (link, row) in scenario.links.iter() {
             let subnet = u8::try_from(link.index()).map_err(|_| RealrunError::Unsupported {
-                key: scenario.source().invalid("links", "").to_string(),
+                key: scenario.source().position("links"),
                 problem: "at most 256 links can be laid on one machine".to_owned(),
             })?;
             let ends: [(HostId, Ipv4Addr); 2] =

@@ -247,6 +247,11 @@ pub struct Hop {
     pub link: Option<LinkId>,
 }
 
+/// The text of a scenario file.
+pub fn to_toml(file: &ScenarioFile) -> String {
+    toml::to_string(file).expect("a scenario can be written as TOML")
+}
+
 impl Scenario {
     /// Reads and checks the scenario in the file `path`, with the overrides applied.
     ///
@@ -275,8 +280,7 @@ impl Scenario {
     /// # Errors
     /// If it is not a valid scenario.
     pub fn from_file(file: &ScenarioFile) -> Result<Scenario, FileError> {
-        let text = toml::to_string(file).expect("a scenario can be written as TOML");
-        Scenario::parse(Path::new(&format!("{}.toml", file.name)), text, &[])
+        Scenario::parse(Path::new(&format!("{}.toml", file.name)), to_toml(file), &[])
     }
 
     /// The scenario as a file, with every default written out.

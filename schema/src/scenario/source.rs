@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use toml::de::{DeTable, DeValue};
 
-use crate::error::{FileError, Place, nearest};
+use crate::error::{FileError, Place, nearest, position};
 
 /// A TOML file as text and as a tree of values.
 #[derive(Clone, Debug)]
@@ -82,6 +82,12 @@ impl Source {
             key: key.to_owned(),
             problem: problem.into(),
         }
+    }
+
+    /// Where the key `key` (dotted) stands, for a message: ``file:line: `key` ``.
+    pub fn position(&self, key: &str) -> String {
+        let keys: Vec<String> = key.split('.').map(str::to_owned).collect();
+        format!("{}: `{key}`", position(&self.path, &self.locate(&keys)))
     }
 
     /// The line of the deepest part of the path that stands in the file.

@@ -1,1 +1,0 @@
-//! Probes: scenarios that measure one part each.

@@ -1,0 +1,119 @@
+//! `tandem doctor`: what this machine can measure, and for each thing missing, why and how to get
+//! it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use realrun::machine;
+use serde::Serialize;
+
+use crate::cli::Common;
+use crate::failure::Failure;
+
+/// One thing that a measurement may need.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Finding {
+    /// What it is.
+    what: &'static str,
+    /// Whether it is there.
+    available: bool,
+    /// What was found.
+    found: String,
+    /// How to get it; empty if it is there.
+    remedy: String,
+}
+
+pub(super) fn run(common: &Common) -> Result<ExitCode, Failure> {
+    let findings = findings();
+    if common.json {
+        let facts = machine::facts();
+        let result = serde_json::json!({ "machine": facts, "findings": findings });
+        super::print(&serde_json::to_string_pretty(&result)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (name, value) in machine::facts() {
+        super::print(&format!("{name:<20} {value}"));
+    }
+    super::print("");
+    for finding in findings {
+        let mark = if finding.available { "yes" } else { "no " };
+        super::print(&format!("{mark} {:<22} {}", finding.what, finding.found));
+        if !finding.remedy.is_empty() {
+            super::print(&format!("    {:<22} -> {}", "", finding.remedy));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn findings() -> Vec<Finding> {
+    vec![cores(), steal(), shared_memory(), namespaces(), gpu(), rdma(), peer_memory()]
+}
+
+fn finding(what: &'static str, problem: Option<(String, &str)>, found: &str) -> Finding {
+    match problem {
+        None => Finding { what, available: true, found: found.to_owned(), remedy: String::new() },
+        Some((found, remedy)) => Finding { what, available: false, found, remedy: remedy.to_owned() },
+    }
+}
+
+fn cores() -> Finding {
+    let cores = machine::cores();
+    let problem = (cores.len() < 2).then(|| {
+        (format!("cores {cores:?}"), "with one core the roles disturb one another; give this process two")
+    });
+    finding("cores for the roles", problem, &format!("cores {cores:?}"))
+}
+
+/// Whether the hypervisor has taken more than a hundredth of the time since boot.
+fn steal() -> Finding {
+    let time = machine::machine_time();
+    let share = time.map_or(0.0, |time| time.steal_s / (time.busy_s + time.steal_s).max(1.0));
+    let found = format!("stolen by a hypervisor since boot: {:.2} % of busy time", 100.0 * share);
+    let problem = (share > 0.01)
+        .then(|| (found.clone(), "measure when the host is quiet, or on a machine of your own"));
+    finding("undisturbed cores", problem, &found)
+}
+
+fn shared_memory() -> Finding {
+    let problem = (!Path::new("/dev/shm").is_dir()).then(|| {
+        ("no /dev/shm".to_owned(), "mount a tmpfs there; transport `local` uses files on disk meanwhile")
+    });
+    finding("transport local", problem, "shared memory in /dev/shm")
+}
+
+fn namespaces() -> Finding {
+    let problem = realrun::launch::netns_problem();
+    let problem = problem.map(|problem| (problem, "placement `netns` needs it; `local` does not"));
+    finding("placement netns", problem, "root, ip and tc are there")
+}
+
+fn gpu() -> Finding {
+    let problem = (!Path::new("/dev/nvidiactl").exists()).then(|| {
+        ("no NVIDIA driver (/dev/nvidiactl)".to_owned(), "this version serves nets on the CPU")
+    });
+    finding("GPU", problem, "an NVIDIA driver; this version serves nets on the CPU only")
+}
+
+fn rdma() -> Finding {
+    let devices: Vec<String> = std::fs::read_dir("/sys/class/infiniband")
+        .map(|entries| {
+            entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect()
+        })
+        .unwrap_or_default();
+    let problem = devices.is_empty().then(|| {
+        (
+            "no RDMA device (/sys/class/infiniband)".to_owned(),
+            "this version measures tcp and local; Soft-RoCE (rdma_rxe) gives a device without a NIC",
+        )
+    });
+    finding("RDMA NIC", problem, &format!("{}; this version measures tcp and local only", devices.join(", ")))
+}
+
+fn peer_memory() -> Finding {
+    let loaded = std::fs::read_to_string("/proc/modules")
+        .is_ok_and(|modules| modules.lines().any(|line| line.starts_with("nvidia_peermem ")));
+    let problem = (!loaded).then(|| {
+        ("nvidia-peermem is not loaded".to_owned(), "needs a GPU and an RDMA NIC; then `modprobe nvidia-peermem`")
+    });
+    finding("GPUDirect RDMA", problem, "nvidia-peermem is loaded")
+}

@@ -1,0 +1,227 @@
+//! `tandem quickstart`: the whole loop on this machine.
+//!
+//! Calibrates on probes and one client at a time, then validates on loads that the fit never saw.
+//! Everything is measured twice, in the order probes, loads, loads, probes: a machine that grows
+//! slower or faster meanwhile is as far from the probes on the one side as on the other, and the
+//! repetition shows how far two measurements of the same thing lie apart.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use calibrate::Calibration;
+use plots::load_curve::{Load, LoadPoint};
+use schema::run::{Outcome, Run, SpanName};
+use schema::scenario::Scenario;
+use schema::summary::Summary;
+use serde_json::json;
+
+use super::probe::{Builtin, builtin, load, stem};
+use super::{calibrate as fitting, measure};
+use crate::cli::{Common, Quickstart};
+use crate::failure::Failure;
+use crate::page;
+use crate::progress::Steps;
+use crate::validation::{Validated, all_rows, save_simulated, simulate, validate, verdict};
+
+/// What the profile is fitted to.
+const CALIBRATION: [Builtin; 6] = [
+    builtin!("probes/wire-tcp.toml"),
+    builtin!("probes/wire-proxied.toml"),
+    builtin!("probes/spin.toml"),
+    builtin!("probes/net.toml"),
+    builtin!("probes/net-raw.toml"),
+    builtin!("probes/contention.toml"),
+];
+
+/// What the fit never sees, each with its load: the share of the server's capacity that is asked
+/// for. The capacity comes from the first probe of the net, never from these runs.
+const HELD_OUT: [(Builtin, Demand); 7] = [
+    (builtin!("quickstart/direct-think.toml"), Demand::Think { clients: 4, share: 0.55 }),
+    (builtin!("quickstart/direct-open.toml"), Demand::Open { share: 0.5 }),
+    (builtin!("quickstart/direct-two.toml"), Demand::AsWritten),
+    (builtin!("quickstart/direct-saturated.toml"), Demand::AsWritten),
+    (builtin!("quickstart/proxied-raw.toml"), Demand::Think { clients: 4, share: 0.5 }),
+    (builtin!("quickstart/proxied-open.toml"), Demand::Open { share: 0.4 }),
+    (builtin!("quickstart/proxied-payload.toml"), Demand::AsWritten),
+];
+
+/// Numbers of clients of the simulated load curve.
+const CURVE: [u32; 6] = [1, 2, 3, 4, 6, 8];
+/// The scenario whose number of clients the load curve varies.
+const CURVE_SCENARIO: Builtin = builtin!("quickstart/direct-saturated.toml");
+
+/// How the load of a scenario is chosen.
+#[derive(Clone, Copy, Debug)]
+enum Demand {
+    /// As the file says.
+    AsWritten,
+    /// An open loop at this share of the server's capacity.
+    Open { share: f64 },
+    /// Clients that think so long that together they would ask for this share.
+    Think { clients: u32, share: f64 },
+}
+
+impl Demand {
+    /// The overrides for a server that takes `service_s` seconds a request.
+    fn overrides(self, service_s: f64) -> Vec<String> {
+        match self {
+            Demand::AsWritten => Vec::new(),
+            Demand::Open { share } => {
+                vec![format!("clients.0.arrivals.poisson.rate=\"{:.1} /s\"", share / service_s)]
+            }
+            Demand::Think { clients, share } => {
+                let think_ms = 1e3 * service_s * (f64::from(clients) / share - 1.0);
+                vec![format!("clients.0.arrivals.closed-loop.think.exponential=\"{think_ms:.2} ms\"")]
+            }
+        }
+    }
+}
+
+pub(super) fn run(common: &Common, arguments: &Quickstart) -> Result<ExitCode, Failure> {
+    if arguments.out.join("runs").exists() {
+        std::fs::remove_dir_all(arguments.out.join("runs"))?;
+    }
+    let steps = Steps::new(common, 2 * (CALIBRATION.len() + HELD_OUT.len()) + 3);
+    let bench = Bench { common, steps: &steps, out: &arguments.out, seconds: arguments.seconds };
+    let mut probes = bench.calibration(1)?;
+    let service_s = service_time(&probes)?;
+    let mut loads = bench.held_out(1, service_s)?;
+    loads.extend(bench.held_out(2, service_s)?);
+    probes.extend(bench.calibration(2)?);
+
+    steps.begin("fitting the profile");
+    let calibration = fitting::fit("quickstart", &probes)?;
+    calibration.profile.save(&arguments.out.join("profile.toml"))?;
+    steps.done();
+    steps.begin("simulating the loads that the fit never saw");
+    let validated = validate(loads, &calibration.profile)?;
+    save_simulated(&validated, &arguments.out.join("simulated"))?;
+    steps.done();
+    steps.begin("drawing the report");
+    let curve = load_curve(common, &calibration, &probes, &validated)?;
+    let report = write_report(arguments, &calibration, &validated, curve)?;
+    steps.done();
+    steps.finish();
+    if !common.quiet {
+        for warning in &calibration.warnings {
+            eprintln!("warning: {warning}");
+        }
+    }
+    let code = super::validate::finish(common, &validated, &super::validate::tolerance(0.10))?;
+    if !common.json {
+        super::print(&format!("report: {}", report.display()));
+    }
+    Ok(code)
+}
+
+/// Where quickstart's runs are made.
+struct Bench<'a> {
+    common: &'a Common,
+    steps: &'a Steps,
+    out: &'a Path,
+    seconds: f64,
+}
+
+impl Bench<'_> {
+    fn calibration(&self, round: u32) -> Result<Vec<(String, Run)>, Failure> {
+        // Half the length: they are measured in two rounds and used together.
+        CALIBRATION.iter().map(|probe| self.run(*probe, round, self.seconds / 2.0, &[])).collect()
+    }
+
+    fn held_out(&self, round: u32, service_s: f64) -> Result<Vec<(String, Run)>, Failure> {
+        HELD_OUT
+            .iter()
+            .map(|(builtin, demand)| {
+                self.run(*builtin, round, self.seconds, &demand.overrides(service_s))
+            })
+            .collect()
+    }
+
+    fn run(
+        &self,
+        builtin: Builtin,
+        round: u32,
+        seconds: f64,
+        overrides: &[String],
+    ) -> Result<(String, Run), Failure> {
+        let mut all = overrides.to_vec();
+        all.push(format!("run.measure.time=\"{seconds} s\""));
+        all.push("run.warmup.time=\"500 ms\"".to_owned());
+        let scenario = load(self.common, builtin, &all)?;
+        let dir = self.out.join("runs").join(format!("{}-{round}", stem(builtin.path)));
+        let run = measure::measure(&scenario, &dir, self.steps)?;
+        if let Outcome::Broken { role, how } = &run.manifest.outcome {
+            return Err(anyhow::anyhow!("role `{role}` {how}; what was recorded until then is in {}", dir.display()).into());
+        }
+        Ok((dir.display().to_string(), run))
+    }
+}
+
+/// Time that the server takes for a request of the first probe of the net, in seconds.
+fn service_time(probes: &[(String, Run)]) -> Result<f64, Failure> {
+    let net = probes.iter().find(|(_, run)| run.scenario.name == "net");
+    let summary = net.map(|(_, run)| run.summary());
+    let parts = [SpanName::H2d, SpanName::Preprocess, SpanName::Inference, SpanName::D2h];
+    let time: f64 = summary
+        .iter()
+        .flat_map(|summary| parts.iter().filter_map(|part| summary.parts.get(part.name())))
+        .map(|times| times.mean.value)
+        .sum();
+    if time > 0.0 { Ok(time) } else { Err(anyhow::anyhow!("the probe of the net served no request").into()) }
+}
+
+/// Latency and throughput against the number of clients without think time: simulated for several,
+/// measured where there is a run.
+fn load_curve(
+    common: &Common,
+    calibration: &Calibration,
+    probes: &[(String, Run)],
+    validated: &[Validated],
+) -> Result<plots::Figure, Failure> {
+    let measured = |clients: u32| {
+        let names: &[&str] = match clients {
+            1 => &["net"],
+            _ => &["direct-two", "direct-saturated"],
+        };
+        let runs = probes.iter().map(|(_, run)| run).chain(validated.iter().map(|one| &one.measured));
+        let mut fitting = runs.filter(|run| names.contains(&run.scenario.name.as_str()));
+        fitting.find(|run| run.scenario.clients.len() == clients as usize).map(Run::summary)
+    };
+    let mut summaries: Vec<(u32, Option<Summary>, Summary)> = Vec::new();
+    for clients in CURVE {
+        let overrides = [format!("clients.0.count={clients}")];
+        let scenario: Scenario = load(common, CURVE_SCENARIO, &overrides)?;
+        let simulated = simulate(&scenario, &calibration.profile)?;
+        summaries.push((clients, measured(clients), simulated.summary()));
+    }
+    let points: Vec<LoadPoint<'_>> = summaries
+        .iter()
+        .map(|(clients, measured, simulated)| LoadPoint {
+            load: f64::from(*clients),
+            measured: measured.as_ref(),
+            simulated: Some(simulated),
+        })
+        .collect();
+    Ok(plots::load_curve::draw("load", Load::Clients, &points)?)
+}
+
+fn write_report(
+    arguments: &Quickstart,
+    calibration: &Calibration,
+    validated: &[Validated],
+    curve: plots::Figure,
+) -> Result<std::path::PathBuf, Failure> {
+    let rows = all_rows(validated);
+    let (violations, text) = verdict(&rows, &super::validate::tolerance(0.10));
+    let mut lines = vec![text];
+    lines.extend(violations.iter().map(|violation| format!("Outside: {violation}.")));
+    let mut figures = page::figures(validated)?;
+    figures.push(curve);
+    for figure in &figures {
+        figure.save(&arguments.out.join("figures"))?;
+    }
+    schema::run::write_json(&arguments.out.join("rows.json"), &json!({ "rows": rows }))?;
+    let path = arguments.out.join("report.html");
+    page::page("Quickstart", lines, validated, Some(calibration), figures).save(&path)?;
+    Ok(path)
+}

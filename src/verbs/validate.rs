@@ -1,0 +1,66 @@
+//! `tandem validate RUN… -p PROFILE`: simulates what was measured and compares, stage by stage.
+
+use std::process::ExitCode;
+
+use calibrate::validate::{Tolerance, table};
+use schema::comparison::Row;
+use schema::profile::Profile;
+use serde_json::json;
+
+use crate::cli::{Common, Validate};
+use crate::failure::{Failure, NO};
+use crate::page;
+use crate::progress::Steps;
+use crate::validation::{Validated, all_rows, save_simulated, validate, verdict};
+
+pub(super) fn run(common: &Common, arguments: &Validate) -> Result<ExitCode, Failure> {
+    let profile = Profile::load(&arguments.profile)?;
+    let runs = super::calibrate::load(&arguments.runs)?;
+    let steps = Steps::new(common, 1);
+    steps.begin("simulating what was measured");
+    let validated = validate(runs, &profile)?;
+    steps.finish();
+    if let Some(out) = &arguments.out {
+        save_simulated(&validated, &out.join("simulated"))?;
+        for figure in page::figures(&validated)? {
+            figure.save(&out.join("figures"))?;
+        }
+        schema::run::write_json(&out.join("rows.json"), &json!({ "rows": all_rows(&validated) }))?;
+    }
+    let tolerance = tolerance(arguments.tolerance);
+    finish(common, &validated, &tolerance)
+}
+
+/// The tolerance that one number stands for: 2.5 times as much for the 99th percentile.
+pub(super) fn tolerance(mean: f64) -> Tolerance {
+    Tolerance { mean, p50: mean, p99: 2.5 * mean, throughput_at_saturation: mean }
+}
+
+/// Prints rows and verdict; the exit code says whether all is within tolerance.
+pub(super) fn finish(
+    common: &Common,
+    validated: &[Validated],
+    tolerance: &Tolerance,
+) -> Result<ExitCode, Failure> {
+    let rows: Vec<Row> = all_rows(validated);
+    let (violations, text) = verdict(&rows, tolerance);
+    if common.json {
+        super::print(&serde_json::to_string_pretty(&json!({ "rows": rows }))?);
+    } else {
+        super::print(&table(&rows));
+        super::print(&text);
+    }
+    for violation in &violations {
+        eprintln!("outside the tolerance: {violation}");
+    }
+    if !common.quiet {
+        for one in validated {
+            let summary = one.measured.summary();
+            let warnings = one.measured.manifest.warnings.iter().chain(&summary.diagnostics.warnings);
+            for warning in warnings.chain(&one.simulated.manifest.warnings) {
+                eprintln!("warning: {}: {warning}", one.name);
+            }
+        }
+    }
+    Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+}
