@@ -6,7 +6,7 @@ use schema::scenario::{ArrivalsFile, Hop, Scenario, StageRole, Work};
 use schema::units::SimDuration;
 
 use crate::error::SimError;
-use crate::ids::{ChannelId, RoleId, ServerId, SourceId};
+use crate::ids::{ChannelId, LawId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
 use crate::tables::{
     ClientRow, GroupRow, HopRow, HopSources, Law, Role, ServerRow, SourceRow, Tables,
@@ -106,6 +106,23 @@ fn contention(scenario: &Scenario, profile: &Profile, part: &str) -> Result<f64,
         part: part.to_owned(),
         found,
     })
+}
+
+/// Who asks the profile for a cost.
+#[derive(Clone, Copy)]
+enum Asker {
+    Host(HostId),
+    Link(LinkId),
+}
+
+impl Asker {
+    /// The key that names its part.
+    fn key(self, scenario: &Scenario) -> String {
+        match self {
+            Asker::Host(host) => format!("hosts.{}.part", scenario.hosts[host].name),
+            Asker::Link(link) => format!("links.{}.part", link.index()),
+        }
+    }
 }
 
 struct Compiler<'a> {
@@ -307,32 +324,28 @@ impl<'a> Compiler<'a> {
         cost: &str,
         name: String,
     ) -> Result<Option<SourceId>, SimError> {
-        let Some(part) = &self.scenario.links[link].part else {
+        if self.scenario.links[link].part.is_none() {
             return Ok(None);
-        };
-        let wanted_by = place(self.scenario, &format!("links.{}.part", link.index()));
-        self.counted_source(part, cost, name, wanted_by).map(Some)
+        }
+        self.counted_source(Asker::Link(link), cost, name).map(Some)
     }
 
     fn of_host(&mut self, host: HostId, cost: &str, name: String) -> Result<SourceId, SimError> {
-        let host = &self.scenario.hosts[host];
-        let wanted_by = place(self.scenario, &format!("hosts.{}.part", host.name));
-        self.counted_source(&host.part, cost, name, wanted_by)
+        self.counted_source(Asker::Host(host), cost, name)
     }
 
     /// A source whose law does not count seconds asked for.
     fn counted_source(
         &mut self,
-        part: &str,
+        asker: Asker,
         cost: &str,
         name: String,
-        wanted_by: String,
     ) -> Result<SourceId, SimError> {
-        let source = self.source(part, cost, name, &wanted_by)?;
+        let source = self.source(asker, cost, name)?;
         let law = &self.tables.laws[self.tables.sources[source].law];
         if law.law.per == Driver::Seconds {
             return Err(SimError::Driver {
-                wanted_by,
+                wanted_by: place(self.scenario, &asker.key(self.scenario)),
                 part: law.part.clone(),
                 cost: law.cost.clone(),
             });
@@ -344,35 +357,32 @@ impl<'a> Compiler<'a> {
         let key = cost::inference(&work.key());
         match work {
             Work::Net { .. } => self.of_host(host, &key, name),
-            Work::Synthetic(_) => {
-                let host = &self.scenario.hosts[host];
-                let wanted_by = place(self.scenario, &format!("hosts.{}.part", host.name));
-                self.source(&host.part, &key, name, &wanted_by)
-            }
+            Work::Synthetic(_) => self.source(Asker::Host(host), &key, name),
         }
     }
 
-    fn source(
-        &mut self,
-        part: &str,
-        cost: &str,
-        name: String,
-        wanted_by: &str,
-    ) -> Result<SourceId, SimError> {
-        let law = self.profile.cost(part, cost, wanted_by)?;
-        let known = self
-            .tables
-            .laws
-            .iter()
-            .find(|(_, row)| row.part == part && row.cost == cost)
-            .map(|(id, _)| id);
-        let law = known.unwrap_or_else(|| {
-            self.tables.laws.push(Law {
-                law,
-                part: part.to_owned(),
-                cost: cost.to_owned(),
-            })
-        });
+    fn source(&mut self, asker: Asker, cost: &str, name: String) -> Result<SourceId, SimError> {
+        let law = self.law(asker, cost)?;
         Ok(self.tables.sources.push(SourceRow { law, name }))
+    }
+
+    /// The law of a cost of the asker's part.
+    fn law(&mut self, asker: Asker, cost: &str) -> Result<LawId, SimError> {
+        let part = match asker {
+            Asker::Host(host) => &self.scenario.hosts[host].part,
+            Asker::Link(link) => (self.scenario.links[link].part.as_ref())
+                .expect("a link without a part asks for nothing"),
+        };
+        let is_known = |row: &Law<'_>| row.part == *part && row.cost == cost;
+        if let Some((id, _)) = self.tables.laws.iter().find(|(_, row)| is_known(row)) {
+            return Ok(id);
+        }
+        let wanted_by = place(self.scenario, &asker.key(self.scenario));
+        let law = self.profile.cost(part, cost, &wanted_by)?;
+        Ok(self.tables.laws.push(Law {
+            law,
+            part: part.clone(),
+            cost: cost.to_owned(),
+        }))
     }
 }
