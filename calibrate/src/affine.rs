@@ -17,9 +17,10 @@
 //! inflated for the autocorrelation of the samples within a run.
 
 use nalgebra::{Matrix2, Vector2};
-use schema::stats::{effective_sample_size, mean};
+use schema::stats::mean;
 use statrs::distribution::{ContinuousCDF, Normal};
 
+use crate::correlation::effective_samples;
 use crate::samples::{Point, Series, Shape};
 
 /// Relative deviations beyond this many scales are clipped in step 1. Larger than Huber's 1.345:
@@ -85,13 +86,13 @@ impl LawFit {
         let mut warnings = Vec::new();
         let (fit, errors) = match (shape, n_drivers(series)) {
             (Shape::Constant, _) => constant(series, unit),
-            (Shape::OfTime, ..=1) => {
+            (Shape::OfTime, ..=1) if has_positive_driver(series) => {
                 warnings.push(
                     "one driver only: base and slope cannot be told apart, the law is in proportion; add runs with other times".to_owned(),
                 );
                 proportional(series, unit)
             }
-            (Shape::Affine, ..=1) => {
+            (Shape::Affine | Shape::OfTime, ..=1) => {
                 warnings.push(
                     "one driver only: the slope cannot be identified, the law is a constant; add runs with other sizes".to_owned(),
                 );
@@ -136,6 +137,11 @@ fn unit(series: &[Series]) -> f64 {
     let drivers = series.iter().flat_map(|s| &s.points).map(|p| p.driver);
     let largest = drivers.fold(0.0, f64::max);
     if largest > 0.0 { largest } else { 1.0 }
+}
+
+fn has_positive_driver(series: &[Series]) -> bool {
+    let mut points = series.iter().flat_map(|s| &s.points);
+    points.any(|p| p.driver > 0.0)
 }
 
 fn n_drivers(series: &[Series]) -> usize {
@@ -384,7 +390,7 @@ fn inflation(series: &[Series], times: &[f64], expected: &[f64], ratio: &Ratio) 
         let (run, later) = rest.split_at(one.points.len());
         rest = later;
         let n = run.len() as f64;
-        sum += n * (n / effective_sample_size(run));
+        sum += n * (n / effective_samples(run));
     }
     (sum / deviations.len() as f64).max(1.0)
 }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use schema::stats::{effective_sample_size, mean, variance};
+use schema::stats::{mean, variance};
 
 use crate::affine::LawFit;
+use crate::correlation::effective_samples;
 use crate::samples::{Series, Shape};
 
 /// Number of blocks in time that each run is cut into, of which every third is held out.
@@ -93,16 +94,13 @@ fn outliers(law: &LawFit, series: &[Series]) -> Option<String> {
 fn correlation(law: &LawFit, series: &[Series]) -> Option<String> {
     let n: usize = series.iter().map(|s| s.points.len()).sum();
     (law.effective_samples < WORTH * n as f64).then(|| {
-        format!(
-            "autocorrelated: {n} samples are worth {:.0} independent ones; the errors are widened, but a simulation draws each on its own",
-            law.effective_samples
-        )
+        "autocorrelated: the errors are widened, but a simulation draws each time on its own; measure longer, or when the machine is quiet".to_owned()
     })
 }
 
 /// Mean of what was measured by what is expected, and its standard error; `None` of few samples.
 fn mean_factor(factors: &[f64]) -> Option<(f64, f64)> {
-    let error = (variance(factors) / effective_sample_size(factors)).sqrt();
+    let error = (variance(factors) / effective_samples(factors)).sqrt();
     (factors.len() >= MIN_GROUP).then(|| (mean(factors), error))
 }
 

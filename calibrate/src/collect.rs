@@ -54,9 +54,8 @@ pub(crate) fn collect(sources: &[Source], warnings: &mut Vec<String>) -> Costs {
     costs
 }
 
-/// Name, replication, stage, batch, start and end: what the spans of one operation on a whole
-/// batch have in common.
-type Operation = (SpanName, u32, StageId, u32, u64, u64);
+/// Name, replication, stage and batch: what the spans of one operation on a batch have in common.
+type Operation = (SpanName, u32, StageId, u32);
 /// Replication, request, hop and direction.
 type Message = (u32, RequestId, u8, Leg);
 
@@ -91,7 +90,8 @@ impl Collector<'_> {
                 messages.entry(key).or_default()[side] = Some(*span);
             }
             if is_batched(span) {
-                let bytes = &mut operations.entry(operation(span)).or_insert((*span, 0)).1;
+                let operation = (span.name, span.replication, span.stage, span.batch);
+                let bytes = &mut operations.entry(operation).or_insert((*span, 0)).1;
                 *bytes = bytes.saturating_add(span.bytes);
             } else {
                 self.span(span, span.bytes);
@@ -306,21 +306,7 @@ const fn is_on_device(span: &Span) -> bool {
     )
 }
 
-/// The operation that a span on the device is part of: inference is one a batch, copies and
-/// preprocessing are one where they share their start and their end.
-const fn operation(span: &Span) -> Operation {
-    let (start_ns, end_ns) = match span.name {
-        SpanName::Inference => (0, 0),
-        _ => (span.start_ns, span.end_ns),
-    };
-    let (name, replication) = (span.name, span.replication);
-    (name, replication, span.stage, span.batch, start_ns, end_ns)
-}
-
-/// Whether the spans of several requests may be one operation on their batch.
+/// Whether the spans of a batch's requests are one operation; copies are one a request.
 const fn is_batched(span: &Span) -> bool {
-    matches!(
-        span.name,
-        SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
-    )
+    matches!(span.name, SpanName::Preprocess | SpanName::Inference)
 }

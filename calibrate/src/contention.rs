@@ -13,13 +13,16 @@ use schema::ids::{CoreSetId, StageId};
 use schema::profile::Parameter;
 use schema::run::{Run, SpanName, Status};
 use schema::scenario::{Placement, Scenario};
-use schema::stats::{effective_sample_size, mean, variance};
+use schema::stats::{mean, variance};
 
+use crate::correlation::effective_samples;
 use crate::samples::{batch_sizes, counted, inference_driver, serve};
 use crate::{FEW_SAMPLES, Source, names};
 
 /// Least difference of the busy share, with one work and batch size, that shows contention.
 const MIN_SPREAD: f64 = 0.1;
+/// Work shorter than that, in seconds, is left out: reading clocks is a good part of it.
+const MIN_WORK_S: f64 = 50e-6;
 /// Number of Gauss-Newton steps; they settle within ten.
 const N_STEPS: usize = 25;
 
@@ -105,7 +108,7 @@ fn points(source: &Source) -> Vec<(String, ContentionPoint)> {
         let host = &scenario.hosts[row.host];
         let busy = busy_of_others(run, host.core_set)?;
         let times: Vec<f64> = batches.into_values().collect();
-        if times.len() < FEW_SAMPLES {
+        if times.len() < FEW_SAMPLES || mean(&times) < MIN_WORK_S {
             return None;
         }
         let point = ContentionPoint {
@@ -115,7 +118,7 @@ fn points(source: &Source) -> Vec<(String, ContentionPoint)> {
             driver: f64::from_bits(driver),
             busy,
             mean_s: mean(&times),
-            standard_error_s: (variance(&times) / effective_sample_size(&times)).sqrt(),
+            standard_error_s: (variance(&times) / effective_samples(&times)).sqrt(),
             samples: times.len(),
         };
         Some((host.part.clone(), point))
@@ -201,7 +204,7 @@ fn report(part: String, points: Vec<ContentionPoint>, runs: &str) -> ContentionR
         value: fit.value.max(0.0),
         standard_error: fit.error,
         unit: "1".to_owned(),
-        source: format!("inference beside other cores in {runs}"),
+        source: runs.to_owned(),
     };
     ContentionReport {
         part,

@@ -14,6 +14,7 @@ mod affine;
 mod checks;
 mod collect;
 mod contention;
+mod correlation;
 mod report;
 mod residual;
 mod samples;
@@ -38,7 +39,8 @@ pub const FEW_SAMPLES: usize = 10;
 /// A run to fit to.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
-    /// Its run directory; the profile names it as where its figures come from.
+    /// Its run directory. The `source` of each figure of the profile is the names of the runs it
+    /// came from, joined by `, `.
     pub name: String,
     /// The run.
     pub run: &'a Run,
@@ -261,7 +263,7 @@ fn fit(
         samples: n as u64,
         held_out_error: checks::held_out_error(&series, collected.shape),
         residual: residual.kind,
-        source: format!("{n} spans of {runs}"),
+        source: runs,
     };
     Ok(Some(FitReport {
         part: part.to_owned(),

@@ -1,5 +1,6 @@
 //! A calibration as text for a terminal.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use schema::profile::Driver;
@@ -23,13 +24,19 @@ impl Calibration {
         for report in &self.contention {
             write_line(&mut text, &contention(report));
         }
-        let of_fits = self.fits.iter().flat_map(|fit| {
-            let of = move |w| format!("warn: {} {}: {w}", fit.part, fit.cost);
-            fit.warnings.iter().map(of)
-        });
-        let of_runs = self.warnings.iter().map(|w| format!("warn: {w}"));
-        for warning in of_runs.chain(of_fits) {
-            write_line(&mut text, &warning);
+        for warning in &self.warnings {
+            write_line(&mut text, &format!("warn: {warning}"));
+        }
+        // The costs that share a warning are named together.
+        let mut shared: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for fit in &self.fits {
+            for warning in &fit.warnings {
+                let cost = format!("{} {}", fit.part, fit.cost);
+                shared.entry(warning).or_default().push(cost);
+            }
+        }
+        for (warning, costs) in shared {
+            write_line(&mut text, &format!("warn: {}: {warning}", costs.join(", ")));
         }
         text
     }
