@@ -55,6 +55,8 @@ pub(crate) struct LawFit {
     pub(crate) slope_error: f64,
     /// How many independent samples it was fitted to.
     pub(crate) effective_samples: f64,
+    /// By what factor correlation raises the variance of base and slope.
+    pub(crate) inflation: f64,
     /// What to check before trusting it.
     pub(crate) warnings: Vec<String>,
 }
@@ -73,6 +75,7 @@ struct Fit {
     law: Vector2<f64>,
     covariance: Matrix2<f64>,
     effective_samples: f64,
+    inflation: f64,
 }
 
 impl LawFit {
@@ -106,6 +109,7 @@ impl LawFit {
             slope: fit.law[1] / unit,
             slope_error: errors[1] / unit,
             effective_samples: fit.effective_samples,
+            inflation: fit.inflation,
             warnings,
         }
     }
@@ -115,7 +119,8 @@ impl LawFit {
         (self.base + self.slope * driver).max(0.0)
     }
 
-    /// Each sample as a multiple of its expectation, weighted by its expectation: `(factor,
+    /// Each sample as a multiple of its expectation, weighted by its expectation and its
+    /// run: `(factor,
     /// weight)`. The weighted mean is one, since the law predicts the total. A law of zero gives
     /// factors of one.
     pub(crate) fn factors(&self, series: &[Series]) -> Vec<(f64, f64)> {
@@ -124,9 +129,9 @@ impl LawFit {
             .map(|point| {
                 let expected = self.expected(point.driver);
                 if expected <= 0.0 || (point.seconds - expected).abs() <= RESOLUTION_S {
-                    return (1.0, expected.max(f64::MIN_POSITIVE));
+                    return (1.0, point.weight * expected.max(f64::MIN_POSITIVE));
                 }
-                (point.seconds / expected, expected)
+                (point.seconds / expected, point.weight * expected)
             })
             .collect()
     }
@@ -229,31 +234,38 @@ impl Fit {
             .iter()
             .map(|p| columns.row(p.driver / unit))
             .collect();
-        let times: Vec<f64> = points.iter().map(|p| p.seconds).collect();
-        let total: f64 = times.iter().sum();
-        let (n, p) = (times.len() as f64, columns.count() as f64);
+        let weight: f64 = points.iter().map(|p| p.weight).sum();
+        let squares: f64 = points.iter().map(|p| p.weight * p.weight).sum();
+        // The number of samples of equal weight that are worth as much (Kish, 1965).
+        let n = weight * weight / squares;
+        let total: f64 = points.iter().map(|p| p.weight * p.seconds).sum();
         if total <= 0.0 {
             return Fit {
                 law: Vector2::zeros(),
                 covariance: Matrix2::zeros(),
                 effective_samples: n,
+                inflation: 1.0,
             };
         }
-        let middles = medians(&points, MIN_SHARE * total / n);
+        let middles = medians(&points, MIN_SHARE * total / weight);
         let ratio = Ratio::new(&points, &rows, columns, &middles);
         let expected = ratio.expected(&rows, &middles);
-        let scale = total / expected.iter().sum::<f64>();
-        let inflation = inflation(series, &times, &expected, &ratio);
-        let influences = influences(&rows, &times, &expected, &ratio, scale);
+        let all = points.iter().zip(&expected);
+        let scale = total / all.map(|(p, e)| p.weight * e).sum::<f64>();
+        let inflation = inflation(series, &expected, &ratio);
         let mut covariance = Matrix2::zeros();
-        for influence in influences {
-            covariance += influence * influence.transpose();
+        for (point, influence) in points
+            .iter()
+            .zip(influences(&rows, &points, &expected, &ratio, scale))
+        {
+            covariance += influence * influence.transpose() * point.weight.powi(2);
         }
-        let hc1 = n / (n - p).max(1.0);
+        let hc1 = n / (n - columns.count() as f64).max(1.0);
         Fit {
             law: ratio.law * scale,
-            covariance: covariance * (hc1 * inflation / (n * n)),
+            covariance: covariance * (hc1 * inflation / (weight * weight)),
             effective_samples: n / inflation,
+            inflation,
         }
     }
 }
@@ -277,7 +289,10 @@ impl Ratio {
             let weights: Vec<f64> = points
                 .iter()
                 .zip(&expected)
-                .map(|(p, e)| (ratio.clip / (p.seconds / e - 1.0).abs()).min(1.0) / (e * e))
+                .map(|(p, e)| {
+                    let inside = (ratio.clip / (p.seconds / e - 1.0).abs()).min(1.0);
+                    p.weight * inside / (e * e)
+                })
                 .collect();
             let before = ratio.law;
             let law = weighted_least_squares(points, rows, &weights, columns);
@@ -377,54 +392,62 @@ fn weighted_least_squares(
     }
 }
 
-/// By what factor the variance of the law exceeds that of independent samples: the mean over the
-/// runs, by number of samples, of `n / n_effective` of the clipped relative deviations.
-fn inflation(series: &[Series], times: &[f64], expected: &[f64], ratio: &Ratio) -> f64 {
-    let deviations: Vec<f64> = times
-        .iter()
-        .zip(expected)
-        .map(|(time, e)| ratio.clipped(time / e - 1.0))
-        .collect();
-    let (mut rest, mut sum) = (&deviations[..], 0.0);
+/// By what factor the variance of the law exceeds that of independent samples: the mean of
+/// `n / n_effective` of the clipped relative deviations, over the runs by their share in that
+/// variance.
+fn inflation(series: &[Series], expected: &[f64], ratio: &Ratio) -> f64 {
+    let (mut rest, mut sum, mut total) = (expected, 0.0, 0.0);
     for one in series {
-        let (run, later) = rest.split_at(one.points.len());
+        let (of_run, later) = rest.split_at(one.points.len());
         rest = later;
-        let n = run.len() as f64;
-        sum += n * (n / effective_samples(run));
+        let deviations: Vec<f64> = one
+            .points
+            .iter()
+            .zip(of_run)
+            .map(|(p, e)| ratio.clipped(p.seconds / e - 1.0))
+            .collect();
+        let squares: f64 = one.points.iter().map(|p| p.weight * p.weight).sum();
+        sum += squares * deviations.len() as f64 / effective_samples(&deviations);
+        total += squares;
     }
-    (sum / deviations.len() as f64).max(1.0)
+    (sum / total).max(1.0)
 }
 
-/// The influence of each sample on base and slope: how much they change by one more like it, times
-/// the number of samples.
+/// The influence of each sample on base and slope: how much they change by a little more of its
+/// weight, times the sum of all weights.
 fn influences(
     rows: &[Vector2<f64>],
-    times: &[f64],
+    points: &[Point],
     expected: &[f64],
     ratio: &Ratio,
     scale: f64,
 ) -> Vec<Vector2<f64>> {
-    let n = rows.len() as f64;
+    let all = || rows.iter().zip(points).zip(expected);
     let (mut jacobian, mut mean_row) = (Matrix2::zeros(), Vector2::zeros());
-    for ((row, time), e) in rows.iter().zip(times).zip(expected) {
-        let (factor, z) = (time / e, row / *e);
+    let (mut mean_expected, mut total) = (0.0, 0.0);
+    for ((row, point), e) in all() {
+        let (factor, z) = (point.seconds / e, row / *e);
         let inside = (factor - 1.0).abs() < ratio.clip;
         let weight = ratio.clipped(factor - 1.0) + if inside { factor } else { 0.0 };
-        jacobian += z * z.transpose() * (weight / n);
-        mean_row += row / n;
+        jacobian += z * z.transpose() * (weight * point.weight);
+        mean_row += row * point.weight;
+        mean_expected += e * point.weight;
+        total += point.weight;
     }
+    jacobian /= total;
+    mean_row /= total;
+    mean_expected /= total;
     // A pseudo-inverse, for a law without base or slope has a row and a column of zeros.
     let largest = jacobian.abs().max();
     let inverse = jacobian
         .pseudo_inverse(1e-12 * largest.max(f64::MIN_POSITIVE))
         .unwrap_or_else(|_| Matrix2::zeros());
-    let mean_expected = expected.iter().sum::<f64>() / n;
-    let of = |((row, time), e): ((&Vector2<f64>, &f64), &f64)| {
-        let on_ratio = inverse * (row / *e) * ratio.clipped(time / e - 1.0);
-        let on_total = time - scale * e - scale * mean_row.dot(&on_ratio);
+    let of = |((row, point), e): ((&Vector2<f64>, &Point), &f64)| {
+        let on_ratio = inverse * (row / *e) * ratio.clipped(point.seconds / e - 1.0);
+        let on_total = point.seconds - scale * e - scale * mean_row.dot(&on_ratio);
         on_ratio * scale + ratio.law * (on_total / mean_expected)
     };
-    rows.iter().zip(times).zip(expected).map(of).collect()
+    all().map(of).collect()
 }
 
 #[cfg(test)]
@@ -434,7 +457,11 @@ mod tests {
     use schema::random::{Seed, stream, uniform};
 
     fn series(points: impl IntoIterator<Item = (f64, f64)>) -> Vec<Series> {
-        let point = |(driver, seconds)| Point { driver, seconds };
+        let point = |(driver, seconds)| Point {
+            driver,
+            seconds,
+            weight: 1.0,
+        };
         vec![Series {
             source: 0,
             points: points.into_iter().map(point).collect(),
@@ -502,6 +529,26 @@ mod tests {
         let fit = LawFit::new(&series([(2.0, 2.2), (2.0, 2.0)]), Shape::OfTime);
         assert!(fit.base.abs() < f64::MIN_POSITIVE);
         assert!((fit.slope - 1.05).abs() < 1e-12);
+    }
+
+    #[test]
+    fn intervals_cover_where_runs_count_differently() {
+        let mut covered = [0; 2];
+        for seed in 0..200 {
+            let mut runs = noisy(seed, 150, 1e-3, 1e-4);
+            runs.extend(noisy(seed + 200, 300, 1e-3, 1e-4));
+            for point in &mut runs[1].points {
+                point.weight = 0.2;
+            }
+            let fit = LawFit::new(&runs, Shape::Affine);
+            covered[0] += u32::from((fit.base - 1e-3).abs() <= 1.96 * fit.base_error);
+            covered[1] += u32::from((fit.slope - 1e-4).abs() <= 1.96 * fit.slope_error);
+        }
+        // Binomial(200, 0.95): 178 to 199 with probability 99.98%.
+        assert!(
+            covered.iter().all(|n| (178..=199).contains(n)),
+            "{covered:?}"
+        );
     }
 
     #[test]

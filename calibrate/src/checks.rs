@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use schema::stats::{mean, variance};
+use schema::stats::{mean, quantile, variance};
 
 use crate::affine::LawFit;
 use crate::correlation::effective_samples;
-use crate::samples::{Series, Shape};
+use crate::samples::{Point, Series, Shape};
 
 /// Number of blocks in time that each run is cut into, of which every third is held out.
 const N_BLOCKS: usize = 9;
@@ -17,12 +17,14 @@ const N_FOLDS: usize = 3;
 const OUTLIER: f64 = 10.0;
 /// Share of the total time from which outliers are worth a warning.
 const OUTLIER_SHARE: f64 = 0.05;
-/// Share of the samples, as independent ones, below which a warning tells of autocorrelation.
-const WORTH: f64 = 0.2;
+/// Inflation of the variance from which a warning tells of autocorrelation.
+const CORRELATED: f64 = 5.0;
 /// Relative difference of means from which it is worth a warning, if chance does not explain it.
 const DIFFERENCE: f64 = 0.1;
 /// Chance does not explain a difference of that many standard errors.
 const N_ERRORS: f64 = 4.0;
+/// Ratio of the spread of small and large costs from which it is worth a warning.
+const SPREAD: f64 = 3.0;
 /// Fewest samples whose mean is compared.
 const MIN_GROUP: usize = 20;
 
@@ -69,7 +71,7 @@ pub(crate) fn held_out_error(series: &[Series], shape: Shape) -> f64 {
 
 /// What in `series` contradicts `law`, or makes it hang on little.
 pub(crate) fn warnings(law: &LawFit, series: &[Series]) -> Vec<String> {
-    [outliers, correlation, runs, linearity]
+    [outliers, correlation, runs, linearity, spread]
         .iter()
         .filter_map(|check| check(law, series))
         .collect()
@@ -91,9 +93,8 @@ fn outliers(law: &LawFit, series: &[Series]) -> Option<String> {
     })
 }
 
-fn correlation(law: &LawFit, series: &[Series]) -> Option<String> {
-    let n: usize = series.iter().map(|s| s.points.len()).sum();
-    (law.effective_samples < WORTH * n as f64).then(|| {
+fn correlation(law: &LawFit, _: &[Series]) -> Option<String> {
+    (law.inflation > CORRELATED).then(|| {
         "autocorrelated: the errors are widened, but a simulation draws each time on its own; measure longer, or when the machine is quiet".to_owned()
     })
 }
@@ -127,17 +128,24 @@ fn runs(law: &LawFit, series: &[Series]) -> Option<String> {
 }
 
 fn linearity(law: &LawFit, series: &[Series]) -> Option<String> {
-    let mut by_driver: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    let points = series.iter().flat_map(|s| &s.points);
-    for (point, (factor, _)) in points.zip(law.factors(series)) {
+    let mut by_driver: BTreeMap<u64, Vec<&Point>> = BTreeMap::new();
+    for point in series.iter().flat_map(|s| &s.points) {
         by_driver
             .entry(point.driver.to_bits())
             .or_default()
-            .push(factor);
+            .push(point);
     }
-    let means = by_driver.into_iter().filter_map(|(driver, factors)| {
-        let (factor, error) = mean_factor(&factors)?;
-        Some((f64::from_bits(driver), factor, error))
+    if by_driver.len() < 2 {
+        return None;
+    }
+    let means = by_driver.into_values().filter_map(|points| {
+        let driver = points[0].driver;
+        let expected = law.expected(driver);
+        let factors: Vec<f64> = points.iter().map(|p| p.seconds / expected).collect();
+        let (_, error) = mean_factor(&factors)?;
+        let weight: f64 = points.iter().map(|p| p.weight).sum();
+        let sum: f64 = points.iter().zip(&factors).map(|(p, f)| p.weight * f).sum();
+        Some((driver, sum / weight, error))
     });
     let (driver, factor, error) =
         means.max_by(|a, b| (a.1 - 1.0).abs().total_cmp(&(b.1 - 1.0).abs()))?;
@@ -145,6 +153,28 @@ fn linearity(law: &LawFit, series: &[Series]) -> Option<String> {
     (difference > DIFFERENCE && difference > N_ERRORS * error).then(|| {
         format!(
             "not a straight line: at driver {driver} the mean is {factor:.2} times the law's; calibrate on the sizes that matter"
+        )
+    })
+}
+
+/// The spread of the factors of small costs beside that of large ones.
+fn spread(law: &LawFit, series: &[Series]) -> Option<String> {
+    let points = || series.iter().flat_map(|s| &s.points);
+    let drivers = points().map(|p| p.driver);
+    let middle = 0.5 * drivers.fold(0.0, f64::max);
+    let of = |is_large: bool| {
+        let half = points().filter(|p| (p.driver > middle) == is_large);
+        let mut factors: Vec<f64> = half.map(|p| p.seconds / law.expected(p.driver)).collect();
+        factors.sort_by(f64::total_cmp);
+        let is_enough = factors.len() >= MIN_GROUP;
+        is_enough.then(|| quantile(&factors, 0.9) - quantile(&factors, 0.1))
+    };
+    let (small, large) = (of(false)?, of(true)?);
+    (small.max(large) > SPREAD * small.min(large)).then(|| {
+        format!(
+            "the spread depends on the driver: the middle 80% span {:.0}% of the mean for small ones and {:.0}% for large ones, and the residual is mostly that of the large; calibrate small ones alone if they matter",
+            100.0 * small,
+            100.0 * large
         )
     })
 }

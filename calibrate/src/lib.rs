@@ -69,7 +69,8 @@ pub struct FitReport {
     /// The law: its estimates with standard errors, range, number of samples, held-out error and
     /// residual.
     pub law: CostLaw,
-    /// How many independent samples they are worth.
+    /// How many independent samples of equal weight they are worth; a run counts for no more than
+    /// 1000.
     pub effective_samples: f64,
     /// Coefficient of variation of the residual, each sample weighted by its expected time.
     pub residual_cv: f64,
@@ -247,8 +248,7 @@ fn fit(
     warnings.extend(fit.warnings.iter().cloned());
     warnings.extend(checks::warnings(&fit, &series));
     let factors = fit.factors(&series);
-    let residual = residual::choose(&factors, fit.effective_samples);
-    warnings.extend(residual.warnings);
+    let residual = residual::choose(&factors);
     let drivers = series.iter().flat_map(|s| &s.points).map(|p| p.driver);
     let range = drivers.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], x| {
         [low.min(x), high.max(x)]

@@ -4,7 +4,6 @@
 //! profile holds empirical quantiles. With thousands of samples that is the rule, and no loss.
 
 use schema::profile::Residual;
-use schema::stats::quantile;
 use statrs::distribution::{ContinuousCDF, Gamma, LogNormal, Normal};
 use statrs::function::gamma::digamma;
 
@@ -19,8 +18,6 @@ const MANY: usize = 1000;
 const EQUAL: f64 = 1e-9;
 /// The normal is cut at zero; up to this deviation that moves its mean by less than 10⁻⁴.
 const MAX_NORMAL_SD: f64 = 0.3;
-/// The spread of small and large costs differs if their ratio exceeds this.
-const MAX_SPREAD_RATIO: f64 = 2.0;
 
 /// A residual as chosen.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,13 +26,10 @@ pub(crate) struct Chosen {
     pub(crate) kind: Residual,
     /// Coefficient of variation of the sample.
     pub(crate) cv: f64,
-    /// What to check before trusting it.
-    pub(crate) warnings: Vec<String>,
 }
 
-/// The distribution of `factors`, each with its weight; their weighted mean is one. They are worth
-/// `effective_samples` independent ones if the weights are equal.
-pub(crate) fn choose(factors: &[(f64, f64)], effective_samples: f64) -> Chosen {
+/// The distribution of `factors`, each with its weight; their weighted mean is one.
+pub(crate) fn choose(factors: &[(f64, f64)]) -> Chosen {
     let mut sorted = factors.to_vec();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let total: f64 = sorted.iter().map(|(_, weight)| weight).sum();
@@ -48,13 +42,14 @@ pub(crate) fn choose(factors: &[(f64, f64)], effective_samples: f64) -> Chosen {
         Residual::None
     } else {
         let weights: f64 = sorted.iter().map(|(_, weight)| weight * weight).sum();
-        let n = effective_samples / (weights * sorted.len() as f64);
+        // Kish's number of samples. Correlation would lower it and let a worse fit pass; without,
+        // quantiles are taken sooner, which is no loss.
+        let n = 1.0 / weights;
         parametric(&sorted, n).unwrap_or_else(|| quantiles(&sorted))
     };
     Chosen {
         kind,
         cv: squares.sqrt(),
-        warnings: spread_warning(factors),
     }
 }
 
@@ -200,31 +195,6 @@ fn quantiles(sorted: &[(f64, f64)]) -> Residual {
     Residual::Quantiles(cells.into_iter().map(|cell| cell / mean).collect())
 }
 
-/// Warns if small costs vary by another factor than large ones: the residual is that of the large.
-fn spread_warning(factors: &[(f64, f64)]) -> Vec<String> {
-    let mut by_size = factors.to_vec();
-    by_size.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let (small, large) = by_size.split_at(by_size.len() / 2);
-    let differ = small.first().map(|f| f.1) < large.last().map(|f| f.1 / 2.0);
-    if small.len() < 50 || !differ {
-        return Vec::new();
-    }
-    let spread = |half: &[(f64, f64)]| {
-        let mut values: Vec<f64> = half.iter().map(|(factor, _)| *factor).collect();
-        values.sort_by(f64::total_cmp);
-        quantile(&values, 0.9) - quantile(&values, 0.1)
-    };
-    let (small, large) = (spread(small), spread(large));
-    if small.max(large) <= MAX_SPREAD_RATIO * small.min(large) {
-        return Vec::new();
-    }
-    vec![format!(
-        "the spread depends on the driver: the middle 80% span {:.0}% of the mean for small costs and {:.0}% for large ones, and the residual is mostly that of the large; calibrate small ones alone if they matter",
-        100.0 * small,
-        100.0 * large
-    )]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,19 +217,19 @@ mod tests {
 
     #[test]
     fn a_sample_of_a_known_distribution_gives_it_back() {
-        let chosen = choose(&sample(&Residual::Lognormal { sigma: 0.5 }, 2000), 2000.0);
+        let chosen = choose(&sample(&Residual::Lognormal { sigma: 0.5 }, 2000));
         // The standard error of sigma is about sigma / sqrt(2 n) = 0.008.
         let Residual::Lognormal { sigma } = chosen.kind else {
             panic!("{:?}", chosen.kind)
         };
         assert!((sigma - 0.5).abs() < 4.0 * 0.008, "{sigma}");
-        let chosen = choose(&sample(&Residual::Gamma { shape: 2.0 }, 2000), 2000.0);
+        let chosen = choose(&sample(&Residual::Gamma { shape: 2.0 }, 2000));
         // var(k) = k / (n (k ψ'(k) - 1)), so the standard error is 0.06.
         let Residual::Gamma { shape } = chosen.kind else {
             panic!("{:?}", chosen.kind)
         };
         assert!((shape - 2.0).abs() < 4.0 * 0.06, "{shape}");
-        let chosen = choose(&sample(&Residual::Normal { sd: 0.1 }, 2000), 2000.0);
+        let chosen = choose(&sample(&Residual::Normal { sd: 0.1 }, 2000));
         assert!((chosen.cv - 0.1).abs() < 4.0 * 0.0016, "{}", chosen.cv);
     }
 
@@ -273,13 +243,13 @@ mod tests {
                 )
             })
             .collect();
-        let chosen = choose(&factors, 400.0);
+        let chosen = choose(&factors);
         assert!(matches!(chosen.kind, Residual::Quantiles(_)));
     }
 
     #[test]
     fn equal_factors_give_no_residual() {
-        assert_eq!(choose(&[(1.0, 2.0); 5], 5.0).kind, Residual::None);
+        assert_eq!(choose(&[(1.0, 2.0); 5]).kind, Residual::None);
     }
 
     #[test]
@@ -289,7 +259,7 @@ mod tests {
         factors.push((300.0, 1.0));
         let mean = (2999.0 + 300.0) / 3000.0;
         let factors: Vec<(f64, f64)> = factors.iter().map(|(f, w)| (f / mean, *w)).collect();
-        let chosen = choose(&factors, 3000.0);
+        let chosen = choose(&factors);
         let Residual::Quantiles(points) = &chosen.kind else {
             panic!("{:?}", chosen.kind)
         };

@@ -9,6 +9,10 @@ use schema::scenario::{ArrivalsFile, Group, Scenario, Serve, StageRole, Work};
 use schema::units::SimTime;
 use schema::workload::Schedule;
 
+/// A run with more samples counts for no more than one with that many: what it does not tell is how
+/// it differs from other runs, and that is more than its own noise.
+const MAX_COUNT: f64 = 1000.0;
+
 /// One time that a cost took.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Point {
@@ -16,6 +20,8 @@ pub(crate) struct Point {
     pub(crate) driver: f64,
     /// The time, in seconds.
     pub(crate) seconds: f64,
+    /// How much it counts, from 0 to 1; the same for all samples of a run.
+    pub(crate) weight: f64,
 }
 
 /// The samples of one replication of one run, in order of time.
@@ -184,14 +190,16 @@ impl Collected {
         let taken = |s: &RawSeries, sample: &Raw| {
             s.light || (!light_only && !light.contains(&sample.driver.to_bits()))
         };
-        let series = usable.iter().map(|s| Series {
-            source: s.source,
-            points: s
-                .samples
-                .iter()
-                .filter(|sample| taken(s, sample))
-                .map(|sample| self.point(s, sample))
-                .collect(),
+        let series = usable.iter().map(|s| {
+            let samples: Vec<&Raw> = s.samples.iter().filter(|raw| taken(s, raw)).collect();
+            let weight = (MAX_COUNT / samples.len() as f64).min(1.0);
+            Series {
+                source: s.source,
+                points: samples
+                    .into_iter()
+                    .map(|sample| self.point(s, sample, weight))
+                    .collect(),
+            }
         });
         Selected {
             series: series.filter(|s| !s.points.is_empty()).collect(),
@@ -203,7 +211,7 @@ impl Collected {
         self.clock != Clock::Core || series.samples.iter().any(|sample| sample.cpu_s > 0.0)
     }
 
-    fn point(&self, series: &RawSeries, sample: &Raw) -> Point {
+    fn point(&self, series: &RawSeries, sample: &Raw, weight: f64) -> Point {
         let seconds = match self.clock {
             Clock::Core => sample.cpu_s,
             Clock::Service if !series.light && sample.cpu_s > 0.0 => sample.cpu_s,
@@ -212,6 +220,7 @@ impl Collected {
         Point {
             driver: sample.driver,
             seconds,
+            weight,
         }
     }
 }

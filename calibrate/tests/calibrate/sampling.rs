@@ -242,3 +242,30 @@ fn spans_that_contradict_themselves_are_counted() {
     insta::assert_snapshot!(calibration.warnings.join("\n"), @"runs/a: 2 spans are left out, for they end before they start or name a hop, host or stage that is not there; measure it again");
     assert_eq!(fit(&calibration, "this", "send/tcp").law.samples, 18);
 }
+
+#[test]
+fn a_run_with_many_samples_does_not_drown_the_others() {
+    let scenario = scenario(
+        LIGHT,
+        &["run.warmup.requests=0", "run.measure.requests=5000"],
+    );
+    let run = |n: u32, ns: u64| {
+        let spans = (0..n).flat_map(|seq| {
+            let who = RequestId::new(id(0), seq);
+            let prepare = Span {
+                request: who,
+                bytes: 1_000,
+                end_ns: ns,
+                ..span(SpanName::Prepare)
+            };
+            [prepare, request(who)]
+        });
+        run_of(&scenario, spans.collect(), &[])
+    };
+    let (fast, slow) = (run(5_000, 1_000), run(1_000, 3_000));
+    let calibration = fitted(&[&fast, &slow]);
+    let report = fit(&calibration, "this", "prepare");
+    // Each counts for 1000.
+    assert!((report.law.base - 2e-6).abs() < 1e-12, "{report:?}");
+    assert_eq!(report.law.samples, 6_000);
+}
