@@ -16,6 +16,7 @@ pub mod journal;
 pub mod launch;
 pub mod machine;
 pub mod roles;
+pub mod scheduling;
 pub mod transport;
 
 pub use error::RealrunError;

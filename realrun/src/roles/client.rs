@@ -12,7 +12,7 @@ use schema::scenario::{ArrivalsFile, StageRole};
 use schema::units::SimTime;
 use schema::workload::{ClientPlan, Planned, Schedule};
 
-use super::{Report, Shared, line::poll, payload};
+use super::{Report, Shared, line::poll, move_messages_promptly, payload};
 use crate::clock::{self, Stamp};
 use crate::error::RealrunError;
 use crate::journal::Journal;
@@ -117,6 +117,7 @@ fn payloads(shared: &Shared, client: ClientId) -> Vec<Vec<u8>> {
 impl Sender {
     fn run(mut self, ready: &Barrier) -> Result<(), RealrunError> {
         clock::sleep_precisely();
+        move_messages_promptly();
         ready.wait();
         let started = poll(START_LIMIT, || self.shared.start_ns.get().copied());
         let origin = started.ok_or_else(|| RealrunError::Protocol {

@@ -9,7 +9,7 @@ use schema::run::{Leg, Span, SpanName, Status};
 use schema::scenario::Hop;
 
 use super::server::report_ready;
-use super::Shared;
+use super::{Shared, move_messages_promptly};
 use crate::clock::Stamp;
 use crate::error::RealrunError;
 use crate::journal::Journal;
@@ -102,6 +102,7 @@ struct Leap {
 
 impl Forwarder {
     fn run(mut self) -> Result<(), RealrunError> {
+        move_messages_promptly();
         loop {
             self.journal.reserve(SPANS)?;
             let Some(there) = leap(&mut self.front, &mut self.back)? else { return Ok(()) };

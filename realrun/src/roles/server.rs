@@ -12,7 +12,7 @@ use schema::scenario::{InputFile, Serve, StageRole, Work};
 
 use super::line::{Handover, Line};
 use super::proxy::unknown;
-use super::{Report, Shared};
+use super::{Report, Shared, move_messages_promptly};
 use crate::accelerator::cpu::CpuAccelerator;
 use crate::accelerator::{
     Accelerator, AcceleratorError, Context, ContextSpec, Input, NetSpec, SyntheticSpec, Weights,
@@ -225,6 +225,7 @@ fn serve_connection(
     }
     let mut connection =
         pending.accept(shared.buffers(group)).map_err(RealrunError::io("accept a connection"))?;
+    move_messages_promptly();
     let mut recorder = Recorder::new(shared, stage, &hello)?;
     let back = Arc::new(Handover::new());
     let lost = RealrunError::io("reach the client");
