@@ -63,8 +63,8 @@ pub(crate) struct Quickstart {
     /// Folder for everything it makes
     #[arg(short, long, default_value = "tandem-out/quickstart")]
     pub(crate) out: PathBuf,
-    /// How long each measurement lasts, in seconds
-    #[arg(long, default_value_t = 6.0)]
+    /// How long each of its many measurements lasts, in seconds
+    #[arg(long, default_value_t = 2.2)]
     pub(crate) seconds: f64,
 }
 

@@ -14,50 +14,49 @@ use crate::failure::Failure;
 /// Replications of each simulation: enough that its own noise is small beside a measurement's.
 const REPLICATIONS: u32 = 20;
 
-/// A measured run, its repetition and its simulation.
+/// What was measured of a scenario, and its simulation.
 pub(crate) struct Validated {
-    /// Name of the measured run.
+    /// Name of the first measured run.
     pub(crate) name: String,
-    /// As measured.
+    /// As measured, without the repetition.
     pub(crate) measured: Run,
-    /// As measured again.
-    pub(crate) repeated: Option<Run>,
     /// As simulated.
     pub(crate) simulated: Run,
-    /// Whether the profile was fitted without it.
-    pub(crate) held_out: bool,
     /// Figure by figure.
     pub(crate) rows: Vec<Row>,
 }
 
-/// Pairs runs of the same scenario, simulates each scenario once, and compares.
+/// Groups runs by scenario, simulates each scenario once, and compares.
 ///
-/// The first run of a scenario is compared; the second is its repetition, the noise floor.
-pub(crate) fn validate(runs: Vec<(String, Run)>, profile: &Profile) -> Result<Vec<Validated>, Failure> {
-    let mut pairs: Vec<(String, Run, Option<Run>)> = Vec::new();
-    for (name, run) in runs {
+/// Of the runs of a scenario the first, third, … are compared, as one; the others, as one, are
+/// their repetition: the noise floor.
+pub(crate) fn validate(runs: &[(String, Run)], profile: &Profile) -> Result<Vec<Validated>, Failure> {
+    let mut groups: Vec<Vec<&(String, Run)>> = Vec::new();
+    for named in runs {
+        let (name, run) = named;
         if run.manifest.kind != RunKind::Measured {
             return Err(anyhow::anyhow!("{name} is a simulated run; only a measured one can be validated").into());
         }
-        let same = pairs
-            .iter_mut()
-            .find(|(_, first, _)| first.manifest.scenario == run.manifest.scenario);
-        match same {
-            Some((_, _, repeated)) => {
-                repeated.get_or_insert(run);
-            }
-            None => pairs.push((name, run, None)),
+        match groups.iter_mut().find(|group| group[0].1.manifest.scenario == run.manifest.scenario) {
+            Some(group) => group.push(named),
+            None => groups.push(vec![named]),
         }
     }
-    pairs
-        .into_iter()
-        .map(|(name, measured, repeated)| {
-            let simulated = simulate(&measured.scenario, profile)?;
-            let held_out = !is_fitted_to(profile, &name);
-            let rows = compare(&name, &measured, repeated.as_ref(), &simulated, held_out);
-            Ok(Validated { name, measured, repeated, simulated, held_out, rows })
-        })
-        .collect()
+    groups.into_iter().map(|group| validate_one(&group, profile)).collect()
+}
+
+fn validate_one(group: &[&(String, Run)], profile: &Profile) -> Result<Validated, Failure> {
+    let every_second = |first: usize| -> Vec<&Run> {
+        group.iter().skip(first).step_by(2).map(|(_, run)| run).collect()
+    };
+    let measured = Run::pool(&every_second(0));
+    let again = every_second(1);
+    let repeated = (!again.is_empty()).then(|| Run::pool(&again));
+    let simulated = simulate(&measured.scenario, profile)?;
+    let held_out = !group.iter().any(|(name, _)| is_fitted_to(profile, name));
+    let name = group[0].0.clone();
+    let rows = compare(&name, &measured, repeated.as_ref(), &simulated, held_out);
+    Ok(Validated { name, measured, simulated, rows })
 }
 
 /// Simulates the very requests of a measurement.

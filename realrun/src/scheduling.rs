@@ -29,27 +29,15 @@ struct SchedAttr {
 ///
 /// # Errors
 /// If the kernel refuses; the thread then runs as before.
-pub fn prefer_short_slices() -> io::Result<()> {
-    set(libc::SCHED_OTHER, SHORT_SLICE_NS)
-}
-
-/// Lets the calling thread run only while no other thread wants its core (`SCHED_IDLE`).
-///
-/// # Errors
-/// If the kernel refuses; the thread then runs as before.
-pub fn run_only_when_idle() -> io::Result<()> {
-    set(libc::SCHED_IDLE, 0)
-}
-
 #[expect(unsafe_code, reason = "the C library has no wrapper for sched_setattr")]
-fn set(policy: libc::c_int, runtime_ns: u64) -> io::Result<()> {
+pub fn prefer_short_slices() -> io::Result<()> {
     let attr = SchedAttr {
         size: size_of::<SchedAttr>() as u32,
-        policy: policy as u32,
+        policy: libc::SCHED_OTHER as u32,
         flags: 0,
         nice: 0,
         priority: 0,
-        runtime_ns,
+        runtime_ns: SHORT_SLICE_NS,
         deadline_ns: 0,
         period_ns: 0,
     };
@@ -65,11 +53,6 @@ mod tests {
 
     #[test]
     fn an_ordinary_thread_may_ask() {
-        std::thread::spawn(|| {
-            run_only_when_idle().unwrap();
-            prefer_short_slices().unwrap();
-        })
-        .join()
-        .unwrap();
+        std::thread::spawn(|| prefer_short_slices().unwrap()).join().unwrap();
     }
 }

@@ -28,11 +28,10 @@ macro_rules! builtin {
 pub(super) use builtin;
 
 /// Probes that do not depend on the net.
-const GENERAL: [Builtin; 4] = [
+const GENERAL: [Builtin; 3] = [
     builtin!("probes/wire-tcp.toml"),
     builtin!("probes/wire-local.toml"),
     builtin!("probes/wire-proxied.toml"),
-    builtin!("probes/spin.toml"),
 ];
 
 /// Probes of each net.

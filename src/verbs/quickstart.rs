@@ -1,9 +1,9 @@
 //! `tandem quickstart`: the whole loop on this machine.
 //!
-//! Calibrates on probes and one client at a time, then validates on loads that the fit never saw.
-//! Everything is measured twice, in the order probes, loads, loads, probes: a machine that grows
-//! slower or faster meanwhile is as far from the probes on the one side as on the other, and the
-//! repetition shows how far two measurements of the same thing lie apart.
+//! Calibrates on probes and one client at a time, and validates on loads that the fit never saw.
+//! Probes and loads are measured in turn, in several short rounds, so that a machine that is slower
+//! for a while is slower for both; every second round is the repetition that shows how far two
+//! measurements of the same thing lie apart.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,10 +24,8 @@ use crate::progress::Steps;
 use crate::validation::{Validated, all_rows, save_simulated, simulate, validate, verdict};
 
 /// What the profile is fitted to.
-const CALIBRATION: [Builtin; 6] = [
-    builtin!("probes/wire-tcp.toml"),
+const CALIBRATION: [Builtin; 4] = [
     builtin!("probes/wire-proxied.toml"),
-    builtin!("probes/spin.toml"),
     builtin!("probes/net.toml"),
     builtin!("probes/net-raw.toml"),
     builtin!("probes/contention.toml"),
@@ -35,15 +33,18 @@ const CALIBRATION: [Builtin; 6] = [
 
 /// What the fit never sees, each with its load: the share of the server's capacity that is asked
 /// for. The capacity comes from the first probe of the net, never from these runs.
-const HELD_OUT: [(Builtin, Demand); 7] = [
+const HELD_OUT: [(Builtin, Demand); 5] = [
     (builtin!("quickstart/direct-think.toml"), Demand::Think { clients: 4, share: 0.55 }),
     (builtin!("quickstart/direct-open.toml"), Demand::Open { share: 0.5 }),
-    (builtin!("quickstart/direct-two.toml"), Demand::AsWritten),
     (builtin!("quickstart/direct-saturated.toml"), Demand::AsWritten),
     (builtin!("quickstart/proxied-raw.toml"), Demand::Think { clients: 4, share: 0.5 }),
-    (builtin!("quickstart/proxied-open.toml"), Demand::Open { share: 0.4 }),
     (builtin!("quickstart/proxied-payload.toml"), Demand::AsWritten),
 ];
+
+/// Rounds of measuring, an even number: every second round is the repetition of the others.
+const ROUNDS: u32 = 6;
+/// What is left out at the start of each measurement, in seconds.
+const WARMUP_S: f64 = 0.3;
 
 /// Numbers of clients of the simulated load curve.
 const CURVE: [u32; 6] = [1, 2, 3, 4, 6, 8];
@@ -81,20 +82,29 @@ pub(super) fn run(common: &Common, arguments: &Quickstart) -> Result<ExitCode, F
     if arguments.out.join("runs").exists() {
         std::fs::remove_dir_all(arguments.out.join("runs"))?;
     }
-    let steps = Steps::new(common, 2 * (CALIBRATION.len() + HELD_OUT.len()) + 3);
+    let steps = Steps::new(common, ROUNDS as usize * (CALIBRATION.len() + HELD_OUT.len()) + 3);
     let bench = Bench { common, steps: &steps, out: &arguments.out, seconds: arguments.seconds };
-    let mut probes = bench.calibration(1)?;
-    let service_s = service_time(&probes)?;
-    let mut loads = bench.held_out(1, service_s)?;
-    loads.extend(bench.held_out(2, service_s)?);
-    probes.extend(bench.calibration(2)?);
+    let (mut probes, mut loads) = (Vec::new(), Vec::new());
+    let mut service_s = None;
+    for round in 1..=ROUNDS {
+        for probe in CALIBRATION {
+            probes.push(bench.run(probe, round, &[])?);
+        }
+        let service_s = match service_s {
+            Some(known) => known,
+            None => *service_s.insert(service_time(&probes)?),
+        };
+        for (builtin, demand) in HELD_OUT {
+            loads.push(bench.run(builtin, round, &demand.overrides(service_s))?);
+        }
+    }
 
     steps.begin("fitting the profile");
     let calibration = fitting::fit("quickstart", &probes)?;
     calibration.profile.save(&arguments.out.join("profile.toml"))?;
     steps.done();
     steps.begin("simulating the loads that the fit never saw");
-    let validated = validate(loads, &calibration.profile)?;
+    let validated = validate(&loads, &calibration.profile)?;
     save_simulated(&validated, &arguments.out.join("simulated"))?;
     steps.done();
     steps.begin("drawing the report");
@@ -123,30 +133,15 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn calibration(&self, round: u32) -> Result<Vec<(String, Run)>, Failure> {
-        // Half the length: they are measured in two rounds and used together.
-        CALIBRATION.iter().map(|probe| self.run(*probe, round, self.seconds / 2.0, &[])).collect()
-    }
-
-    fn held_out(&self, round: u32, service_s: f64) -> Result<Vec<(String, Run)>, Failure> {
-        HELD_OUT
-            .iter()
-            .map(|(builtin, demand)| {
-                self.run(*builtin, round, self.seconds, &demand.overrides(service_s))
-            })
-            .collect()
-    }
-
     fn run(
         &self,
         builtin: Builtin,
         round: u32,
-        seconds: f64,
         overrides: &[String],
     ) -> Result<(String, Run), Failure> {
         let mut all = overrides.to_vec();
-        all.push(format!("run.measure.time=\"{seconds} s\""));
-        all.push("run.warmup.time=\"500 ms\"".to_owned());
+        all.push(format!("run.measure.time=\"{} s\"", self.seconds));
+        all.push(format!("run.warmup.time=\"{WARMUP_S} s\""));
         let scenario = load(self.common, builtin, &all)?;
         let dir = self.out.join("runs").join(format!("{}-{round}", stem(builtin.path)));
         let run = measure::measure(&scenario, &dir, self.steps)?;
@@ -181,7 +176,7 @@ fn load_curve(
     let measured = |clients: u32| {
         let names: &[&str] = match clients {
             1 => &["net"],
-            _ => &["direct-two", "direct-saturated"],
+            _ => &["direct-saturated"],
         };
         let runs = probes.iter().map(|(_, run)| run).chain(validated.iter().map(|one| &one.measured));
         let mut fitting = runs.filter(|run| names.contains(&run.scenario.name.as_str()));

@@ -18,7 +18,7 @@ pub(super) fn run(common: &Common, arguments: &Validate) -> Result<ExitCode, Fai
     let runs = super::calibrate::load(&arguments.runs)?;
     let steps = Steps::new(common, 1);
     steps.begin("simulating what was measured");
-    let validated = validate(runs, &profile)?;
+    let validated = validate(&runs, &profile)?;
     steps.finish();
     if let Some(out) = &arguments.out {
         save_simulated(&validated, &out.join("simulated"))?;

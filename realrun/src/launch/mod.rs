@@ -1,7 +1,6 @@
 //! Starts the roles of a scenario, watches them, and makes a run from what they recorded.
 
 mod assemble;
-mod awake;
 mod placement;
 mod process;
 
@@ -23,7 +22,6 @@ use crate::error::RealrunError;
 use crate::machine::{self, MachineTime};
 use crate::roles::{Assignment, Order, Report, Role, roles};
 use crate::transport::Address;
-use awake::Awake;
 use placement::Place;
 use process::{Happened, Process, What};
 
@@ -86,14 +84,12 @@ pub fn measure(
     let started_unix_s =
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut crew = start(scenario, options, &journals, &place)?;
-    let awake = Awake::keep(scenario)?;
     let before = machine::machine_time();
     let start_ns = monotonic_ns() + LEAD_NS;
     crew.order(Order::Start { at_ns: start_ns });
-    let (outcome, samples) = crew.watch(start_ns, &awake, progress);
+    let (outcome, samples) = crew.watch(start_ns, progress);
     let after = machine::machine_time();
     let warnings = std::mem::take(&mut crew.warnings);
-    drop(awake);
     drop(crew);
     drop(place);
     progress(Progress::Assembling);
@@ -230,17 +226,12 @@ impl Crew {
     fn watch(
         &mut self,
         start_ns: u64,
-        awake: &Awake,
         progress: &mut dyn FnMut(Progress),
     ) -> (Outcome, Vec<(u64, MachineTime)>) {
         let mut samples = Vec::new();
         let mut sample = || {
             let at_ns = monotonic_ns().saturating_sub(start_ns);
-            if let Some(time) = machine::machine_time() {
-                // What keeps cores awake is no work.
-                let busy_s = time.busy_s - awake.core_time_s();
-                samples.push((at_ns, MachineTime { busy_s, ..time }));
-            }
+            samples.extend(machine::machine_time().map(|time| (at_ns, time)));
         };
         let mut to_go =
             self.processes.iter().filter(|p| matches!(p.role(), Role::Client { .. })).count();

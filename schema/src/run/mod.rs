@@ -49,6 +49,43 @@ impl Run {
         })
     }
 
+    /// Several runs of one scenario as one run, each of their replications a replication of it.
+    ///
+    /// Facts about the machine are those of the first; the outcome is that of the first that was
+    /// not complete.
+    ///
+    /// # Panics
+    /// If there is no run, or they are not of one scenario.
+    pub fn pool(runs: &[&Run]) -> Run {
+        let mut pooled = (*runs.first().expect("there is a run to pool")).clone();
+        for run in &runs[1..] {
+            assert_eq!(
+                run.manifest.scenario, pooled.manifest.scenario,
+                "only runs of one scenario are replications of each other"
+            );
+            let shift = pooled.manifest.replications;
+            pooled.trace.extend(run.trace.iter().map(|span| Span {
+                replication: span.replication + shift,
+                ..*span
+            }));
+            let cpu = run.manifest.cpu.iter().cloned();
+            pooled
+                .manifest
+                .cpu
+                .extend(cpu.map(|cpu| CpuUse { replication: cpu.replication + shift, ..cpu }));
+            for warning in &run.manifest.warnings {
+                if !pooled.manifest.warnings.contains(warning) {
+                    pooled.manifest.warnings.push(warning.clone());
+                }
+            }
+            if pooled.manifest.outcome == Outcome::Complete {
+                pooled.manifest.outcome = run.manifest.outcome.clone();
+            }
+            pooled.manifest.replications += run.manifest.replications;
+        }
+        pooled
+    }
+
     /// Statistics of the run.
     pub fn summary(&self) -> Summary {
         summarize(self)

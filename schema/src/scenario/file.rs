@@ -75,22 +75,6 @@ pub struct LocalFile {
     /// The cores each host may use; a host that is not named may use all.
     #[serde(default)]
     pub pin: BTreeMap<String, Vec<u32>>,
-    /// What the pinned cores do while no role has work; `sleep` if not given.
-    #[serde(default)]
-    pub idle: Idle,
-}
-
-/// What a core does while no role has work for it, during a measurement.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Idle {
-    /// It sleeps, as the system has it: the next piece of work finds it slow to wake and its caches
-    /// cold, and in a virtual machine another guest may have had it meanwhile.
-    #[default]
-    Sleep,
-    /// It spins at the lowest priority and is always awake, as with `idle=poll` on the kernel's
-    /// command line. A core of a loaded server hardly sleeps either; the engine knows only such.
-    Spin,
 }
 
 /// A host.

@@ -34,8 +34,6 @@ pub struct Scenario {
     pub measure: Extent,
     /// Where the hosts are.
     pub placement: Placement,
-    /// What pinned cores do while no role has work.
-    pub idle: Idle,
     /// The sets of cores that hosts run on; hosts of one machine may share a set.
     pub core_sets: Table<CoreSetId, CoreSet>,
     /// The hosts.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Idle, 
+use super::{
     ArrivalsFile, BatchFile, Class, ClassFile, Client, CoreSet, Extent, Group, Hop, Host,
     InputFile, Link, LocalFile, NetFile, Placement, PlacementFile, SCENARIO_FORMAT, Scenario,
     ScenarioFile, Serve, ServeFile, Source, Stage, StageFile, StageRole, Transport, Work,
@@ -41,10 +41,6 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
             PlacementFile::Separate => Placement::Separate,
             PlacementFile::Local(_) => Placement::Local,
             PlacementFile::Netns(_) => Placement::Netns,
-        },
-        idle: match &file.placement {
-            PlacementFile::Separate => Idle::Sleep,
-            PlacementFile::Local(local) | PlacementFile::Netns(local) => local.idle,
         },
         core_sets,
         hosts,
