@@ -64,7 +64,7 @@ pub(crate) struct Quickstart {
     #[arg(short, long, default_value = "tandem-out/quickstart")]
     pub(crate) out: PathBuf,
     /// How long each of its many measurements lasts, in seconds
-    #[arg(long, default_value_t = 2.2)]
+    #[arg(long, default_value_t = 2.0)]
     pub(crate) seconds: f64,
 }
 

@@ -38,13 +38,6 @@ impl Steps {
         self.bar.inc(1);
     }
 
-    /// Says something that stays.
-    pub(crate) fn warn(&self, text: &str) {
-        if !self.quiet {
-            self.bar.suspend(|| eprintln!("warning: {text}"));
-        }
-    }
-
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ids::{Id, RequestId, StageId};
 use schema::profile::{Driver, PartKind, cost};
 use schema::run::{Leg, Run, Span, SpanName, Status};
-use schema::scenario::{Group, Hop, Scenario};
+use schema::scenario::{ArrivalsFile, Group, Hop, Scenario, ThinkFile};
 use schema::units::{Bytes, SimDuration};
 
 use crate::Source;
@@ -135,7 +135,10 @@ impl Collector<'_> {
         let work = serve(self.scenario, span.stage).map(|serve| &serve.work);
         let over = self.hop(span).map(|hop| hop.over);
         match (span.name, work, over) {
-            (SpanName::Prepare, ..) => self.on_host(span, cost::PREPARE, Clock::Service, by_bytes),
+            (SpanName::Prepare, ..) => {
+                self.on_host(span, cost::PREPARE, Clock::Service, by_bytes);
+                self.wakeup(span);
+            }
             (SpanName::Postprocess, ..) => {
                 self.on_host(span, cost::POSTPROCESS, Clock::Service, by_bytes);
             }
@@ -162,6 +165,22 @@ impl Collector<'_> {
             }
             (SpanName::Queue, ..) => self.dispatch(span),
             _ => {}
+        }
+    }
+
+    /// A client that thinks sleeps until its request is due, and then waits to run.
+    fn wakeup(&mut self, span: &Span) {
+        let group = self.group(span).expect("the span is well formed");
+        let thinks = match group.arrivals {
+            ArrivalsFile::ClosedLoop { think } => match think {
+                ThinkFile::Constant(time) | ThinkFile::Exponential(time) => time > SimDuration::ZERO,
+            },
+            ArrivalsFile::Poisson { .. } | ArrivalsFile::Deterministic { .. } => false,
+        };
+        if self.light && thinks {
+            let part = self.scenario.hosts[span.host].part.clone();
+            let waited = (span.start_ns - span.ready_ns) as f64 / 1e9;
+            self.constant(part, cost::WAKEUP, span, waited);
         }
     }
 

@@ -70,6 +70,9 @@ pub struct Parameter {
 pub mod cost {
     use super::Transport;
 
+    /// Time from when a sleeping client is to send until it runs, without any core time: timer and
+    /// wake-up. By requests; none if the profile does not have it.
+    pub const WAKEUP: &str = "wakeup";
     /// Core time of a client to make a request, by bytes.
     pub const PREPARE: &str = "prepare";
     /// Core time of a client to take a reply, by bytes.

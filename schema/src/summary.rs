@@ -164,7 +164,7 @@ pub fn summarize(run: &Run) -> Summary {
         };
         let by_replication: Vec<Vec<f64>> = counted.requests.iter().map(|r| values(r)).collect();
         let present = by_replication.iter().flatten().any(|value| *value > 0.0);
-        present.then(|| (name.name().to_owned(), times(&by_replication, n_effective)))
+        present.then(|| (name.name().to_owned(), times(run.manifest.kind, &by_replication, n_effective)))
     });
     let by_replication: Vec<Vec<f64>> = counted
         .requests
@@ -180,8 +180,8 @@ pub fn summarize(run: &Run) -> Summary {
             .iter()
             .map(|(s, e)| (e - s) as f64 / 1e9)
             .collect(),
-        end_to_end: times(&by_replication, n_effective),
-        throughput: throughput(&counted),
+        end_to_end: times(run.manifest.kind, &by_replication, n_effective),
+        throughput: throughput(run.manifest.kind, &counted),
         cpu: cpu(run, |role| role != MACHINE),
         machine_cpu: cpu(run, |role| role == MACHINE),
         parts: parts.collect(),
@@ -196,60 +196,63 @@ fn failed(trace: &[Span]) -> u64 {
     trace.iter().filter(is_failed).count() as u64
 }
 
-/// Intervals over replications where there are several, else over batches of the one series.
-fn times(by_replication: &[Vec<f64>], n_effective: f64) -> Times {
-    let mut sorted: Vec<f64> = by_replication.iter().flatten().copied().collect();
-    sorted.sort_by(f64::total_cmp);
-    if sorted.is_empty() {
-        let nothing = Estimate {
-            value: f64::NAN,
-            low: f64::NAN,
-            high: f64::NAN,
-        };
-        return Times {
-            mean: nothing,
-            p50: nothing,
-            p90: nothing,
-            p99: nothing,
-        };
+/// A statistic of each replication, put together.
+///
+/// One series: its own value, with an interval from batches or order statistics. Replications of
+/// the engine: their mean, with Student's t. Rounds of a measurement: their median, so that a round
+/// in which the machine was disturbed does not count unless most were; the interval is that of all
+/// rounds as one series, and reaches to the median.
+fn times(kind: RunKind, by_replication: &[Vec<f64>], n_effective: f64) -> Times {
+    let full: Vec<Vec<f64>> = by_replication
+        .iter()
+        .filter(|replication| !replication.is_empty())
+        .map(|replication| {
+            let mut sorted = replication.clone();
+            sorted.sort_by(f64::total_cmp);
+            sorted
+        })
+        .collect();
+    let mut all: Vec<f64> = full.iter().flatten().copied().collect();
+    all.sort_by(f64::total_cmp);
+    if all.is_empty() {
+        let nothing = Estimate { value: f64::NAN, low: f64::NAN, high: f64::NAN };
+        return Times { mean: nothing, p50: nothing, p90: nothing, p99: nothing };
     }
-    let full: Vec<&Vec<f64>> = by_replication.iter().filter(|r| !r.is_empty()).collect();
-    if let [only] = full[..] {
-        let quantile = |p| quantile_interval(&sorted, p, CONFIDENCE, n_effective);
-        return Times {
-            mean: batch_means_interval(only, N_BATCHES, CONFIDENCE),
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p99: quantile(0.99),
-        };
-    }
-    let over = |statistic: &dyn Fn(&[f64]) -> f64, value: f64| {
-        let values: Vec<f64> = full
-            .iter()
-            .map(|replication| {
-                let mut sorted = (*replication).clone();
-                sorted.sort_by(f64::total_cmp);
-                statistic(&sorted)
-            })
-            .collect();
-        let interval = mean_interval(&values, CONFIDENCE);
-        let half = (interval.high - interval.low) / 2.0;
-        Estimate {
-            value,
-            low: value - half,
-            high: value + half,
+    let over = |statistic: &dyn Fn(&[f64]) -> f64, pooled: Estimate| {
+        let values: Vec<f64> = full.iter().map(|replication| statistic(replication)).collect();
+        match kind {
+            _ if values.len() == 1 => pooled,
+            RunKind::Simulated => mean_interval(&values, CONFIDENCE),
+            RunKind::Measured => {
+                let value = median(values);
+                Estimate { value, low: pooled.low.min(value), high: pooled.high.max(value) }
+            }
         }
     };
-    let at = |p: f64| over(&|sorted| quantile(sorted, p), quantile(&sorted, p));
+    let series: Vec<f64> = by_replication.iter().flatten().copied().collect();
+    let at = |p: f64| {
+        over(&|sorted| quantile(sorted, p), quantile_interval(&all, p, CONFIDENCE, n_effective))
+    };
     Times {
-        mean: over(&mean, mean(&sorted)),
+        mean: over(&mean, batch_means_interval(&series, N_BATCHES, CONFIDENCE)),
         p50: at(0.5),
         p90: at(0.9),
         p99: at(0.99),
     }
 }
 
-fn throughput(counted: &Counted) -> Estimate {
+/// The middle value, or the mean of the middle two.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len().is_multiple_of(2) {
+        f64::midpoint(values[middle - 1], values[middle])
+    } else {
+        values[middle]
+    }
+}
+
+fn throughput(kind: RunKind, counted: &Counted) -> Estimate {
     let rates: Vec<f64> = counted
         .completions
         .iter()
@@ -257,7 +260,11 @@ fn throughput(counted: &Counted) -> Estimate {
         .map(|(n, (start, end))| *n as f64 / ((end - start) as f64 / 1e9))
         .collect();
     if rates.len() > 1 {
-        return mean_interval(&rates, CONFIDENCE);
+        let interval = mean_interval(&rates, CONFIDENCE);
+        return match kind {
+            RunKind::Simulated => interval,
+            RunKind::Measured => Estimate { value: median(rates), ..interval },
+        };
     }
     // One series: the rate of each of twenty equal pieces of the window.
     let (start, end) = counted.windows[0];

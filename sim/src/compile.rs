@@ -261,6 +261,7 @@ impl<'a> Compiler<'a> {
             connections: (0..scenario.connections(id))
                 .map(|_| self.tables.connections.push(id))
                 .collect(),
+            wakeup: self.of_host_if_any(group.host, cost::WAKEUP, name("wakeup"))?,
             prepare: self.of_host(group.host, cost::PREPARE, name("prepare"))?,
             postprocess: self.of_host(group.host, cost::POSTPROCESS, name("postprocess"))?,
             notify: self.of_host(server, cost::NOTIFY, name("notify"))?,
@@ -309,12 +310,7 @@ impl<'a> Compiler<'a> {
         let key = cost::delay(hop.over);
         match hop.link {
             Some(link) => self.of_link(link, &key, name),
-            None => {
-                let part = &self.scenario.hosts[hop.from].part;
-                let has =
-                    (self.profile.parts.get(part)).is_some_and(|p| p.costs.contains_key(&key));
-                has.then(|| self.of_host(hop.from, &key, name)).transpose()
-            }
+            None => self.of_host_if_any(hop.from, &key, name),
         }
     }
 
@@ -328,6 +324,18 @@ impl<'a> Compiler<'a> {
             return Ok(None);
         }
         self.counted_source(Asker::Link(link), cost, name).map(Some)
+    }
+
+    /// A source of a cost that a profile need not have.
+    fn of_host_if_any(
+        &mut self,
+        host: HostId,
+        cost: &str,
+        name: String,
+    ) -> Result<Option<SourceId>, SimError> {
+        let part = &self.scenario.hosts[host].part;
+        let has = (self.profile.parts.get(part)).is_some_and(|p| p.costs.contains_key(cost));
+        has.then(|| self.of_host(host, cost, name)).transpose()
     }
 
     fn of_host(&mut self, host: HostId, cost: &str, name: String) -> Result<SourceId, SimError> {

@@ -9,6 +9,8 @@ use crate::ids::{ConnectionId, ServerId};
 pub(crate) enum Event {
     /// A request of the client is due.
     Arrival(ClientId),
+    /// The connection's thread, which slept until a request was due, runs.
+    Woken(ConnectionId),
     /// A job of the core set has got all its work, unless the generation has passed.
     JobDone {
         /// Where.

@@ -134,6 +134,7 @@ impl<'a> Pipeline<'a> {
     pub(crate) fn handle(&mut self, queue: &mut EventQueue<Event>, event: Event) {
         match event {
             Event::Arrival(client) => self.on_arrival(queue, client),
+            Event::Woken(connection) => self.on_woken(queue, connection),
             Event::JobDone { set, generation } => {
                 match self.cores.complete(queue.now(), set, generation) {
                     None => {}

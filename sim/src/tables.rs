@@ -79,6 +79,8 @@ pub(crate) struct HopRow {
 #[derive(Debug)]
 pub(crate) struct ClientRow {
     pub(crate) connections: Vec<ConnectionId>,
+    /// `None` where the profile has no such cost.
+    pub(crate) wakeup: Option<SourceId>,
     pub(crate) prepare: SourceId,
     pub(crate) postprocess: SourceId,
     pub(crate) notify: SourceId,

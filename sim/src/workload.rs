@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use schema::ids::{ClassId, ClientId, RequestId};
 use schema::random::Seed;
 use schema::run::Leg;
-use schema::units::{SimDuration, SimTime};
+use schema::units::{Bytes, SimDuration, SimTime};
 use schema::workload::{ClientPlan, Planned, Schedule};
 
+use crate::costs::Amount;
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
@@ -98,23 +99,43 @@ impl Pipeline<'_> {
             client.plan_next(queue, id, self.schedule);
         }
         match client.free.pop() {
-            Some(connection) => self.begin(queue, connection, due),
+            Some(connection) => {
+                self.take(connection, due);
+                self.wake(queue, connection, planned.gap);
+            }
             None => client.waiting.push_back(due),
         }
     }
 
+    /// The thread of a connection that has taken a request runs: at once if there was no gap before
+    /// the request, else it slept.
+    fn wake(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, gap: SimDuration) {
+        let client = self.connections[id].client;
+        match self.tables.clients[client].wakeup {
+            Some(wakeup) if gap > SimDuration::ZERO => {
+                let delay = self.costs.draw(wakeup, Amount::one(Bytes(0)));
+                queue.schedule_at(queue.now() + delay, Event::Woken(id));
+            }
+            _ => self.on_woken(queue, id),
+        }
+    }
+
+    /// The connection's thread runs and begins its request.
+    pub(crate) fn on_woken(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+        self.connections[id].start = queue.now();
+        self.start_step(queue, id, Step::Prepare);
+    }
+
     /// The connection takes a request.
-    fn begin(&mut self, queue: &EventQueue<Event>, id: ConnectionId, due: Due) {
+    fn take(&mut self, id: ConnectionId, due: Due) {
         let connection = &mut self.connections[id];
         connection.request = due.request;
         connection.class = due.class;
         connection.ready = due.ready;
-        connection.start = queue.now();
         connection.done = due.ready;
         connection.client_core_time = SimDuration::ZERO;
         connection.hop = 0;
         connection.leg = Leg::Request;
-        self.start_step(queue, id, Step::Prepare);
     }
 
     /// The connection's request has its reply: the next that waits takes the connection, or a
@@ -135,7 +156,8 @@ impl Pipeline<'_> {
         let state = &mut self.clients[client];
         state.n_completed += 1;
         if let Some(due) = state.waiting.pop_front() {
-            self.begin(queue, id, due);
+            self.take(id, due);
+            self.on_woken(queue, id);
             return;
         }
         state.free.push(id);

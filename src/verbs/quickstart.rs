@@ -5,6 +5,7 @@
 //! for a while is slower for both; every second round is the repetition that shows how far two
 //! measurements of the same thing lie apart.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,7 +16,7 @@ use schema::scenario::Scenario;
 use schema::summary::Summary;
 use serde_json::json;
 
-use super::probe::{Builtin, builtin, load, stem};
+use super::probe::{Builtin, builtin, load};
 use super::{calibrate as fitting, measure};
 use crate::cli::{Common, Quickstart};
 use crate::failure::Failure;
@@ -33,9 +34,10 @@ const CALIBRATION: [Builtin; 4] = [
 
 /// What the fit never sees, each with its load: the share of the server's capacity that is asked
 /// for. The capacity comes from the first probe of the net, never from these runs.
-const HELD_OUT: [(Builtin, Demand); 5] = [
+const HELD_OUT: [(Builtin, Demand); 6] = [
     (builtin!("quickstart/direct-think.toml"), Demand::Think { clients: 4, share: 0.55 }),
     (builtin!("quickstart/direct-open.toml"), Demand::Open { share: 0.5 }),
+    (builtin!("quickstart/direct-saturated.toml"), Demand::Clients { name: "direct-two", n: 2 }),
     (builtin!("quickstart/direct-saturated.toml"), Demand::AsWritten),
     (builtin!("quickstart/proxied-raw.toml"), Demand::Think { clients: 4, share: 0.5 }),
     (builtin!("quickstart/proxied-payload.toml"), Demand::AsWritten),
@@ -56,6 +58,8 @@ const CURVE_SCENARIO: Builtin = builtin!("quickstart/direct-saturated.toml");
 enum Demand {
     /// As the file says.
     AsWritten,
+    /// Another number of clients, under another name.
+    Clients { name: &'static str, n: u32 },
     /// An open loop at this share of the server's capacity.
     Open { share: f64 },
     /// Clients that think so long that together they would ask for this share.
@@ -67,6 +71,9 @@ impl Demand {
     fn overrides(self, service_s: f64) -> Vec<String> {
         match self {
             Demand::AsWritten => Vec::new(),
+            Demand::Clients { name, n } => {
+                vec![format!("name=\"{name}\""), format!("clients.0.count={n}")]
+            }
             Demand::Open { share } => {
                 vec![format!("clients.0.arrivals.poisson.rate=\"{:.1} /s\"", share / service_s)]
             }
@@ -100,7 +107,7 @@ pub(super) fn run(common: &Common, arguments: &Quickstart) -> Result<ExitCode, F
     }
 
     steps.begin("fitting the profile");
-    let calibration = fitting::fit("quickstart", &probes)?;
+    let calibration = fitting::fit("quickstart", &typical(&probes))?;
     calibration.profile.save(&arguments.out.join("profile.toml"))?;
     steps.done();
     steps.begin("simulating the loads that the fit never saw");
@@ -108,7 +115,7 @@ pub(super) fn run(common: &Common, arguments: &Quickstart) -> Result<ExitCode, F
     save_simulated(&validated, &arguments.out.join("simulated"))?;
     steps.done();
     steps.begin("drawing the report");
-    let curve = load_curve(common, &calibration, &probes, &validated)?;
+    let curve = load_curve(common, &calibration, &validated)?;
     let report = write_report(arguments, &calibration, &validated, curve)?;
     steps.done();
     steps.finish();
@@ -143,13 +150,31 @@ impl Bench<'_> {
         all.push(format!("run.measure.time=\"{} s\"", self.seconds));
         all.push(format!("run.warmup.time=\"{WARMUP_S} s\""));
         let scenario = load(self.common, builtin, &all)?;
-        let dir = self.out.join("runs").join(format!("{}-{round}", stem(builtin.path)));
+        let dir = self.out.join("runs").join(format!("{}-{round}", scenario.name));
         let run = measure::measure(&scenario, &dir, self.steps)?;
         if let Outcome::Broken { role, how } = &run.manifest.outcome {
             return Err(anyhow::anyhow!("role `{role}` {how}; what was recorded until then is in {}", dir.display()).into());
         }
         Ok((dir.display().to_string(), run))
     }
+}
+
+/// Of each probe the middle third of its rounds by mean end-to-end time: the machine undisturbed,
+/// as the medians over rounds are that the loads are compared by. The others stay on disk.
+fn typical(probes: &[(String, Run)]) -> Vec<(String, Run)> {
+    let mut by_scenario: BTreeMap<&str, Vec<(f64, &(String, Run))>> = BTreeMap::new();
+    for probe in probes {
+        let mean = probe.1.summary().end_to_end.mean.value;
+        by_scenario.entry(&probe.1.scenario.name).or_default().push((mean, probe));
+    }
+    let mut kept = Vec::new();
+    for mut rounds in by_scenario.into_values() {
+        rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let left_out = rounds.len() / 3;
+        let middle = &rounds[left_out..rounds.len() - left_out];
+        kept.extend(middle.iter().map(|(_, probe)| (*probe).clone()));
+    }
+    kept
 }
 
 /// Time that the server takes for a request of the first probe of the net, in seconds.
@@ -170,16 +195,12 @@ fn service_time(probes: &[(String, Run)]) -> Result<f64, Failure> {
 fn load_curve(
     common: &Common,
     calibration: &Calibration,
-    probes: &[(String, Run)],
     validated: &[Validated],
 ) -> Result<plots::Figure, Failure> {
     let measured = |clients: u32| {
-        let names: &[&str] = match clients {
-            1 => &["net"],
-            _ => &["direct-saturated"],
-        };
-        let runs = probes.iter().map(|(_, run)| run).chain(validated.iter().map(|one| &one.measured));
-        let mut fitting = runs.filter(|run| names.contains(&run.scenario.name.as_str()));
+        let runs = validated.iter().map(|one| &one.measured);
+        let mut fitting =
+            runs.filter(|run| ["direct-two", "direct-saturated"].contains(&run.scenario.name.as_str()));
         fitting.find(|run| run.scenario.clients.len() == clients as usize).map(Run::summary)
     };
     let mut summaries: Vec<(u32, Option<Summary>, Summary)> = Vec::new();

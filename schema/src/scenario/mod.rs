@@ -189,9 +189,15 @@ impl Work {
     }
 
     /// The name under which a profile keeps its costs, such as `resnet50@224` or `synthetic`.
+    ///
+    /// With raw input it is `resnet50@224+raw`: preprocessing leaves its pixels in the caches where
+    /// the net's weights were, and the forward pass after it takes longer.
     pub fn key(&self) -> String {
         match self {
-            Work::Net { net, side, .. } => format!("{}@{side}", net.name),
+            Work::Net { net, side, .. } => {
+                let raw = if self.is_raw() { "+raw" } else { "" };
+                format!("{}@{side}{raw}", net.name)
+            }
             Work::Synthetic(_) => "synthetic".to_owned(),
         }
     }

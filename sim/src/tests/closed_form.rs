@@ -176,12 +176,12 @@ fn a_batch_is_copied_one_by_one_and_preprocessed_and_run_once() {
     let mut profile = only_inference(Residual::None);
     for (cost, base) in [
         ("h2d", 10e-6),
-        ("preprocess/squeezenet1.1@224", 100e-6),
+        ("preprocess/squeezenet1.1@224+raw", 100e-6),
         ("d2h", 1e-6),
     ] {
         law(&mut profile, "server", cost).base = base;
     }
-    law(&mut profile, "server", "inference/squeezenet1.1@224").slope = 5e-3;
+    law(&mut profile, "server", "inference/squeezenet1.1@224+raw").slope = 5e-3;
     law(&mut profile, "server", "dispatch").base = 7e-6;
     let overrides = [
         r#"stages.classify.serve={ net = { name = "squeezenet1.1", input = { raw = { width = 1, height = 1 } } } }"#,

@@ -21,7 +21,7 @@ fn errors_name_what_is_missing_and_who_wants_it() {
     assert_snapshot!(error(&[], &profile), @"base.toml:13: `links.0.part`: part `wire` of profile `base` has no cost `delay/tcp` (allowed: (none))");
     let server = profile.parts.get_mut("server").unwrap();
     server.costs.remove("dispatch");
-    assert_snapshot!(error(&[], &profile), @"base.toml:9: `hosts.server.part`: part `server` of profile `base` has no cost `dispatch` (allowed: d2h, h2d, inference/squeezenet1.1@224, inference/synthetic, notify, postprocess, prepare, preprocess/squeezenet1.1@224, receive/tcp, send/tcp, translate)");
+    assert_snapshot!(error(&[], &profile), @"base.toml:9: `hosts.server.part`: part `server` of profile `base` has no cost `dispatch` (allowed: d2h, h2d, inference/squeezenet1.1@224+raw, inference/synthetic, notify, postprocess, prepare, preprocess/squeezenet1.1@224+raw, receive/tcp, send/tcp, translate)");
 }
 
 #[test]

@@ -99,10 +99,10 @@ fn profile() -> Profile {
                 law(Driver::Seconds, 29.0, 1e9),
             ),
             (
-                cost::inference("squeezenet1.1@224"),
+                cost::inference("squeezenet1.1@224+raw"),
                 law(Driver::Requests, 700.0, 9e6),
             ),
-            (cost::preprocess("squeezenet1.1@224"), bytes(31.0, 1.1)),
+            (cost::preprocess("squeezenet1.1@224+raw"), bytes(31.0, 1.1)),
         ];
         parts.insert(name.to_owned(), part(PartKind::Host, costs));
     }
