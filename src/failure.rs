@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use realrun::RealrunError;
 use schema::error::FileError;
 use schema::profile::ProfileError;
+use sim::SimError;
 
 /// Exit code when the answer is no or the work failed.
 pub(crate) const NO: u8 = 1;
@@ -27,11 +28,25 @@ impl Failure {
         let wrong_input = self.0.chain().any(|cause| {
             cause.is::<ProfileError>()
                 || matches!(cause.downcast_ref(), Some(RealrunError::Unsupported { .. }))
-                || cause
-                    .downcast_ref::<FileError>()
-                    .is_some_and(|error| !matches!(error, FileError::Write { .. }))
+                || matches!(
+                    cause.downcast_ref(),
+                    Some(
+                        SimError::Profile(_)
+                            | SimError::Driver { .. }
+                            | SimError::Unsupported { .. }
+                    )
+                )
+                || file_error(cause).is_some_and(|error| !matches!(error, FileError::Write { .. }))
         });
         if wrong_input { WRONG_INPUT } else { NO }
+    }
+}
+
+/// The file error that a cause is, or passes on as its own.
+fn file_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a FileError> {
+    match cause.downcast_ref() {
+        Some(RealrunError::File(error)) => Some(error),
+        _ => cause.downcast_ref(),
     }
 }
 

@@ -13,7 +13,13 @@ use crate::validation::{Validated, all_rows};
 pub(crate) fn figures(validated: &[Validated]) -> Result<Vec<Figure>, Failure> {
     let summaries: Vec<(String, Summary, Summary)> = validated
         .iter()
-        .map(|one| (one.measured.scenario.name.clone(), one.measured.summary(), one.simulated.summary()))
+        .map(|one| {
+            (
+                one.measured.scenario.name.clone(),
+                one.measured.summary(),
+                one.simulated.summary(),
+            )
+        })
         .collect();
     let bars: Vec<Pair<&Summary>> = summaries
         .iter()
@@ -47,10 +53,16 @@ pub(crate) fn page(
     figures: Vec<Figure>,
 ) -> Report {
     let rows = all_rows(validated);
-    let summaries: Vec<(String, Summary)> =
-        validated.iter().map(|one| (one.name.clone(), one.measured.summary())).collect();
+    let summaries: Vec<(String, Summary)> = validated
+        .iter()
+        .map(|one| (one.name.clone(), one.measured.summary()))
+        .collect();
     let mut sections = vec![
-        Section { heading: "Measured and simulated".to_owned(), figures, ..Section::default() },
+        Section {
+            heading: "Measured and simulated".to_owned(),
+            figures,
+            ..Section::default()
+        },
         Section {
             heading: "Figure by figure".to_owned(),
             tables: vec![report::accuracy_table(&rows), report::stage_table(&rows)],
@@ -65,18 +77,41 @@ pub(crate) fn page(
         .zip(&summaries)
         .map(|(one, (name, summary))| (name.clone(), &one.measured, summary))
         .collect();
-    let warned: Vec<_> =
-        measured.iter().map(|(name, run, summary)| (name.clone(), &run.manifest, *summary)).collect();
+    let warned: Vec<_> = measured
+        .iter()
+        .map(|(name, run, summary)| (name.clone(), &run.manifest, *summary))
+        .collect();
     sections.push(report::warnings_section(&warned));
     sections.push(report::how_to_read());
-    let facts = validated.first().map(|one| report::facts(&one.measured.manifest)).unwrap_or_default();
+    let facts = validated
+        .first()
+        .map(|one| report::facts(&one.measured.manifest))
+        .unwrap_or_default();
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    Report { title: title.to_owned(), command, facts, verdict, sections }
+    Report {
+        title: title.to_owned(),
+        command,
+        facts,
+        verdict,
+        sections,
+    }
 }
 
 /// The laws of a calibration as a table.
 fn fits(calibration: &Calibration) -> Section {
-    let heads = ["part", "cost", "base [us]", "± [us]", "slope", "±", "per", "range", "n", "held-out error [%]", "residual cv"];
+    let heads = [
+        "part",
+        "cost",
+        "base [us]",
+        "± [us]",
+        "slope",
+        "±",
+        "per",
+        "range",
+        "n",
+        "held-out error [%]",
+        "residual cv",
+    ];
     let rows = calibration.fits.iter().map(|fit| {
         let law = &fit.law;
         vec![
@@ -94,7 +129,9 @@ fn fits(calibration: &Calibration) -> Section {
         ]
     });
     let table = Table {
-        caption: "Laws `(base + slope · driver) · residual`; slope in seconds per unit of the driver.".to_owned(),
+        caption:
+            "Laws `(base + slope · driver) · residual`; slope in seconds per unit of the driver."
+                .to_owned(),
         heads: heads.iter().map(|head| (*head).to_owned()).collect(),
         rows: rows.collect(),
     };
@@ -112,5 +149,10 @@ fn fits(calibration: &Calibration) -> Section {
             ))
         })
         .collect();
-    Section { heading: "Fits".to_owned(), text, tables: vec![table], ..Section::default() }
+    Section {
+        heading: "Fits".to_owned(),
+        text,
+        tables: vec![table],
+        ..Section::default()
+    }
 }

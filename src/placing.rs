@@ -11,16 +11,23 @@ use crate::failure::Failure;
 pub(crate) fn fit_to_machine(text: &str) -> Result<Vec<String>, Failure> {
     let cores = machine::cores();
     let (Some(first), Some(last)) = (cores.first(), cores.last()) else {
-        return Err(anyhow::anyhow!("the system does not say on which cores this process may run").into());
+        return Err(
+            anyhow::anyhow!("the system does not say on which cores this process may run").into(),
+        );
     };
     let second = cores.get(1).unwrap_or(first);
     let file: schema::scenario::ScenarioFile = toml_of(text)?;
-    let schema::scenario::PlacementFile::Local(local) = &file.placement else { return Ok(Vec::new()) };
+    let schema::scenario::PlacementFile::Local(local) = &file.placement else {
+        return Ok(Vec::new());
+    };
     let pins = local.pin.iter().map(|(host, pin)| {
         let core = if pin.contains(&1) { second } else { first };
         format!("placement.local.pin.{host}=[{core}]")
     });
-    let sizes = file.hosts.keys().map(|host| format!("hosts.{host}.cores={}", last + 1));
+    let sizes = file
+        .hosts
+        .keys()
+        .map(|host| format!("hosts.{host}.cores={}", last + 1));
     Ok(pins.chain(sizes).collect())
 }
 

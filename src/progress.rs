@@ -18,11 +18,20 @@ impl Steps {
     /// Progress through `n` steps.
     pub(crate) fn new(common: &Common, n: usize) -> Steps {
         let on_terminal = console_is_terminal();
-        let bar = if common.quiet || !on_terminal { ProgressBar::hidden() } else { ProgressBar::new(n as u64) };
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} [{elapsed}, {eta} to go]");
+        let bar = if common.quiet || !on_terminal {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(n as u64)
+        };
+        let style =
+            ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} [{elapsed}, {eta} to go]");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(500));
-        Steps { bar, quiet: common.quiet, on_terminal }
+        Steps {
+            bar,
+            quiet: common.quiet,
+            on_terminal,
+        }
     }
 
     /// Begins a step.

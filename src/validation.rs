@@ -30,24 +30,41 @@ pub(crate) struct Validated {
 ///
 /// Of the runs of a scenario the first, third, … are compared, as one; the others, as one, are
 /// their repetition: the noise floor.
-pub(crate) fn validate(runs: &[(String, Run)], profile: &Profile) -> Result<Vec<Validated>, Failure> {
+pub(crate) fn validate(
+    runs: &[(String, Run)],
+    profile: &Profile,
+) -> Result<Vec<Validated>, Failure> {
     let mut groups: Vec<Vec<&(String, Run)>> = Vec::new();
     for named in runs {
         let (name, run) = named;
         if run.manifest.kind != RunKind::Measured {
-            return Err(anyhow::anyhow!("{name} is a simulated run; only a measured one can be validated").into());
+            return Err(anyhow::anyhow!(
+                "{name} is a simulated run; only a measured one can be validated"
+            )
+            .into());
         }
-        match groups.iter_mut().find(|group| group[0].1.manifest.scenario == run.manifest.scenario) {
+        match groups
+            .iter_mut()
+            .find(|group| group[0].1.manifest.scenario == run.manifest.scenario)
+        {
             Some(group) => group.push(named),
             None => groups.push(vec![named]),
         }
     }
-    groups.into_iter().map(|group| validate_one(&group, profile)).collect()
+    groups
+        .into_iter()
+        .map(|group| validate_one(&group, profile))
+        .collect()
 }
 
 fn validate_one(group: &[&(String, Run)], profile: &Profile) -> Result<Validated, Failure> {
     let every_second = |first: usize| -> Vec<&Run> {
-        group.iter().skip(first).step_by(2).map(|(_, run)| run).collect()
+        group
+            .iter()
+            .skip(first)
+            .step_by(2)
+            .map(|(_, run)| run)
+            .collect()
     };
     let measured = Run::pool(&every_second(0));
     let again = every_second(1);
@@ -56,20 +73,34 @@ fn validate_one(group: &[&(String, Run)], profile: &Profile) -> Result<Validated
     let held_out = !group.iter().any(|(name, _)| is_fitted_to(profile, name));
     let name = group[0].0.clone();
     let rows = compare(&name, &measured, repeated.as_ref(), &simulated, held_out);
-    Ok(Validated { name, measured, simulated, rows })
+    Ok(Validated {
+        name,
+        measured,
+        simulated,
+        rows,
+    })
 }
 
 /// Simulates the very requests of a measurement.
 pub(crate) fn simulate(scenario: &Scenario, profile: &Profile) -> Result<Run, Failure> {
-    let options = Options { replications: REPLICATIONS, arrivals: Arrivals::Shared, threads: 0 };
+    let options = Options {
+        replications: REPLICATIONS,
+        arrivals: Arrivals::Shared,
+        threads: 0,
+    };
     Ok(sim::simulate(scenario, profile, &options)?)
 }
 
 /// Whether a law of the profile says that it comes from the run `name`.
 fn is_fitted_to(profile: &Profile, name: &str) -> bool {
     let laws = profile.parts.values().flat_map(|part| part.costs.values());
-    let parameters = profile.parts.values().flat_map(|part| part.parameters.values());
-    let mut sources = laws.map(|law| &law.source).chain(parameters.map(|p| &p.source));
+    let parameters = profile
+        .parts
+        .values()
+        .flat_map(|part| part.parameters.values());
+    let mut sources = laws
+        .map(|law| &law.source)
+        .chain(parameters.map(|p| &p.source));
     sources.any(|source| {
         source.match_indices(name).any(|(at, _)| {
             let rest = &source[at + name.len()..];
@@ -101,7 +132,8 @@ pub(crate) fn verdict(rows: &[Row], tolerance: &Tolerance) -> (Vec<Violation>, S
 /// Writes the simulated runs below `dir`, by the scenario's name.
 pub(crate) fn save_simulated(validated: &[Validated], dir: &Path) -> Result<(), Failure> {
     for one in validated {
-        one.simulated.save(&dir.join(&one.simulated.scenario.name))?;
+        one.simulated
+            .save(&dir.join(&one.simulated.scenario.name))?;
     }
     Ok(())
 }

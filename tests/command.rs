@@ -15,7 +15,9 @@ use schema::scenario::Transport;
 fn measure(text: &str, overrides: &[&str]) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let mut command = tandem();
-    command.args(["measure", "-q"]).arg(scenario(dir.path(), text));
+    command
+        .args(["measure", "-q"])
+        .arg(scenario(dir.path(), text));
     command.arg("-o").arg(dir.path().join("run"));
     for item in overrides {
         command.args(["--set", item]);
@@ -29,9 +31,15 @@ fn measure(text: &str, overrides: &[&str]) -> Run {
 fn names(run: &Run) -> Vec<Vec<&'static str>> {
     let mut requests: BTreeMap<_, Vec<&'static str>> = BTreeMap::new();
     for span in &run.trace {
-        assert!(span.ready_ns <= span.start_ns && span.start_ns <= span.end_ns, "{span:?}");
+        assert!(
+            span.ready_ns <= span.start_ns && span.start_ns <= span.end_ns,
+            "{span:?}"
+        );
         assert_eq!(span.status, Status::Ok);
-        requests.entry(span.request).or_default().push(span.name.name());
+        requests
+            .entry(span.request)
+            .or_default()
+            .push(span.name.name());
     }
     requests
         .into_values()
@@ -48,11 +56,20 @@ fn every_span_of_every_request_is_recorded_through_a_proxy() {
     assert_eq!(run.manifest.kind, RunKind::Measured);
     let names = names(&run);
     assert_eq!(names.len(), 40);
-    let mut expected = vec!["d2h", "h2d", "inference", "postprocess", "prepare", "queue", "request"];
+    let mut expected = vec![
+        "d2h",
+        "h2d",
+        "inference",
+        "postprocess",
+        "prepare",
+        "queue",
+        "request",
+    ];
     expected.extend(["receive"; 4]);
     expected.extend(["send"; 4]);
     expected.extend(["translate"; 2]);
     expected.extend(["wire"; 4]);
+    expected.sort_unstable();
     for found in names {
         assert_eq!(found, expected);
     }
@@ -62,7 +79,10 @@ fn every_span_of_every_request_is_recorded_through_a_proxy() {
 
 #[test]
 fn shared_memory_carries_requests_too() {
-    let run = measure(PROXIED, &["clients.0.path=[{ to = \"work\", over = \"local\" }]"]);
+    let run = measure(
+        PROXIED,
+        &["clients.0.path=[{ to = \"work\", over = \"local\" }]"],
+    );
     assert_eq!(names(&run).len(), 40);
 }
 
@@ -70,17 +90,34 @@ fn shared_memory_carries_requests_too() {
 fn a_net_takes_raw_pixels() {
     let net = "stages.work.serve={ net = { name = \"squeezenet1.1\", side = 64, input = { raw = { width = 80, height = 60 } } } }";
     let run = measure(PROXIED, &[net, "run.measure.requests=3"]);
-    let preprocess = run.trace.iter().filter(|span| span.name == SpanName::Preprocess);
+    let preprocess = run
+        .trace
+        .iter()
+        .filter(|span| span.name == SpanName::Preprocess);
     assert_eq!(preprocess.count(), 6);
-    let request = run.trace.iter().find(|span| span.name == SpanName::Request).unwrap();
+    let request = run
+        .trace
+        .iter()
+        .find(|span| span.name == SpanName::Request)
+        .unwrap();
     assert_eq!(request.bytes, 3 * 80 * 60);
 }
 
 #[test]
 fn requests_that_wait_are_put_into_batches() {
-    let run = measure(PROXIED, &["clients.0.count=4", "stages.work.batch={ max = 4, delay = \"20 ms\" }"]);
+    let run = measure(
+        PROXIED,
+        &[
+            "clients.0.count=4",
+            "stages.work.batch={ max = 4, delay = \"20 ms\" }",
+        ],
+    );
     let mut sizes: BTreeMap<u32, usize> = BTreeMap::new();
-    for span in run.trace.iter().filter(|span| span.name == SpanName::Inference) {
+    for span in run
+        .trace
+        .iter()
+        .filter(|span| span.name == SpanName::Inference)
+    {
         *sizes.entry(span.batch).or_default() += 1;
     }
     assert!(sizes.values().all(|size| *size <= 4));
@@ -99,7 +136,11 @@ fn an_open_loop_is_timed_from_when_it_meant_to_send() {
             "stages.work.serve.synthetic.time=10 ms",
         ],
     );
-    let last = run.trace.iter().filter(|span| span.name == SpanName::Request).max_by_key(|s| s.request);
+    let last = run
+        .trace
+        .iter()
+        .filter(|span| span.name == SpanName::Request)
+        .max_by_key(|s| s.request);
     let last = last.unwrap();
     assert!(last.length_s() > 0.05, "{last:?}");
     assert!(last.start_ns > last.ready_ns);
@@ -121,7 +162,10 @@ fn hosts_may_be_network_namespaces() {
             "run.measure.requests=5",
         ],
     );
-    let whole = run.trace.iter().filter(|span| span.name == SpanName::Request);
+    let whole = run
+        .trace
+        .iter()
+        .filter(|span| span.name == SpanName::Request);
     // 602,112 B at 100 Mbit/s are 48 ms, less one burst of the token bucket (125 kB, 10 ms).
     assert!(whole.clone().all(|span| span.length_s() > 0.037));
     assert_eq!(whole.count(), 5);
@@ -145,19 +189,32 @@ fn profile() -> Profile {
         (cost::inference("synthetic"), law(Driver::Seconds, 0.0, 1.0)),
     ];
     let link = [each(&cost::delay(Transport::Tcp))];
-    let part = |kind, costs| Part { kind, parameters: BTreeMap::new(), costs };
+    let part = |kind, costs| Part {
+        kind,
+        parameters: BTreeMap::new(),
+        costs,
+    };
     let parts = BTreeMap::from([
         ("this-machine".to_owned(), part(PartKind::Host, host.into())),
         ("loopback".to_owned(), part(PartKind::Link, link.into())),
     ]);
-    Profile { format: PROFILE_FORMAT, name: "test".to_owned(), parts }
+    Profile {
+        format: PROFILE_FORMAT,
+        name: "test".to_owned(),
+        parts,
+    }
 }
 
 fn simulate(dir: &Path, out: &str, extra: &[&str]) -> std::process::Output {
     profile().save(&dir.join("profile.toml")).unwrap();
     let mut command = tandem();
     command.args(["simulate", "-q"]).arg(scenario(dir, PROXIED));
-    command.arg("-p").arg(dir.join("profile.toml")).arg("-o").arg(dir.join(out)).args(extra);
+    command
+        .arg("-p")
+        .arg(dir.join("profile.toml"))
+        .arg("-o")
+        .arg(dir.join(out))
+        .args(extra);
     command.output().unwrap()
 }
 
@@ -171,16 +228,29 @@ fn equal_inputs_give_equal_bytes_on_any_number_of_threads() {
     for file in ["run.json", "trace.parquet", "summary.json"] {
         let read = |run: &str| fs::read(dir.path().join(run).join(file)).unwrap();
         assert!(read("a") == read("b"), "{file} differs between two runs");
-        assert!(read("a") == read("c"), "{file} differs between 1 and 2 threads");
+        assert!(
+            read("a") == read("c"),
+            "{file} differs between 1 and 2 threads"
+        );
     }
 }
 
 #[test]
 fn a_part_that_the_profile_lacks_is_wrong_input() {
     let dir = tempfile::tempdir().unwrap();
-    let output = simulate(dir.path(), "out", &["--set", "hosts.server.part=a2", "--set", "placement=separate"]);
+    let output = simulate(
+        dir.path(),
+        "out",
+        &[
+            "--set",
+            "hosts.server.part=a2",
+            "--set",
+            "placement=separate",
+        ],
+    );
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    let message = String::from_utf8_lossy(&output.stderr).replace(&dir.path().display().to_string(), "DIR");
+    let message =
+        String::from_utf8_lossy(&output.stderr).replace(&dir.path().display().to_string(), "DIR");
     insta::assert_snapshot!(message.trim(), @"");
 }
 
@@ -190,7 +260,8 @@ fn wrong_input_ends_with_two_and_names_the_line() {
     let path = scenario(dir.path(), &PROXIED.replace("count = 2", "cuont = 2"));
     let output = tandem().arg("measure").arg(path).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let message = String::from_utf8_lossy(&output.stderr).replace(&dir.path().display().to_string(), "DIR");
+    let message =
+        String::from_utf8_lossy(&output.stderr).replace(&dir.path().display().to_string(), "DIR");
     insta::assert_snapshot!(message.trim(), @"");
 }
 
@@ -201,17 +272,36 @@ fn what_was_measured_can_be_fitted_and_validated() {
     for (run, clients) in [("light", 1), ("held-out", 2)] {
         let count = format!("clients.0.count={clients}");
         let mut command = tandem();
-        command.args(["measure", "-q", "--set", &count, "--set", "run.measure.requests=100"]);
-        let output = command.arg(&path).arg("-o").arg(dir.path().join(run)).output().unwrap();
+        command.args([
+            "measure",
+            "-q",
+            "--set",
+            &count,
+            "--set",
+            "run.measure.requests=100",
+        ]);
+        let output = command
+            .arg(&path)
+            .arg("-o")
+            .arg(dir.path().join(run))
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", said(&output));
     }
     let profile = dir.path().join("profile.toml");
-    let output = tandem().args(["calibrate", "-q"]).arg(dir.path().join("light")).arg("-o").arg(&profile).output();
+    let output = tandem()
+        .args(["calibrate", "-q"])
+        .arg(dir.path().join("light"))
+        .arg("-o")
+        .arg(&profile)
+        .output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", said(&output));
     // How near the prediction is says nothing on a machine that tests share; that it is made does.
     let mut command = tandem();
-    command.args(["validate", "-q", "--json", "--tolerance", "1000", "-p"]).arg(&profile);
+    command
+        .args(["validate", "-q", "--json", "--tolerance", "1000", "-p"])
+        .arg(&profile);
     let output = command.arg(dir.path().join("held-out")).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -231,7 +321,13 @@ fn what_was_measured_can_be_fitted_and_validated() {
     }
     let mut command = tandem();
     let light = dir.path().join("light");
-    let output = command.args(["plot", "cdf"]).arg(&light).arg("-o").arg(dir.path()).output().unwrap();
+    let output = command
+        .args(["plot", "cdf"])
+        .arg(&light)
+        .arg("-o")
+        .arg(dir.path())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert!(dir.path().join("cdf.svg").exists() && dir.path().join("cdf.png").exists());
     let output = tandem().arg("report").arg(dir.path()).output().unwrap();
@@ -255,7 +351,17 @@ fn the_doctor_names_what_is_missing_and_how_to_get_it() {
 fn help_names_every_verb() {
     let output = tandem().arg("--help").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let verbs = ["quickstart", "doctor", "probe", "measure", "calibrate", "simulate", "validate", "plot", "report"];
+    let verbs = [
+        "quickstart",
+        "doctor",
+        "probe",
+        "measure",
+        "calibrate",
+        "simulate",
+        "validate",
+        "plot",
+        "report",
+    ];
     for verb in verbs {
         assert!(text.contains(&format!("  {verb}")), "{text}");
     }

@@ -27,8 +27,15 @@ fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
 fn start(dir: &Path) -> Child {
     let mut command = tandem();
     command.args(["measure", "-q", "--set", "run.measure={ time = \"600 s\" }"]);
-    command.arg(scenario(dir, PROXIED)).arg("-o").arg(dir.join("run"));
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .arg(scenario(dir, PROXIED))
+        .arg("-o")
+        .arg(dir.join("run"));
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     wait_for("three samples of every role's core time", || {
         let roles = ["client-edge", "proxy-ingress", "server-work"];
         let sampled = |role: &&str| {
@@ -42,10 +49,16 @@ fn start(dir: &Path) -> Child {
 
 /// Processes that have a file of the measurement in `dir` open or mapped, but the launcher.
 fn roles(dir: &Path) -> Vec<(u32, String)> {
-    let journals = fs::canonicalize(dir).unwrap().join("run/journals").display().to_string();
+    let journals = fs::canonicalize(dir)
+        .unwrap()
+        .join("run/journals")
+        .display()
+        .to_string();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
         // A process that has ended meanwhile has no maps.
         let maps = fs::read_to_string(entry.path().join("maps")).unwrap_or_default();
         if let Some(line) = maps.lines().find(|line| line.contains(&journals)) {
@@ -57,7 +70,10 @@ fn roles(dir: &Path) -> Vec<(u32, String)> {
 }
 
 fn kill(pid: u32) {
-    let status = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -75,9 +91,15 @@ fn kill_role(prefix: &str, role: &str) {
     let output = end(child);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains(&format!("role `{role}` was killed by signal 9")), "{message}");
+    assert!(
+        message.contains(&format!("role `{role}` was killed by signal 9")),
+        "{message}"
+    );
     let run = Run::load(&dir.path().join("run")).unwrap();
-    let broken = Outcome::Broken { role: role.to_owned(), how: "was killed by signal 9".to_owned() };
+    let broken = Outcome::Broken {
+        role: role.to_owned(),
+        how: "was killed by signal 9".to_owned(),
+    };
     assert_eq!(run.manifest.outcome, broken);
     assert!(run.summary().requests > 0);
     assert_eq!(roles(dir.path()), [], "processes are left");
@@ -105,7 +127,9 @@ fn a_killed_launcher_leaves_the_journals_and_no_role() {
     assert_eq!(roles(dir.path()).len(), 3);
     kill(child.id());
     child.wait().unwrap();
-    wait_for("the end of all roles", || roles(dir.path()).is_empty().then_some(()));
+    wait_for("the end of all roles", || {
+        roles(dir.path()).is_empty().then_some(())
+    });
     let spans = realrun::journal::read_all(&dir.path().join("run/journals")).unwrap();
     assert!(!spans.is_empty());
 }

@@ -29,17 +29,29 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 fn crates_know_only_the_schema() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(ROOT)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut ours: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in metadata["packages"].as_array().unwrap() {
         let dependencies = package["dependencies"].as_array().unwrap().iter();
         let dependencies = dependencies.filter(|d| d["path"].is_string());
-        let names = dependencies.map(|d| d["name"].as_str().unwrap().to_owned()).collect();
+        let names = dependencies
+            .map(|d| d["name"].as_str().unwrap().to_owned())
+            .collect();
         ours.insert(package["name"].as_str().unwrap().to_owned(), names);
     }
     assert_eq!(ours.remove("tandem-schema"), Some(BTreeSet::new()));
@@ -60,7 +72,10 @@ fn every_scenario_parses_and_is_described() {
     for path in scenarios {
         Scenario::load(&path, &[]).unwrap();
         let name = path.strip_prefix(&folder).unwrap().display().to_string();
-        assert!(readme.contains(&name), "scenarios/README.md does not name {name}");
+        assert!(
+            readme.contains(&name),
+            "scenarios/README.md does not name {name}"
+        );
     }
 }
 
@@ -68,8 +83,16 @@ fn every_scenario_parses_and_is_described() {
 fn every_module_says_what_it_is() {
     for path in files(Path::new(ROOT), "rs") {
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("//!"), "{} has no module doc", path.display());
+        assert!(
+            text.starts_with("//!"),
+            "{} has no module doc",
+            path.display()
+        );
         let allow = ["#[", "allow("].concat();
-        assert!(!text.contains(&allow), "{} allows a lint; expect it, with a reason", path.display());
+        assert!(
+            !text.contains(&allow),
+            "{} allows a lint; expect it, with a reason",
+            path.display()
+        );
     }
 }

@@ -173,7 +173,9 @@ impl Collector<'_> {
         let group = self.group(span).expect("the span is well formed");
         let thinks = match group.arrivals {
             ArrivalsFile::ClosedLoop { think } => match think {
-                ThinkFile::Constant(time) | ThinkFile::Exponential(time) => time > SimDuration::ZERO,
+                ThinkFile::Constant(time) | ThinkFile::Exponential(time) => {
+                    time > SimDuration::ZERO
+                }
             },
             ArrivalsFile::Poisson { .. } | ArrivalsFile::Deterministic { .. } => false,
         };

@@ -56,6 +56,9 @@ pub struct Stamp {
 impl Stamp {
     /// Now.
     pub fn now() -> Stamp {
-        Stamp { at_ns: monotonic_ns(), cpu_ns: thread_cpu_ns() }
+        Stamp {
+            at_ns: monotonic_ns(),
+            cpu_ns: thread_cpu_ns(),
+        }
     }
 }

@@ -65,7 +65,10 @@ impl Journal {
     /// # Panics
     /// If `n` is more than a segment holds.
     pub fn reserve(&mut self, n: usize) -> Result<(), RealrunError> {
-        assert!(n <= SEGMENT, "a request has fewer spans than a segment holds");
+        assert!(
+            n <= SEGMENT,
+            "a request has fewer spans than a segment holds"
+        );
         if self.used + n > SEGMENT {
             self.map = segment(&self.dir, &self.name, self.n_segments)?;
             self.n_segments += 1;
@@ -114,7 +117,10 @@ fn segment(dir: &Path, name: &str, index: u32) -> Result<MmapMut, RealrunError> 
     Ok(map)
 }
 
-#[expect(unsafe_code, reason = "memory-mapped files are what keeps spans of a killed process")]
+#[expect(
+    unsafe_code,
+    reason = "memory-mapped files are what keeps spans of a killed process"
+)]
 fn map_shared(file: &File) -> std::io::Result<MmapMut> {
     // SAFETY: the file was just created by this process under a name of its own inside the run
     // directory; nobody truncates it or maps it for writing while this map lives.
@@ -143,7 +149,11 @@ fn encode(span: &Span, to: &mut [u8]) {
 
 fn decode(from: &[u8]) -> Option<Span> {
     let word = |i: usize| {
-        u64::from_le_bytes(from[8 * i..8 * i + 8].try_into().expect("eight bytes are a word"))
+        u64::from_le_bytes(
+            from[8 * i..8 * i + 8]
+                .try_into()
+                .expect("eight bytes are a word"),
+        )
     };
     let high = |i: usize| (word(i) >> 32) as usize;
     let low = |i: usize| (word(i) & 0xffff_ffff) as usize;
@@ -155,14 +165,22 @@ fn decode(from: &[u8]) -> Option<Span> {
         host: HostId::from_index(low(6)),
         name: *SpanName::ALL.get(usize::from(from[64]))?,
         hop: from[65].checked_sub(1),
-        leg: if from[66] == 1 { Leg::Reply } else { Leg::Request },
+        leg: if from[66] == 1 {
+            Leg::Reply
+        } else {
+            Leg::Request
+        },
         batch: low(7) as u32,
         bytes: word(5),
         ready_ns: word(1),
         start_ns: word(2),
         end_ns: word(3),
         cpu_ns: word(4),
-        status: if from[67] == 1 { Status::Failed } else { Status::Ok },
+        status: if from[67] == 1 {
+            Status::Failed
+        } else {
+            Status::Ok
+        },
     })
 }
 
@@ -179,7 +197,8 @@ pub fn read_all(dir: &Path) -> Result<Vec<Span>, RealrunError> {
     paths.sort();
     let mut spans = Vec::new();
     for path in paths {
-        let bytes = fs::read(&path).map_err(RealrunError::io(format!("read {}", path.display())))?;
+        let bytes =
+            fs::read(&path).map_err(RealrunError::io(format!("read {}", path.display())))?;
         for record in bytes.chunks_exact(RECORD) {
             if record[RECORD - 4..] != MARK.to_le_bytes() {
                 break;
@@ -238,7 +257,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = Journal::create(dir.path(), "client").unwrap();
         journal.record(&span(0, SpanName::Send));
-        encode(&span(1, SpanName::Send), &mut journal.map[RECORD..2 * RECORD]);
+        encode(
+            &span(1, SpanName::Send),
+            &mut journal.map[RECORD..2 * RECORD],
+        );
         drop(journal);
         assert_eq!(read_all(dir.path()).unwrap(), [span(0, SpanName::Send)]);
     }

@@ -21,15 +21,24 @@ pub fn machine_time() -> Option<MachineTime> {
 /// hundredths of a second (`USER_HZ`, fixed at 100 for user space on Linux).
 fn parse_stat(stat: &str) -> Option<MachineTime> {
     let line = stat.lines().find(|line| line.starts_with("cpu "))?;
-    let ticks: Vec<f64> = line.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
+    let ticks: Vec<f64> = line
+        .split_whitespace()
+        .skip(1)
+        .map_while(|word| word.parse().ok())
+        .collect();
     let at = |index: usize| ticks.get(index).copied().unwrap_or(0.0) / 100.0;
     let busy_s = at(0) + at(1) + at(2) + at(5) + at(6);
-    Some(MachineTime { busy_s, steal_s: at(7) })
+    Some(MachineTime {
+        busy_s,
+        steal_s: at(7),
+    })
 }
 
 /// The machine's numbers of the cores that this process may run on, ascending.
 pub fn cores() -> Vec<u32> {
-    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else {
+        return Vec::new();
+    };
     (0..rustix::thread::CpuSet::MAX_CPU)
         .filter(|core| set.is_set(*core))
         .map(|core| u32::try_from(core).expect("a core's number fits 32 bits"))
@@ -38,9 +47,16 @@ pub fn cores() -> Vec<u32> {
 
 /// Processor, cores, kernel, clock source and load; what cannot be read is left out.
 pub fn facts() -> BTreeMap<String, String> {
-    let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let read = |path: &str| {
+        fs::read_to_string(path)
+            .ok()
+            .map(|text| text.trim().to_owned())
+    };
     let processor = read("/proc/cpuinfo").and_then(|info| {
-        let line = info.lines().find(|line| line.starts_with("model name"))?.to_owned();
+        let line = info
+            .lines()
+            .find(|line| line.starts_with("model name"))?
+            .to_owned();
         Some(line.split_once(':')?.1.trim().to_owned())
     });
     let memory = read("/proc/meminfo").and_then(|info| {

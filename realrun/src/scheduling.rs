@@ -44,7 +44,11 @@ pub fn prefer_short_slices() -> io::Result<()> {
     // SAFETY: the kernel reads `attr.size` bytes from a live `sched_attr`; thread 0 is the caller,
     // and no memory is written.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0u32) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +57,8 @@ mod tests {
 
     #[test]
     fn an_ordinary_thread_may_ask() {
-        std::thread::spawn(|| prefer_short_slices().unwrap()).join().unwrap();
+        std::thread::spawn(|| prefer_short_slices().unwrap())
+            .join()
+            .unwrap();
     }
 }

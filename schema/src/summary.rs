@@ -164,7 +164,12 @@ pub fn summarize(run: &Run) -> Summary {
         };
         let by_replication: Vec<Vec<f64>> = counted.requests.iter().map(|r| values(r)).collect();
         let present = by_replication.iter().flatten().any(|value| *value > 0.0);
-        present.then(|| (name.name().to_owned(), times(run.manifest.kind, &by_replication, n_effective)))
+        present.then(|| {
+            (
+                name.name().to_owned(),
+                times(run.manifest.kind, &by_replication, n_effective),
+            )
+        })
     });
     let by_replication: Vec<Vec<f64>> = counted
         .requests
@@ -215,23 +220,42 @@ fn times(kind: RunKind, by_replication: &[Vec<f64>], n_effective: f64) -> Times 
     let mut all: Vec<f64> = full.iter().flatten().copied().collect();
     all.sort_by(f64::total_cmp);
     if all.is_empty() {
-        let nothing = Estimate { value: f64::NAN, low: f64::NAN, high: f64::NAN };
-        return Times { mean: nothing, p50: nothing, p90: nothing, p99: nothing };
+        let nothing = Estimate {
+            value: f64::NAN,
+            low: f64::NAN,
+            high: f64::NAN,
+        };
+        return Times {
+            mean: nothing,
+            p50: nothing,
+            p90: nothing,
+            p99: nothing,
+        };
     }
     let over = |statistic: &dyn Fn(&[f64]) -> f64, pooled: Estimate| {
-        let values: Vec<f64> = full.iter().map(|replication| statistic(replication)).collect();
+        let values: Vec<f64> = full
+            .iter()
+            .map(|replication| statistic(replication))
+            .collect();
         match kind {
             _ if values.len() == 1 => pooled,
             RunKind::Simulated => mean_interval(&values, CONFIDENCE),
             RunKind::Measured => {
                 let value = median(values);
-                Estimate { value, low: pooled.low.min(value), high: pooled.high.max(value) }
+                Estimate {
+                    value,
+                    low: pooled.low.min(value),
+                    high: pooled.high.max(value),
+                }
             }
         }
     };
     let series: Vec<f64> = by_replication.iter().flatten().copied().collect();
     let at = |p: f64| {
-        over(&|sorted| quantile(sorted, p), quantile_interval(&all, p, CONFIDENCE, n_effective))
+        over(
+            &|sorted| quantile(sorted, p),
+            quantile_interval(&all, p, CONFIDENCE, n_effective),
+        )
     };
     Times {
         mean: over(&mean, batch_means_interval(&series, N_BATCHES, CONFIDENCE)),
@@ -263,7 +287,10 @@ fn throughput(kind: RunKind, counted: &Counted) -> Estimate {
         let interval = mean_interval(&rates, CONFIDENCE);
         return match kind {
             RunKind::Simulated => interval,
-            RunKind::Measured => Estimate { value: median(rates), ..interval },
+            RunKind::Measured => Estimate {
+                value: median(rates),
+                ..interval
+            },
         };
     }
     // One series: the rate of each of twenty equal pieces of the window.
@@ -298,9 +325,12 @@ fn cpu(run: &Run, which: impl Fn(&str) -> bool) -> Option<f64> {
     (!uses.is_empty()).then(|| uses.iter().map(|u| u.busy_s / u.window_s).sum::<f64>() / n)
 }
 
+/// Start and end of each batch, by replication and number.
+type Batches = BTreeMap<(u32, u32), (u64, u64)>;
+
 /// Share of the window in which a stage's instances work, each batch counted once.
 fn utilization(run: &Run, windows: &[(u64, u64)]) -> BTreeMap<String, f64> {
-    let mut busy: BTreeMap<StageId, BTreeMap<(u32, u32), (u64, u64)>> = BTreeMap::new();
+    let mut busy: BTreeMap<StageId, Batches> = BTreeMap::new();
     let works = |s: &&Span| {
         matches!(
             s.name,

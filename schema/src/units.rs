@@ -196,7 +196,9 @@ impl Frequency {
     /// The nearest frequency to `hz` events per second; `None` unless it is positive and finite.
     pub fn from_per_second(hz: f64) -> Option<Frequency> {
         let micro = (hz * 1e6).round();
-        (micro >= 1.0 && micro < 1e18).then_some(Frequency(micro as u64))
+        (1.0..1e18)
+            .contains(&micro)
+            .then_some(Frequency(micro as u64))
     }
 }
 

@@ -31,12 +31,20 @@ pub(super) fn run(common: &Common, arguments: &Calibrate) -> Result<ExitCode, Fa
 
 /// Reads run directories; each is named by its path.
 pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<(String, Run)>, Failure> {
-    paths.iter().map(|path| Ok((path.display().to_string(), Run::load(path)?))).collect()
+    paths
+        .iter()
+        .map(|path| Ok((path.display().to_string(), Run::load(path)?)))
+        .collect()
 }
 
 /// Fits a profile.
 pub(super) fn fit(name: &str, runs: &[(String, Run)]) -> Result<Calibration, Failure> {
-    let sources: Vec<Source<'_>> =
-        runs.iter().map(|(name, run)| Source { name: name.clone(), run }).collect();
+    let sources: Vec<Source<'_>> = runs
+        .iter()
+        .map(|(name, run)| Source {
+            name: name.clone(),
+            run,
+        })
+        .collect();
     Ok(calibrate::calibrate(name, &sources)?)
 }

@@ -46,20 +46,41 @@ pub(super) fn run(common: &Common) -> Result<ExitCode, Failure> {
 }
 
 fn findings() -> Vec<Finding> {
-    vec![cores(), steal(), shared_memory(), namespaces(), gpu(), rdma(), peer_memory()]
+    vec![
+        cores(),
+        steal(),
+        shared_memory(),
+        namespaces(),
+        gpu(),
+        rdma(),
+        peer_memory(),
+    ]
 }
 
 fn finding(what: &'static str, problem: Option<(String, &str)>, found: &str) -> Finding {
     match problem {
-        None => Finding { what, available: true, found: found.to_owned(), remedy: String::new() },
-        Some((found, remedy)) => Finding { what, available: false, found, remedy: remedy.to_owned() },
+        None => Finding {
+            what,
+            available: true,
+            found: found.to_owned(),
+            remedy: String::new(),
+        },
+        Some((found, remedy)) => Finding {
+            what,
+            available: false,
+            found,
+            remedy: remedy.to_owned(),
+        },
     }
 }
 
 fn cores() -> Finding {
     let cores = machine::cores();
     let problem = (cores.len() < 2).then(|| {
-        (format!("cores {cores:?}"), "with one core the roles disturb one another; give this process two")
+        (
+            format!("cores {cores:?}"),
+            "with one core the roles disturb one another; give this process two",
+        )
     });
     finding("cores for the roles", problem, &format!("cores {cores:?}"))
 }
@@ -67,16 +88,28 @@ fn cores() -> Finding {
 /// Whether the hypervisor has taken more than a hundredth of the time since boot.
 fn steal() -> Finding {
     let time = machine::machine_time();
-    let share = time.map_or(0.0, |time| time.steal_s / (time.busy_s + time.steal_s).max(1.0));
-    let found = format!("stolen by a hypervisor since boot: {:.2} % of busy time", 100.0 * share);
-    let problem = (share > 0.01)
-        .then(|| (found.clone(), "measure when the host is quiet, or on a machine of your own"));
+    let share = time.map_or(0.0, |time| {
+        time.steal_s / (time.busy_s + time.steal_s).max(1.0)
+    });
+    let found = format!(
+        "stolen by a hypervisor since boot: {:.2} % of busy time",
+        100.0 * share
+    );
+    let problem = (share > 0.01).then(|| {
+        (
+            found.clone(),
+            "measure when the host is quiet, or on a machine of your own",
+        )
+    });
     finding("undisturbed cores", problem, &found)
 }
 
 fn shared_memory() -> Finding {
     let problem = (!Path::new("/dev/shm").is_dir()).then(|| {
-        ("no /dev/shm".to_owned(), "mount a tmpfs there; transport `local` uses files on disk meanwhile")
+        (
+            "no /dev/shm".to_owned(),
+            "mount a tmpfs there; transport `local` uses files on disk meanwhile",
+        )
     });
     finding("transport local", problem, "shared memory in /dev/shm")
 }
@@ -89,15 +122,24 @@ fn namespaces() -> Finding {
 
 fn gpu() -> Finding {
     let problem = (!Path::new("/dev/nvidiactl").exists()).then(|| {
-        ("no NVIDIA driver (/dev/nvidiactl)".to_owned(), "this version serves nets on the CPU")
+        (
+            "no NVIDIA driver (/dev/nvidiactl)".to_owned(),
+            "this version serves nets on the CPU",
+        )
     });
-    finding("GPU", problem, "an NVIDIA driver; this version serves nets on the CPU only")
+    finding(
+        "GPU",
+        problem,
+        "an NVIDIA driver; this version serves nets on the CPU only",
+    )
 }
 
 fn rdma() -> Finding {
     let devices: Vec<String> = std::fs::read_dir("/sys/class/infiniband")
         .map(|entries| {
-            entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect()
+            entries
+                .filter_map(|e| e.ok()?.file_name().into_string().ok())
+                .collect()
         })
         .unwrap_or_default();
     let problem = devices.is_empty().then(|| {
@@ -106,14 +148,27 @@ fn rdma() -> Finding {
             "this version measures tcp and local; Soft-RoCE (rdma_rxe) gives a device without a NIC",
         )
     });
-    finding("RDMA NIC", problem, &format!("{}; this version measures tcp and local only", devices.join(", ")))
+    finding(
+        "RDMA NIC",
+        problem,
+        &format!(
+            "{}; this version measures tcp and local only",
+            devices.join(", ")
+        ),
+    )
 }
 
 fn peer_memory() -> Finding {
-    let loaded = std::fs::read_to_string("/proc/modules")
-        .is_ok_and(|modules| modules.lines().any(|line| line.starts_with("nvidia_peermem ")));
+    let loaded = std::fs::read_to_string("/proc/modules").is_ok_and(|modules| {
+        modules
+            .lines()
+            .any(|line| line.starts_with("nvidia_peermem "))
+    });
     let problem = (!loaded).then(|| {
-        ("nvidia-peermem is not loaded".to_owned(), "needs a GPU and an RDMA NIC; then `modprobe nvidia-peermem`")
+        (
+            "nvidia-peermem is not loaded".to_owned(),
+            "needs a GPU and an RDMA NIC; then `modprobe nvidia-peermem`",
+        )
     });
     finding("GPUDirect RDMA", problem, "nvidia-peermem is loaded")
 }

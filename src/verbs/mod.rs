@@ -49,14 +49,24 @@ pub(crate) fn load_scenario(common: &Common, path: &Path) -> Result<Scenario, Fa
 }
 
 /// Prints a result.
-#[expect(clippy::print_stdout, reason = "the result of a verb goes to standard output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the result of a verb goes to standard output"
+)]
 pub(crate) fn print(text: &str) {
     println!("{text}");
 }
 
 /// Prints a run's summary: a table, or with `--json` the summary file's content.
-#[expect(clippy::print_stdout, reason = "the result of a verb goes to standard output")]
-pub(crate) fn print_summary(common: &Common, run: &schema::run::Run, out: &Path) -> Result<(), Failure> {
+#[expect(
+    clippy::print_stdout,
+    reason = "the result of a verb goes to standard output"
+)]
+pub(crate) fn print_summary(
+    common: &Common,
+    run: &schema::run::Run,
+    out: &Path,
+) -> Result<(), Failure> {
     let summary = run.summary();
     if common.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
@@ -73,8 +83,16 @@ pub(crate) fn print_summary(common: &Common, run: &schema::run::Run, out: &Path)
             ms(times.p99.value)
         );
     };
-    println!("{}: {} requests in {}", run.scenario.name, summary.requests, out.display());
-    println!("{:<12} {:>9} {:>7} {:>9} {:>9} {:>9}", "[ms]", "mean", "", "p50", "p90", "p99");
+    println!(
+        "{}: {} requests in {}",
+        run.scenario.name,
+        summary.requests,
+        out.display()
+    );
+    println!(
+        "{:<12} {:>9} {:>7} {:>9} {:>9} {:>9}",
+        "[ms]", "mean", "", "p50", "p90", "p99"
+    );
     row("end-to-end", &summary.end_to_end);
     for name in schema::run::SpanName::parts() {
         if let Some(times) = summary.parts.get(name.name()) {
@@ -90,7 +108,12 @@ pub(crate) fn print_summary(common: &Common, run: &schema::run::Run, out: &Path)
         println!("{stage:<12} {:>9.1} % busy", 100.0 * share);
     }
     if !common.quiet {
-        for warning in run.manifest.warnings.iter().chain(&summary.diagnostics.warnings) {
+        for warning in run
+            .manifest
+            .warnings
+            .iter()
+            .chain(&summary.diagnostics.warnings)
+        {
             eprintln!("warning: {warning}");
         }
     }

@@ -12,7 +12,10 @@ use crate::cli::{Common, Plot, PlotKind};
 use crate::failure::Failure;
 
 pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure> {
-    let runs: Vec<Run> = super::calibrate::load(&arguments.runs)?.into_iter().map(|(_, run)| run).collect();
+    let runs: Vec<Run> = super::calibrate::load(&arguments.runs)?
+        .into_iter()
+        .map(|(_, run)| run)
+        .collect();
     let figure = match arguments.kind {
         PlotKind::Breakdown => {
             let summaries = pairs(&runs, Run::summary);
@@ -23,9 +26,14 @@ pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure
         PlotKind::Load => load(&runs)?,
     };
     let saved = figure.save(&arguments.out)?;
-    let saved: Vec<String> = saved.iter().map(|path| path.display().to_string()).collect();
+    let saved: Vec<String> = saved
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     if common.json {
-        super::print(&serde_json::to_string_pretty(&serde_json::json!({ "files": saved }))?);
+        super::print(&serde_json::to_string_pretty(
+            &serde_json::json!({ "files": saved }),
+        )?);
     } else {
         super::print(&saved.join("\n"));
     }
@@ -37,10 +45,17 @@ fn pairs<T>(runs: &[Run], value: impl Fn(&Run) -> T) -> Vec<Pair<T>> {
     let mut pairs: Vec<Pair<T>> = Vec::new();
     for run in runs {
         let label = run.scenario.name.clone();
-        let at = pairs.iter().position(|pair| pair.label == label).unwrap_or_else(|| {
-            pairs.push(Pair { label, measured: None, simulated: None });
-            pairs.len() - 1
-        });
+        let at = pairs
+            .iter()
+            .position(|pair| pair.label == label)
+            .unwrap_or_else(|| {
+                pairs.push(Pair {
+                    label,
+                    measured: None,
+                    simulated: None,
+                });
+                pairs.len() - 1
+            });
         match run.manifest.kind {
             RunKind::Measured => pairs[at].measured = Some(value(run)),
             RunKind::Simulated => pairs[at].simulated = Some(value(run)),
@@ -59,13 +74,24 @@ fn borrow<T>(pair: &Pair<T>) -> Pair<&T> {
 
 fn load(runs: &[Run]) -> Result<plots::Figure, Failure> {
     let is_open = |run: &Run| {
-        run.scenario.groups.rows().iter().any(|g| !matches!(g.arrivals, ArrivalsFile::ClosedLoop { .. }))
+        run.scenario
+            .groups
+            .rows()
+            .iter()
+            .any(|g| !matches!(g.arrivals, ArrivalsFile::ClosedLoop { .. }))
     };
     let n_open = runs.iter().filter(|run| is_open(run)).count();
     if n_open != 0 && n_open != runs.len() {
-        return Err(anyhow::anyhow!("a load curve needs runs that are all closed-loop or all open-loop").into());
+        return Err(anyhow::anyhow!(
+            "a load curve needs runs that are all closed-loop or all open-loop"
+        )
+        .into());
     }
-    let kind = if n_open == 0 { Load::Clients } else { Load::OfferedRate };
+    let kind = if n_open == 0 {
+        Load::Clients
+    } else {
+        Load::OfferedRate
+    };
     let summaries: Vec<(f64, RunKind, Summary)> = runs
         .iter()
         .map(|run| (offered(run, kind), run.manifest.kind, run.summary()))
@@ -74,7 +100,11 @@ fn load(runs: &[Run]) -> Result<plots::Figure, Failure> {
     for (load, kind, summary) in &summaries {
         let same = |point: &LoadPoint<'_>| point.load.total_cmp(load).is_eq();
         let at = points.iter().position(same).unwrap_or_else(|| {
-            points.push(LoadPoint { load: *load, measured: None, simulated: None });
+            points.push(LoadPoint {
+                load: *load,
+                measured: None,
+                simulated: None,
+            });
             points.len() - 1
         });
         match kind {

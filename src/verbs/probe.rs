@@ -22,7 +22,10 @@ pub(super) struct Builtin {
 
 macro_rules! builtin {
     ($path:literal) => {
-        Builtin { path: $path, text: include_str!(concat!("../../scenarios/", $path)) }
+        Builtin {
+            path: $path,
+            text: include_str!(concat!("../../scenarios/", $path)),
+        }
     };
 }
 pub(super) use builtin;
@@ -35,8 +38,11 @@ const GENERAL: [Builtin; 3] = [
 ];
 
 /// Probes of each net.
-const OF_A_NET: [Builtin; 3] =
-    [builtin!("probes/net.toml"), builtin!("probes/net-raw.toml"), builtin!("probes/contention.toml")];
+const OF_A_NET: [Builtin; 3] = [
+    builtin!("probes/net.toml"),
+    builtin!("probes/net-raw.toml"),
+    builtin!("probes/contention.toml"),
+];
 
 pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failure> {
     let mut probes = Vec::new();
@@ -44,12 +50,15 @@ pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failur
         probes.push((stem(probe.path), probe, Vec::new()));
     }
     for net in &arguments.nets {
-        let (name, side) = net
-            .split_once('@')
-            .ok_or_else(|| anyhow::anyhow!("--net {net}: write it as name@side, such as resnet50@224"))?;
+        let (name, side) = net.split_once('@').ok_or_else(|| {
+            anyhow::anyhow!("--net {net}: write it as name@side, such as resnet50@224")
+        })?;
         for probe in OF_A_NET {
             let key = "stages.classify.serve.net";
-            let overrides = vec![format!("{key}.name=\"{name}\""), format!("{key}.side={side}")];
+            let overrides = vec![
+                format!("{key}.name=\"{name}\""),
+                format!("{key}.side={side}"),
+            ];
             probes.push((format!("{}-{net}", stem(probe.path)), probe, overrides));
         }
     }
@@ -88,7 +97,9 @@ pub(super) fn load(
 
 /// The file's name without folder and ending.
 pub(super) fn stem(path: &str) -> String {
-    Path::new(path).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    Path::new(path)
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 fn write_scenario(scenario: &Scenario, path: &PathBuf) -> Result<(), Failure> {

@@ -35,12 +35,39 @@ const CALIBRATION: [Builtin; 4] = [
 /// What the fit never sees, each with its load: the share of the server's capacity that is asked
 /// for. The capacity comes from the first probe of the net, never from these runs.
 const HELD_OUT: [(Builtin, Demand); 6] = [
-    (builtin!("quickstart/direct-think.toml"), Demand::Think { clients: 4, share: 0.55 }),
-    (builtin!("quickstart/direct-open.toml"), Demand::Open { share: 0.5 }),
-    (builtin!("quickstart/direct-saturated.toml"), Demand::Clients { name: "direct-two", n: 2 }),
-    (builtin!("quickstart/direct-saturated.toml"), Demand::AsWritten),
-    (builtin!("quickstart/proxied-raw.toml"), Demand::Think { clients: 4, share: 0.5 }),
-    (builtin!("quickstart/proxied-payload.toml"), Demand::AsWritten),
+    (
+        builtin!("quickstart/direct-think.toml"),
+        Demand::Think {
+            clients: 4,
+            share: 0.55,
+        },
+    ),
+    (
+        builtin!("quickstart/direct-open.toml"),
+        Demand::Open { share: 0.5 },
+    ),
+    (
+        builtin!("quickstart/direct-saturated.toml"),
+        Demand::Clients {
+            name: "direct-two",
+            n: 2,
+        },
+    ),
+    (
+        builtin!("quickstart/direct-saturated.toml"),
+        Demand::AsWritten,
+    ),
+    (
+        builtin!("quickstart/proxied-raw.toml"),
+        Demand::Think {
+            clients: 4,
+            share: 0.5,
+        },
+    ),
+    (
+        builtin!("quickstart/proxied-payload.toml"),
+        Demand::AsWritten,
+    ),
 ];
 
 /// Rounds of measuring, an even number: every second round is the repetition of the others.
@@ -75,11 +102,16 @@ impl Demand {
                 vec![format!("name=\"{name}\""), format!("clients.0.count={n}")]
             }
             Demand::Open { share } => {
-                vec![format!("clients.0.arrivals.poisson.rate=\"{:.1} /s\"", share / service_s)]
+                vec![format!(
+                    "clients.0.arrivals.poisson.rate=\"{:.1} /s\"",
+                    share / service_s
+                )]
             }
             Demand::Think { clients, share } => {
                 let think_ms = 1e3 * service_s * (f64::from(clients) / share - 1.0);
-                vec![format!("clients.0.arrivals.closed-loop.think.exponential=\"{think_ms:.2} ms\"")]
+                vec![format!(
+                    "clients.0.arrivals.closed-loop.think.exponential=\"{think_ms:.2} ms\""
+                )]
             }
         }
     }
@@ -89,8 +121,16 @@ pub(super) fn run(common: &Common, arguments: &Quickstart) -> Result<ExitCode, F
     if arguments.out.join("runs").exists() {
         std::fs::remove_dir_all(arguments.out.join("runs"))?;
     }
-    let steps = Steps::new(common, ROUNDS as usize * (CALIBRATION.len() + HELD_OUT.len()) + 3);
-    let bench = Bench { common, steps: &steps, out: &arguments.out, seconds: arguments.seconds };
+    let steps = Steps::new(
+        common,
+        ROUNDS as usize * (CALIBRATION.len() + HELD_OUT.len()) + 3,
+    );
+    let bench = Bench {
+        common,
+        steps: &steps,
+        out: &arguments.out,
+        seconds: arguments.seconds,
+    };
     let (mut probes, mut loads) = (Vec::new(), Vec::new());
     let mut service_s = None;
     for round in 1..=ROUNDS {
@@ -108,7 +148,9 @@ pub(super) fn run(common: &Common, arguments: &Quickstart) -> Result<ExitCode, F
 
     steps.begin("fitting the profile");
     let calibration = fitting::fit("quickstart", &typical(&probes))?;
-    calibration.profile.save(&arguments.out.join("profile.toml"))?;
+    calibration
+        .profile
+        .save(&arguments.out.join("profile.toml"))?;
     steps.done();
     steps.begin("simulating the loads that the fit never saw");
     let validated = validate(&loads, &calibration.profile)?;
@@ -150,10 +192,17 @@ impl Bench<'_> {
         all.push(format!("run.measure.time=\"{} s\"", self.seconds));
         all.push(format!("run.warmup.time=\"{WARMUP_S} s\""));
         let scenario = load(self.common, builtin, &all)?;
-        let dir = self.out.join("runs").join(format!("{}-{round}", scenario.name));
+        let dir = self
+            .out
+            .join("runs")
+            .join(format!("{}-{round}", scenario.name));
         let run = measure::measure(&scenario, &dir, self.steps)?;
         if let Outcome::Broken { role, how } = &run.manifest.outcome {
-            return Err(anyhow::anyhow!("role `{role}` {how}; what was recorded until then is in {}", dir.display()).into());
+            return Err(anyhow::anyhow!(
+                "role `{role}` {how}; what was recorded until then is in {}",
+                dir.display()
+            )
+            .into());
         }
         Ok((dir.display().to_string(), run))
     }
@@ -165,7 +214,10 @@ fn typical(probes: &[(String, Run)]) -> Vec<(String, Run)> {
     let mut by_scenario: BTreeMap<&str, Vec<(f64, &(String, Run))>> = BTreeMap::new();
     for probe in probes {
         let mean = probe.1.summary().end_to_end.mean.value;
-        by_scenario.entry(&probe.1.scenario.name).or_default().push((mean, probe));
+        by_scenario
+            .entry(&probe.1.scenario.name)
+            .or_default()
+            .push((mean, probe));
     }
     let mut kept = Vec::new();
     for mut rounds in by_scenario.into_values() {
@@ -181,13 +233,26 @@ fn typical(probes: &[(String, Run)]) -> Vec<(String, Run)> {
 fn service_time(probes: &[(String, Run)]) -> Result<f64, Failure> {
     let net = probes.iter().find(|(_, run)| run.scenario.name == "net");
     let summary = net.map(|(_, run)| run.summary());
-    let parts = [SpanName::H2d, SpanName::Preprocess, SpanName::Inference, SpanName::D2h];
+    let parts = [
+        SpanName::H2d,
+        SpanName::Preprocess,
+        SpanName::Inference,
+        SpanName::D2h,
+    ];
     let time: f64 = summary
         .iter()
-        .flat_map(|summary| parts.iter().filter_map(|part| summary.parts.get(part.name())))
+        .flat_map(|summary| {
+            parts
+                .iter()
+                .filter_map(|part| summary.parts.get(part.name()))
+        })
         .map(|times| times.mean.value)
         .sum();
-    if time > 0.0 { Ok(time) } else { Err(anyhow::anyhow!("the probe of the net served no request").into()) }
+    if time > 0.0 {
+        Ok(time)
+    } else {
+        Err(anyhow::anyhow!("the probe of the net served no request").into())
+    }
 }
 
 /// Latency and throughput against the number of clients without think time: simulated for several,
@@ -199,9 +264,11 @@ fn load_curve(
 ) -> Result<plots::Figure, Failure> {
     let measured = |clients: u32| {
         let runs = validated.iter().map(|one| &one.measured);
-        let mut fitting =
-            runs.filter(|run| ["direct-two", "direct-saturated"].contains(&run.scenario.name.as_str()));
-        fitting.find(|run| run.scenario.clients.len() == clients as usize).map(Run::summary)
+        let mut fitting = runs
+            .filter(|run| ["direct-two", "direct-saturated"].contains(&run.scenario.name.as_str()));
+        fitting
+            .find(|run| run.scenario.clients.len() == clients as usize)
+            .map(Run::summary)
     };
     let mut summaries: Vec<(u32, Option<Summary>, Summary)> = Vec::new();
     for clients in CURVE {
@@ -230,7 +297,11 @@ fn write_report(
     let rows = all_rows(validated);
     let (violations, text) = verdict(&rows, &super::validate::tolerance(0.10));
     let mut lines = vec![text];
-    lines.extend(violations.iter().map(|violation| format!("Outside: {violation}.")));
+    lines.extend(
+        violations
+            .iter()
+            .map(|violation| format!("Outside: {violation}.")),
+    );
     let mut figures = page::figures(validated)?;
     figures.push(curve);
     for figure in &figures {

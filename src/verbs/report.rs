@@ -16,14 +16,23 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<ExitCode, Fa
     find_runs(&arguments.dir, &mut paths)?;
     paths.sort();
     if paths.is_empty() {
-        return Err(anyhow::anyhow!("there is no run (no {MANIFEST_FILE}) below {}", arguments.dir.display()).into());
+        return Err(anyhow::anyhow!(
+            "there is no run (no {MANIFEST_FILE}) below {}",
+            arguments.dir.display()
+        )
+        .into());
     }
     let runs = super::calibrate::load(&paths)?;
     let page = page(&arguments.dir, &runs)?;
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.dir.join("report.html"));
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| arguments.dir.join("report.html"));
     page.save(&out)?;
     if common.json {
-        super::print(&serde_json::to_string_pretty(&serde_json::json!({ "report": out }))?);
+        super::print(&serde_json::to_string_pretty(
+            &serde_json::json!({ "report": out }),
+        )?);
     } else {
         super::print(&format!("report: {}", out.display()));
     }
@@ -36,7 +45,10 @@ fn find_runs(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
         found.push(dir.to_owned());
         return Ok(());
     }
-    let read = |source| schema::error::FileError::Read { path: dir.to_owned(), source };
+    let read = |source| schema::error::FileError::Read {
+        path: dir.to_owned(),
+        source,
+    };
     for entry in std::fs::read_dir(dir).map_err(read)? {
         let path = entry?.path();
         if path.is_dir() {
@@ -47,8 +59,10 @@ fn find_runs(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
 }
 
 fn page(dir: &Path, runs: &[(String, Run)]) -> Result<Report, Failure> {
-    let summaries: Vec<(String, Summary)> =
-        runs.iter().map(|(name, run)| (name.clone(), run.summary())).collect();
+    let summaries: Vec<(String, Summary)> = runs
+        .iter()
+        .map(|(name, run)| (name.clone(), run.summary()))
+        .collect();
     let bars: Vec<Pair<&Summary>> = runs
         .iter()
         .zip(&summaries)
@@ -58,17 +72,25 @@ fn page(dir: &Path, runs: &[(String, Run)]) -> Result<Report, Failure> {
         .iter()
         .map(|(label, run)| one(label, run.manifest.kind, plots::cdf::end_to_end_s(run)))
         .collect();
-    let borrowed: Vec<(String, &Summary)> = summaries.iter().map(|(name, s)| (name.clone(), s)).collect();
+    let borrowed: Vec<(String, &Summary)> = summaries
+        .iter()
+        .map(|(name, s)| (name.clone(), s))
+        .collect();
     let warned: Vec<_> = runs
         .iter()
         .zip(&summaries)
         .map(|((name, run), (_, summary))| (name.clone(), &run.manifest, summary))
         .collect();
-    let first = runs.iter().find(|(_, run)| run.manifest.kind == RunKind::Measured).or(runs.first());
+    let first = runs
+        .iter()
+        .find(|(_, run)| run.manifest.kind == RunKind::Measured)
+        .or(runs.first());
     Ok(Report {
         title: format!("Runs in {}", dir.display()),
         command: std::env::args().collect::<Vec<_>>().join(" "),
-        facts: first.map(|(_, run)| report::facts(&run.manifest)).unwrap_or_default(),
+        facts: first
+            .map(|(_, run)| report::facts(&run.manifest))
+            .unwrap_or_default(),
         verdict: Vec::new(),
         sections: vec![
             Section {
@@ -89,7 +111,15 @@ fn page(dir: &Path, runs: &[(String, Run)]) -> Result<Report, Failure> {
 fn one<T>(label: &str, kind: RunKind, value: T) -> Pair<T> {
     let label = label.rsplit('/').next().unwrap_or(label).to_owned();
     match kind {
-        RunKind::Measured => Pair { label, measured: Some(value), simulated: None },
-        RunKind::Simulated => Pair { label, measured: None, simulated: Some(value) },
+        RunKind::Measured => Pair {
+            label,
+            measured: Some(value),
+            simulated: None,
+        },
+        RunKind::Simulated => Pair {
+            label,
+            measured: None,
+            simulated: Some(value),
+        },
     }
 }

@@ -22,11 +22,16 @@ pub(super) fn run(common: &Common, arguments: &Simulate) -> Result<ExitCode, Fai
     let mut run = sim::simulate(&scenario, &profile, &options)?;
     let source = scenario.source();
     let inputs = [
-        (source.path().display().to_string(), source.text().to_owned()),
+        (
+            source.path().display().to_string(),
+            source.text().to_owned(),
+        ),
         (arguments.profile.display().to_string(), profile.to_toml()),
     ];
-    run.manifest.inputs =
-        inputs.into_iter().map(|(name, text)| (name, content_hash(text.as_bytes()))).collect();
+    run.manifest.inputs = inputs
+        .into_iter()
+        .map(|(name, text)| (name, content_hash(text.as_bytes())))
+        .collect();
     let default = || PathBuf::from("tandem-out").join(format!("{}-simulated", scenario.name));
     let out = arguments.out.clone().unwrap_or_else(default);
     run.save(&out)?;

@@ -25,7 +25,10 @@ pub(super) fn run(common: &Common, arguments: &Validate) -> Result<ExitCode, Fai
         for figure in page::figures(&validated)? {
             figure.save(&out.join("figures"))?;
         }
-        schema::run::write_json(&out.join("rows.json"), &json!({ "rows": all_rows(&validated) }))?;
+        schema::run::write_json(
+            &out.join("rows.json"),
+            &json!({ "rows": all_rows(&validated) }),
+        )?;
     }
     let tolerance = tolerance(arguments.tolerance);
     finish(common, &validated, &tolerance)
@@ -33,7 +36,12 @@ pub(super) fn run(common: &Common, arguments: &Validate) -> Result<ExitCode, Fai
 
 /// The tolerance that one number stands for: 2.5 times as much for the 99th percentile.
 pub(super) fn tolerance(mean: f64) -> Tolerance {
-    Tolerance { mean, p50: mean, p99: 2.5 * mean, throughput_at_saturation: mean }
+    Tolerance {
+        mean,
+        p50: mean,
+        p99: 2.5 * mean,
+        throughput_at_saturation: mean,
+    }
 }
 
 /// Prints rows and verdict; the exit code says whether all is within tolerance.
@@ -56,11 +64,20 @@ pub(super) fn finish(
     if !common.quiet {
         for one in validated {
             let summary = one.measured.summary();
-            let warnings = one.measured.manifest.warnings.iter().chain(&summary.diagnostics.warnings);
+            let warnings = one
+                .measured
+                .manifest
+                .warnings
+                .iter()
+                .chain(&summary.diagnostics.warnings);
             for warning in warnings.chain(&one.simulated.manifest.warnings) {
                 eprintln!("warning: {}: {warning}", one.name);
             }
         }
     }
-    Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+    Ok(if violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NO)
+    })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A small synthetic pipeline: a client, a proxy, a server, all on this machine.
-pub const PROXIED: &str = r#"format = 1
+pub(crate) const PROXIED: &str = r#"format = 1
 name = "small"
 run = { measure = { requests = 20 } }
 placement = { local = {} }
@@ -42,19 +42,19 @@ path = [{ to = "ingress", over = "tcp" }, { to = "work", over = "tcp" }]
 "#;
 
 /// The command `tandem`.
-pub fn tandem() -> Command {
+pub(crate) fn tandem() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tandem"))
 }
 
 /// Writes a scenario file into `dir`.
-pub fn scenario(dir: &Path, text: &str) -> PathBuf {
+pub(crate) fn scenario(dir: &Path, text: &str) -> PathBuf {
     let path = dir.join("scenario.toml");
     std::fs::write(&path, text).unwrap();
     path
 }
 
 /// What the command printed, for messages.
-pub fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     format!("{out}\n{err}")
 }

@@ -96,14 +96,14 @@ fn a_batch_is_one_sample_of_inference_by_its_requests() {
         .map(|size| run_of(&scenario, batches(*size, 30), &[]))
         .collect();
     let calibration = fitted(&runs.iter().collect::<Vec<_>>());
-    let inference = &fit(&calibration, "that", "inference/resnet18@224").law;
+    let inference = &fit(&calibration, "that", "inference/resnet18@224+raw").law;
     assert_eq!((inference.per, inference.samples), (Driver::Requests, 90));
     assert!((inference.range[0], inference.range[1]) == (1.0, 4.0));
     // Four clients: core time, not the time on the clock.
     assert!((inference.base - 100e-6).abs() < 1e-12, "{inference:?}");
     assert!((inference.slope - 100e-6).abs() < 1e-12, "{inference:?}");
     // The raw inputs of a batch at once, its copies one by one.
-    let preprocess = &fit(&calibration, "that", "preprocess/resnet18@224").law;
+    let preprocess = &fit(&calibration, "that", "preprocess/resnet18@224+raw").law;
     assert_eq!(preprocess.samples, 90);
     assert!((preprocess.range[1] - 4.0 * 30_000.0).abs() < 0.5);
     let h2d = &fit(&calibration, "that", "h2d").law;
@@ -133,7 +133,7 @@ fn loaded_runs_fill_in_the_drivers_that_light_ones_lack() {
         run_of(&loaded, both, &[]),
     );
     let calibration = fitted(&[&light, &loaded]);
-    let report = fit(&calibration, "that", "inference/resnet18@224");
+    let report = fit(&calibration, "that", "inference/resnet18@224+raw");
     // The light run's time on the clock is 400 us, the loaded run's core time of four is 500 us.
     assert_eq!(report.law.samples, 50);
     assert!((report.law.expected(1.0) - 400e-6).abs() < 1e-9);

@@ -35,7 +35,15 @@ pub(super) fn assemble(
 ) -> Result<Run, RealrunError> {
     let mut trace = journal::read_all(recorded.journals)?;
     trace.extend(wires(&trace));
-    trace.sort_by_key(|span| (span.request, span.ready_ns, span.start_ns, span.end_ns, span.name));
+    trace.sort_by_key(|span| {
+        (
+            span.request,
+            span.ready_ns,
+            span.start_ns,
+            span.end_ns,
+            span.name,
+        )
+    });
     let source = scenario.source();
     let name = source.path().display().to_string();
     let mut warnings = recorded.warnings;
@@ -100,15 +108,25 @@ fn core_time(
     let window_s = (window.1 - window.0) as f64 / 1e9;
     let use_of = |role: String, samples: &[(u64, f64)]| {
         let busy_s = interpolate(samples, window.1)? - interpolate(samples, window.0)?;
-        Some(CpuUse { replication: 0, role, busy_s, window_s })
+        Some(CpuUse {
+            replication: 0,
+            role,
+            busy_s,
+            window_s,
+        })
     };
     let by_role = roles(scenario).into_iter().filter_map(|(role, _)| {
         let samples = read_core_time(journals, &role);
-        let samples: Vec<(u64, f64)> =
-            samples.into_iter().map(|(at, cpu)| (at, cpu as f64 / 1e9)).collect();
+        let samples: Vec<(u64, f64)> = samples
+            .into_iter()
+            .map(|(at, cpu)| (at, cpu as f64 / 1e9))
+            .collect();
         use_of(role.to_string(), &samples)
     });
-    let whole: Vec<(u64, f64)> = machine.iter().map(|(at, time)| (*at, time.busy_s)).collect();
+    let whole: Vec<(u64, f64)> = machine
+        .iter()
+        .map(|(at, time)| (*at, time.busy_s))
+        .collect();
     by_role.chain(use_of(MACHINE.to_owned(), &whole)).collect()
 }
 
@@ -118,7 +136,9 @@ fn interpolate(samples: &[(u64, f64)], at: u64) -> Option<f64> {
     if samples.len() < 2 {
         return None;
     }
-    let after = samples.partition_point(|(time, _)| *time < at).clamp(1, samples.len() - 1);
+    let after = samples
+        .partition_point(|(time, _)| *time < at)
+        .clamp(1, samples.len() - 1);
     let ((t0, v0), (t1, v1)) = (samples[after - 1], samples[after]);
     if t1 <= t0 {
         return Some(v1);

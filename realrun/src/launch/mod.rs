@@ -81,8 +81,9 @@ pub fn measure(
     check_cores(scenario)?;
     let journals = make_folder(&options.out)?;
     let place = Place::make(scenario)?;
-    let started_unix_s =
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let started_unix_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let mut crew = start(scenario, options, &journals, &place)?;
     let before = machine::machine_time();
     let start_ns = monotonic_ns() + LEAD_NS;
@@ -97,10 +98,18 @@ pub fn measure(
         started_unix_s,
         command: options.command.clone(),
         machine: machine::facts(),
-        steal_s: before.zip(after).map_or(0.0, |(b, a)| a.steal_s - b.steal_s),
+        steal_s: before
+            .zip(after)
+            .map_or(0.0, |(b, a)| a.steal_s - b.steal_s),
         clock_error_ns: 0,
     };
-    let recorded = assemble::Recorded { journals: &journals, outcome, measured, machine: samples, warnings };
+    let recorded = assemble::Recorded {
+        journals: &journals,
+        outcome,
+        measured,
+        machine: samples,
+        warnings,
+    };
     let run = assemble::assemble(scenario, options, recorded)?;
     run.save(&options.out)?;
     // The journals are in the trace now; a failure above leaves them where they are.
@@ -113,9 +122,10 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
     if scenario.placement == Placement::Separate {
         return Err(RealrunError::Unsupported {
             key: scenario.source().position("placement"),
-            problem: "every host is a machine of its own, and only this machine can be measured on; \
+            problem:
+                "every host is a machine of its own, and only this machine can be measured on; \
                       write `placement = { local = {} }`, or give --set placement.local={}"
-                .to_owned(),
+                    .to_owned(),
         });
     }
     let here = machine::cores();
@@ -135,14 +145,20 @@ fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {
     if out.join(schema::run::MANIFEST_FILE).exists() {
         return Err(RealrunError::Io {
             what: format!("write {}", out.display()),
-            source: std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it holds a run already"),
+            source: std::io::Error::new(
+                std::io::ErrorKind::AlreadyExists,
+                "it holds a run already",
+            ),
         });
     }
     let journals = out.join(JOURNALS);
     std::fs::create_dir_all(out).map_err(RealrunError::io(format!("make {}", out.display())))?;
-    std::fs::create_dir(&journals)
-        .map_err(RealrunError::io(format!("make {} (of an earlier measurement that was killed? move it away)", journals.display())))?;
-    std::fs::canonicalize(&journals).map_err(RealrunError::io(format!("find {}", journals.display())))
+    std::fs::create_dir(&journals).map_err(RealrunError::io(format!(
+        "make {} (of an earlier measurement that was killed? move it away)",
+        journals.display()
+    )))?;
+    std::fs::canonicalize(&journals)
+        .map_err(RealrunError::io(format!("find {}", journals.display())))
 }
 
 /// Starts every role, servers first, each when those it connects to are ready.
@@ -153,7 +169,11 @@ fn start(
     place: &Place,
 ) -> Result<Crew, RealrunError> {
     let (tell, happened) = mpsc::channel();
-    let mut crew = Crew { processes: Vec::new(), happened, warnings: place.warnings.clone() };
+    let mut crew = Crew {
+        processes: Vec::new(),
+        happened,
+        warnings: place.warnings.clone(),
+    };
     let mut listening: BTreeMap<StageId, (u16, PathBuf)> = BTreeMap::new();
     for (role, host) in roles(scenario) {
         let set = &scenario.core_sets[scenario.hosts[host].core_set];
@@ -163,7 +183,11 @@ fn start(
             dir: journals.to_owned(),
             bind: place.bind(),
             addresses: addresses(scenario, place, host, &listening),
-            cores: if scenario.hosts[host].pinned { set.cores.clone() } else { Vec::new() },
+            cores: if scenario.hosts[host].pinned {
+                set.cores.clone()
+            } else {
+                Vec::new()
+            },
         };
         let mut command = place.command(host, &options.executable);
         // One thread a context: what an instance computes is on its own thread's clock.
@@ -171,10 +195,21 @@ fn start(
         let process = Process::spawn(command, &assignment, crew.processes.len(), tell.clone())?;
         crew.processes.push(process);
         let (port, socket, warnings) = crew.ready(&role)?;
-        crew.warnings.extend(warnings.into_iter().map(|warning| format!("{role}: {warning}")));
+        crew.warnings.extend(
+            warnings
+                .into_iter()
+                .map(|warning| format!("{role}: {warning}")),
+        );
         if let (Some(port), Role::Proxy { stage } | Role::Server { stage }) = (port, &role) {
-            let id = scenario.stages.iter().find(|(_, row)| row.name == *stage).map(|(id, _)| id);
-            listening.insert(id.expect("a role's stage is the scenario's"), (port, socket));
+            let id = scenario
+                .stages
+                .iter()
+                .find(|(_, row)| row.name == *stage)
+                .map(|(id, _)| id);
+            listening.insert(
+                id.expect("a role's stage is the scenario's"),
+                (port, socket),
+            );
         }
     }
     Ok(crew)
@@ -190,7 +225,10 @@ fn addresses(
     let reachable = listening.iter().filter_map(|(stage, (port, socket))| {
         let row = &scenario.stages[*stage];
         let ip: IpAddr = place.address(host, row.host)?;
-        let address = Address { tcp: SocketAddr::new(ip, *port), local: socket.clone() };
+        let address = Address {
+            tcp: SocketAddr::new(ip, *port),
+            local: socket.clone(),
+        };
         Some((row.name.clone(), address))
     });
     reachable.collect()
@@ -199,14 +237,24 @@ fn addresses(
 impl Crew {
     /// Waits until the role started last is ready.
     fn ready(&mut self, role: &Role) -> Result<(Option<u16>, PathBuf, Vec<String>), RealrunError> {
-        let start = |problem: String| RealrunError::Start { role: role.to_string(), problem };
+        let start = |problem: String| RealrunError::Start {
+            role: role.to_string(),
+            problem,
+        };
         let last = self.processes.len() - 1;
         loop {
             let happened = self.happened.recv_timeout(READY_LIMIT).map_err(|_| {
-                start(format!("it was not ready within {} s", READY_LIMIT.as_secs()))
+                start(format!(
+                    "it was not ready within {} s",
+                    READY_LIMIT.as_secs()
+                ))
             })?;
             match happened.what {
-                What::Reported(Report::Ready { port, socket, warnings }) if happened.process == last => {
+                What::Reported(Report::Ready {
+                    port,
+                    socket,
+                    warnings,
+                }) if happened.process == last => {
                     return Ok((port, socket, warnings));
                 }
                 What::Reported(Report::Failed { problem }) => return Err(start(problem)),
@@ -233,12 +281,19 @@ impl Crew {
             let at_ns = monotonic_ns().saturating_sub(start_ns);
             samples.extend(machine::machine_time().map(|time| (at_ns, time)));
         };
-        let mut to_go =
-            self.processes.iter().filter(|p| matches!(p.role(), Role::Client { .. })).count();
+        let mut to_go = self
+            .processes
+            .iter()
+            .filter(|p| matches!(p.role(), Role::Client { .. }))
+            .count();
         while to_go > 0 {
             sample();
-            progress(Progress::Running(Duration::from_nanos(monotonic_ns().saturating_sub(start_ns))));
-            let Ok(happened) = self.happened.recv_timeout(Duration::from_millis(100)) else { continue };
+            progress(Progress::Running(Duration::from_nanos(
+                monotonic_ns().saturating_sub(start_ns),
+            )));
+            let Ok(happened) = self.happened.recv_timeout(Duration::from_millis(100)) else {
+                continue;
+            };
             match happened.what {
                 What::Reported(Report::Done) => to_go -= 1,
                 What::Reported(Report::Ready { .. }) => {}
@@ -259,7 +314,10 @@ impl Crew {
         loop {
             let rest = end.saturating_duration_since(std::time::Instant::now());
             match self.happened.recv_timeout(rest) {
-                Ok(Happened { process, what: What::Ended(how) }) => return self.broken(process, how),
+                Ok(Happened {
+                    process,
+                    what: What::Ended(how),
+                }) => return self.broken(process, how),
                 Ok(_) => {}
                 Err(_) => return self.broken(process, problem),
             }
@@ -267,6 +325,9 @@ impl Crew {
     }
 
     fn broken(&self, process: usize, how: String) -> Outcome {
-        Outcome::Broken { role: self.processes[process].role().to_string(), how }
+        Outcome::Broken {
+            role: self.processes[process].role().to_string(),
+            how,
+        }
     }
 }

@@ -31,7 +31,11 @@ impl Place {
     /// # Errors
     /// If namespaces are asked for and cannot be had.
     pub(super) fn make(scenario: &Scenario) -> Result<Place, RealrunError> {
-        let mut place = Place { namespaces: Vec::new(), links: Vec::new(), warnings: Vec::new() };
+        let mut place = Place {
+            namespaces: Vec::new(),
+            links: Vec::new(),
+            warnings: Vec::new(),
+        };
         if scenario.placement == Placement::Netns {
             if let Some(problem) = netns_problem() {
                 let key = scenario.source().position("placement.netns");
@@ -40,13 +44,19 @@ impl Place {
             place.make_namespaces(scenario)?;
         } else if scenario.links.rows().iter().any(|link| link.rate.is_some()) {
             place.warnings.push(
-                "links: their rates are not enforced with placement `local`; use `netns`".to_owned(),
+                "links: their rates are not enforced with placement `local`; use `netns`"
+                    .to_owned(),
             );
         }
-        if scenario.links.rows().iter().any(|link| link.delay.as_ps() > 0) {
-            place.warnings.push(
-                "links: their delays are not enforced, this machine adds none".to_owned(),
-            );
+        if scenario
+            .links
+            .rows()
+            .iter()
+            .any(|link| link.delay.as_ps() > 0)
+        {
+            place
+                .warnings
+                .push("links: their delays are not enforced, this machine adds none".to_owned());
         }
         Ok(place)
     }
@@ -64,17 +74,39 @@ impl Place {
                 key: scenario.source().position("links"),
                 problem: "at most 256 links can be laid on one machine".to_owned(),
             })?;
-            let ends: [(HostId, Ipv4Addr); 2] =
-                [1, 2].map(|end| (row.between[usize::from(end) - 1], Ipv4Addr::new(10, 78, subnet, end)));
+            let ends: [(HostId, Ipv4Addr); 2] = [1, 2].map(|end| {
+                (
+                    row.between[usize::from(end) - 1],
+                    Ipv4Addr::new(10, 78, subnet, end),
+                )
+            });
             let device = |end: usize| format!("td{}-{end}", link.index());
             let names = ends.map(|(host, _)| self.namespaces[host.index()].clone());
             ip(&[
-                "link", "add", &device(0), "netns", &names[0], "type", "veth", "peer", "name", &device(1),
-                "netns", &names[1],
+                "link",
+                "add",
+                &device(0),
+                "netns",
+                &names[0],
+                "type",
+                "veth",
+                "peer",
+                "name",
+                &device(1),
+                "netns",
+                &names[1],
             ])?;
             for (end, (_, address)) in ends.iter().enumerate() {
                 let device = device(end);
-                ip(&["-n", &names[end], "address", "add", &format!("{address}/24"), "dev", &device])?;
+                ip(&[
+                    "-n",
+                    &names[end],
+                    "address",
+                    "add",
+                    &format!("{address}/24"),
+                    "dev",
+                    &device,
+                ])?;
                 ip(&["-n", &names[end], "link", "set", &device, "up"])?;
                 if let Some(rate) = row.rate {
                     limit(&names[end], &device, rate)?;
@@ -99,7 +131,11 @@ impl Place {
 
     /// Where to listen.
     pub(super) fn bind(&self) -> IpAddr {
-        if self.namespaces.is_empty() { Ipv4Addr::LOCALHOST.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+        if self.namespaces.is_empty() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        }
     }
 
     /// The address at which `from` reaches `to`; `None` if no link joins them.
@@ -107,10 +143,12 @@ impl Place {
         if from == to || self.namespaces.is_empty() {
             return Some(Ipv4Addr::LOCALHOST.into());
         }
-        self.links.iter().find_map(|[a, b]| match (a.0 == from && b.0 == to, b.0 == from && a.0 == to) {
-            (true, _) => Some(b.1.into()),
-            (_, true) => Some(a.1.into()),
-            _ => None,
+        self.links.iter().find_map(|[a, b]| {
+            match (a.0 == from && b.0 == to, b.0 == from && a.0 == to) {
+                (true, _) => Some(b.1.into()),
+                (_, true) => Some(a.1.into()),
+                _ => None,
+            }
         })
     }
 }
@@ -127,11 +165,15 @@ impl Drop for Place {
 /// Why network namespaces cannot be had here; `None` if they can.
 pub fn netns_problem() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
-        return Some("network namespaces need root; run as root, or use placement `local`".to_owned());
+        return Some(
+            "network namespaces need root; run as root, or use placement `local`".to_owned(),
+        );
     }
     for tool in ["ip", "tc"] {
         if Command::new(tool).arg("-Version").output().is_err() {
-            return Some(format!("network namespaces need the program `{tool}` (Debian: iproute2)"));
+            return Some(format!(
+                "network namespaces need the program `{tool}` (Debian: iproute2)"
+            ));
         }
     }
     None
@@ -148,19 +190,36 @@ fn limit(namespace: &str, device: &str, rate: ByteRate) -> Result<(), RealrunErr
     run(
         "tc",
         &[
-            "-n", namespace, "qdisc", "add", "dev", device, "root", "tbf", "rate", &rate, "burst",
-            &burst.to_string(), "latency", "400ms",
+            "-n",
+            namespace,
+            "qdisc",
+            "add",
+            "dev",
+            device,
+            "root",
+            "tbf",
+            "rate",
+            &rate,
+            "burst",
+            &burst.to_string(),
+            "latency",
+            "400ms",
         ],
     )
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<(), RealrunError> {
     let what = || format!("run `{program} {}`", arguments.join(" "));
-    let output =
-        Command::new(program).args(arguments).output().map_err(RealrunError::io(what()))?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(RealrunError::io(what()))?;
     if output.status.success() {
         return Ok(());
     }
     let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(RealrunError::Io { what: what(), source: std::io::Error::other(problem) })
+    Err(RealrunError::Io {
+        what: what(),
+        source: std::io::Error::other(problem),
+    })
 }

@@ -52,16 +52,26 @@ impl Process {
             role: role.to_string(),
             problem: error.to_string(),
         };
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(start)?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(start)?;
         let pid = rustix::process::Pid::from_child(&child);
         let mut input = child.stdin.take();
-        let mut line = serde_json::to_string(assignment).expect("an assignment can be written as JSON");
+        let mut line =
+            serde_json::to_string(assignment).expect("an assignment can be written as JSON");
         line.push('\n');
         if let Some(input) = &mut input {
             input.write_all(line.as_bytes()).map_err(start)?;
         }
         let waiter = std::thread::spawn(move || follow(child, index, &tell));
-        Ok(Process { role, input, waiter: Some(waiter), pid })
+        Ok(Process {
+            role,
+            input,
+            waiter: Some(waiter),
+            pid,
+        })
     }
 
     /// What it plays.
@@ -87,18 +97,28 @@ fn follow(mut child: Child, process: usize, tell: &Sender<Happened>) {
                 problem: format!("it said `{line}`, which is no report"),
             });
             // Nobody listens any more once the measurement is over.
-            let _over = tell.send(Happened { process, what: What::Reported(report) });
+            let _over = tell.send(Happened {
+                process,
+                what: What::Reported(report),
+            });
         }
     }
-    let how = child.wait().map_or_else(|error| format!("was lost: {error}"), describe);
-    let _over = tell.send(Happened { process, what: What::Ended(how) });
+    let how = child
+        .wait()
+        .map_or_else(|error| format!("was lost: {error}"), describe);
+    let _over = tell.send(Happened {
+        process,
+        what: What::Ended(how),
+    });
 }
 
 fn describe(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => format!("was killed by signal {signal}"),
         // How a launcher such as `ip netns exec` or ssh passes on a signal.
-        (None, Some(code)) if code > 128 && code < 160 => format!("was killed by signal {}", code - 128),
+        (None, Some(code)) if code > 128 && code < 160 => {
+            format!("was killed by signal {}", code - 128)
+        }
         (None, Some(code)) => format!("ended with exit code {code}"),
         (None, None) => "ended".to_owned(),
     }
@@ -107,7 +127,9 @@ fn describe(status: ExitStatus) -> String {
 impl Drop for Process {
     fn drop(&mut self) {
         self.input = None;
-        let Some(waiter) = self.waiter.take() else { return };
+        let Some(waiter) = self.waiter.take() else {
+            return;
+        };
         let end = Instant::now() + END_LIMIT;
         while !waiter.is_finished() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));

@@ -63,13 +63,27 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
         }
         let payloads = Arc::new(payloads(shared, client));
         let requests = ClientPlan::new(scenario, client, scenario.seed);
-        let plan = Arc::new(Mutex::new(Plan { requests, intended: SimTime::ZERO }));
+        let plan = Arc::new(Mutex::new(Plan {
+            requests,
+            intended: SimTime::ZERO,
+        }));
         for index in 0..scenario.connections(client) {
-            let hello = Hello { client, connection: index, hop: 0 };
+            let hello = Hello {
+                client,
+                connection: index,
+                hop: 0,
+            };
             let hop = group.path[0];
-            let connection =
-                connect(hop.over, shared.address(hop.to)?, &hello, shared.buffers(row.group))
-                    .map_err(RealrunError::io(format!("connect to stage `{}`", scenario.stages[hop.to].name)))?;
+            let connection = connect(
+                hop.over,
+                shared.address(hop.to)?,
+                &hello,
+                shared.buffers(row.group),
+            )
+            .map_err(RealrunError::io(format!(
+                "connect to stage `{}`",
+                scenario.stages[hop.to].name
+            )))?;
             senders.push(Sender {
                 shared: Arc::clone(shared),
                 client,
@@ -81,7 +95,11 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
             });
         }
     }
-    shared.report(&Report::Ready { port: None, socket: std::path::PathBuf::new(), warnings: Vec::new() });
+    shared.report(&Report::Ready {
+        port: None,
+        socket: std::path::PathBuf::new(),
+        warnings: Vec::new(),
+    });
     let ready = Arc::new(Barrier::new(senders.len()));
     let threads: Vec<_> = senders
         .into_iter()
@@ -109,7 +127,11 @@ fn payloads(shared: &Shared, client: ClientId) -> Vec<Vec<u8>> {
         if !group.classes.contains(&class) {
             return Vec::new();
         }
-        payload::make(&serve.work, scenario.classes[class].payload.as_usize(), scenario.seed)
+        payload::make(
+            &serve.work,
+            scenario.classes[class].payload.as_usize(),
+            scenario.seed,
+        )
     };
     scenario.classes.ids().map(make).collect()
 }
@@ -128,7 +150,9 @@ impl Sender {
         let schedule = Schedule::new(&self.shared.scenario);
         loop {
             self.journal.reserve(SPANS)?;
-            let Some((planned, intended_ns)) = self.next(origin, schedule) else { return Ok(()) };
+            let Some((planned, intended_ns)) = self.next(origin, schedule) else {
+                return Ok(());
+            };
             clock::sleep_until(intended_ns);
             let timed = self.request(planned, intended_ns)?;
             self.record(&timed);
@@ -137,7 +161,10 @@ impl Sender {
 
     /// The next request and when it is meant to be sent; `None` when all have been sent.
     fn next(&self, origin: u64, schedule: Schedule) -> Option<(Planned, u64)> {
-        let mut plan = self.plan.lock().expect("no thread panics while it holds the plan");
+        let mut plan = self
+            .plan
+            .lock()
+            .expect("no thread panics while it holds the plan");
         let planned = plan.requests.next().expect("a plan has no end");
         let scenario = &self.shared.scenario;
         let group = &scenario.groups[scenario.clients[self.client].group];
@@ -151,7 +178,9 @@ impl Sender {
                 plan.intended
             }
         };
-        schedule.sends(planned.id.seq(), intended).then(|| (planned, origin + intended.as_ns()))
+        schedule
+            .sends(planned.id.seq(), intended)
+            .then(|| (planned, origin + intended.as_ns()))
     }
 
     fn request(&mut self, planned: Planned, intended_ns: u64) -> Result<Timed, RealrunError> {
@@ -167,7 +196,10 @@ impl Sender {
             failed: false,
         };
         let lost = |source| RealrunError::Io {
-            what: format!("reach stage `{}`", self.shared.scenario.stages[self.first_stage].name),
+            what: format!(
+                "reach stage `{}`",
+                self.shared.scenario.stages[self.first_stage].name
+            ),
             source,
         };
         self.connection.send(&header).map_err(lost)?;
@@ -177,11 +209,22 @@ impl Sender {
         if arrival.header.request != planned.id {
             return Err(RealrunError::Protocol {
                 peer: self.shared.scenario.stages[self.first_stage].name.clone(),
-                problem: format!("it answered {:?} instead of {:?}", arrival.header.request, planned.id),
+                problem: format!(
+                    "it answered {:?} instead of {:?}",
+                    arrival.header.request, planned.id
+                ),
             });
         }
         std::hint::black_box(top(self.connection.received()));
-        Ok(Timed { planned, intended_ns, begin, prepared, sent, arrival, taken: Stamp::now() })
+        Ok(Timed {
+            planned,
+            intended_ns,
+            begin,
+            prepared,
+            sent,
+            arrival,
+            taken: Stamp::now(),
+        })
     }
 
     fn record(&mut self, timed: &Timed) {
@@ -214,7 +257,12 @@ impl Sender {
             cpu_ns: to.cpu_ns - from.cpu_ns,
             ..base
         };
-        let message = |span: Span, leg| Span { stage: self.first_stage, hop: Some(0), leg, ..span };
+        let message = |span: Span, leg| Span {
+            stage: self.first_stage,
+            hop: Some(0),
+            leg,
+            ..span
+        };
         let reply = timed.arrival.header.length;
         let received = Span {
             name: SpanName::Receive,
@@ -227,8 +275,14 @@ impl Sender {
         };
         let spans: [Span; SPANS] = [
             base,
-            Span { ready_ns: timed.intended_ns, ..part(SpanName::Prepare, timed.begin, timed.prepared) },
-            message(part(SpanName::Send, timed.prepared, timed.sent), Leg::Request),
+            Span {
+                ready_ns: timed.intended_ns,
+                ..part(SpanName::Prepare, timed.begin, timed.prepared)
+            },
+            message(
+                part(SpanName::Send, timed.prepared, timed.sent),
+                Leg::Request,
+            ),
             message(received, Leg::Reply),
             Span {
                 leg: Leg::Reply,
@@ -244,7 +298,8 @@ impl Sender {
 
 /// Index of the largest 32-bit float of a reply: what a classifier's client looks at.
 fn top(reply: &[u8]) -> usize {
-    let float = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes are a float"));
+    let float =
+        |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes are a float"));
     let mut best = (0, f32::NEG_INFINITY);
     for (index, bytes) in reply.chunks_exact(4).enumerate() {
         let value = float(bytes);

@@ -39,10 +39,14 @@ impl<T> Line<T> {
         let mut waiting = self.lock();
         loop {
             let Some((since_ns, _)) = waiting.front() else {
-                waiting = self.arrived.wait(waiting).expect("no thread panics inside the line");
+                waiting = self
+                    .arrived
+                    .wait(waiting)
+                    .expect("no thread panics inside the line");
                 continue;
             };
-            let waited = Duration::from_nanos(crate::clock::monotonic_ns().saturating_sub(*since_ns));
+            let waited =
+                Duration::from_nanos(crate::clock::monotonic_ns().saturating_sub(*since_ns));
             if waiting.len() >= self.batch_max || waited >= self.batch_delay {
                 let n = waiting.len().min(self.batch_max);
                 batch.extend(waiting.drain(..n).map(|(_, item)| item));
@@ -55,14 +59,18 @@ impl<T> Line<T> {
                 return;
             }
             let rest = self.batch_delay - waited;
-            let (guard, _) =
-                self.arrived.wait_timeout(waiting, rest).expect("no thread panics inside the line");
+            let (guard, _) = self
+                .arrived
+                .wait_timeout(waiting, rest)
+                .expect("no thread panics inside the line");
             waiting = guard;
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, T)>> {
-        self.waiting.lock().expect("no thread panics inside the line")
+        self.waiting
+            .lock()
+            .expect("no thread panics inside the line")
     }
 }
 
@@ -74,7 +82,10 @@ pub(super) struct Handover<T> {
 
 impl<T> Handover<T> {
     pub(super) const fn new() -> Handover<T> {
-        Handover { item: Mutex::new(None), left: Condvar::new() }
+        Handover {
+            item: Mutex::new(None),
+            left: Condvar::new(),
+        }
     }
 
     /// Leaves an item.
@@ -89,7 +100,12 @@ impl<T> Handover<T> {
         loop {
             match item.take() {
                 Some(item) => return item,
-                None => item = self.left.wait(item).expect("no thread panics at the handover"),
+                None => {
+                    item = self
+                        .left
+                        .wait(item)
+                        .expect("no thread panics at the handover")
+                }
             }
         }
     }

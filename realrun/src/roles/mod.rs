@@ -29,7 +29,7 @@ use crate::scheduling::prefer_short_slices;
 use crate::transport::{Address, Buffers};
 
 /// Interval of the core time samples, in nanoseconds.
-const SAMPLE_NS: u64 = 100_000_000;
+const SAMPLE_NS: u64 = 20_000_000;
 /// File name extension of the core time samples.
 pub(crate) const CPU_EXTENSION: &str = "cpu";
 
@@ -134,14 +134,21 @@ impl Shared {
     fn report(&self, report: &Report) {
         let mut line = serde_json::to_string(report).expect("a report can be written as JSON");
         line.push('\n');
-        let mut reports = self.reports.lock().expect("no thread panics while it reports");
+        let mut reports = self
+            .reports
+            .lock()
+            .expect("no thread panics while it reports");
         // A launcher that is gone needs no report; the closed input ends this process.
-        let _gone = reports.write_all(line.as_bytes()).and_then(|()| reports.flush());
+        let _gone = reports
+            .write_all(line.as_bytes())
+            .and_then(|()| reports.flush());
     }
 
     /// Reports a failure, and lets the process wait for its launcher to end it.
     fn fail(&self, problem: &str) {
-        self.report(&Report::Failed { problem: problem.to_owned() });
+        self.report(&Report::Failed {
+            problem: problem.to_owned(),
+        });
     }
 
     fn journal(&self, thread: &str) -> Result<Journal, RealrunError> {
@@ -150,29 +157,45 @@ impl Shared {
     }
 
     fn stage_named(&self, name: &str) -> Result<StageId, RealrunError> {
-        let found = self.scenario.stages.iter().find(|(_, stage)| stage.name == name);
-        found.map(|(id, _)| id).ok_or_else(|| RealrunError::Protocol {
-            peer: "launcher".to_owned(),
-            problem: format!("there is no stage `{name}`"),
-        })
+        let found = self
+            .scenario
+            .stages
+            .iter()
+            .find(|(_, stage)| stage.name == name);
+        found
+            .map(|(id, _)| id)
+            .ok_or_else(|| RealrunError::Protocol {
+                peer: "launcher".to_owned(),
+                problem: format!("there is no stage `{name}`"),
+            })
     }
 
     fn address(&self, stage: StageId) -> Result<&Address, RealrunError> {
         let name = &self.scenario.stages[stage].name;
-        self.assignment.addresses.get(name).ok_or_else(|| RealrunError::Protocol {
-            peer: "launcher".to_owned(),
-            problem: format!("it did not say where stage `{name}` listens"),
-        })
+        self.assignment
+            .addresses
+            .get(name)
+            .ok_or_else(|| RealrunError::Protocol {
+                peer: "launcher".to_owned(),
+                problem: format!("it did not say where stage `{name}` listens"),
+            })
     }
 
     /// Sizes of the messages of a client's group.
     fn buffers(&self, group: GroupId) -> Buffers {
         let largest = |size: fn(&schema::scenario::Class) -> u64| {
             let classes = &self.scenario.groups[group].classes;
-            classes.iter().map(|id| size(&self.scenario.classes[*id])).max().unwrap_or(0)
+            classes
+                .iter()
+                .map(|id| size(&self.scenario.classes[*id]))
+                .max()
+                .unwrap_or(0)
         };
         let bytes = |n| usize::try_from(n).expect("a payload fits memory");
-        Buffers { request: bytes(largest(|c| c.payload.0)), reply: bytes(largest(|c| c.reply.0)) }
+        Buffers {
+            request: bytes(largest(|c| c.payload.0)),
+            reply: bytes(largest(|c| c.reply.0)),
+        }
     }
 
     fn group_of(&self, client: ClientId) -> Option<GroupId> {
@@ -195,11 +218,14 @@ pub fn run(
     output: impl Write + Send + 'static,
 ) -> Result<(), RealrunError> {
     let mut line = String::new();
-    input.read_line(&mut line).map_err(RealrunError::io("read the assignment"))?;
-    let assignment: Assignment = serde_json::from_str(&line).map_err(|error| RealrunError::Protocol {
-        peer: "launcher".to_owned(),
-        problem: format!("no assignment: {error}"),
-    })?;
+    input
+        .read_line(&mut line)
+        .map_err(RealrunError::io("read the assignment"))?;
+    let assignment: Assignment =
+        serde_json::from_str(&line).map_err(|error| RealrunError::Protocol {
+            peer: "launcher".to_owned(),
+            problem: format!("no assignment: {error}"),
+        })?;
     keep_to(&assignment.cores)?;
     let shared = Arc::new(Shared {
         scenario: Scenario::from_file(&assignment.scenario)?,
@@ -255,16 +281,23 @@ fn move_messages_promptly() {
     let _refused = prefer_short_slices();
 }
 
-/// Appends a line `time core-time`, both in nanoseconds since the start, ten times a second.
+/// Appends a line `time core-time`, both in nanoseconds since the start, fifty times a second.
 fn sample_core_time(shared: &Arc<Shared>, start_ns: u64) -> Result<(), RealrunError> {
     let stem = shared.assignment.role.file_stem();
-    let path = shared.assignment.dir.join(format!("{stem}.{CPU_EXTENSION}"));
+    let path = shared
+        .assignment
+        .dir
+        .join(format!("{stem}.{CPU_EXTENSION}"));
     let mut file = std::fs::File::create(&path)
         .map_err(RealrunError::io(format!("make {}", path.display())))?;
     std::thread::spawn(move || {
         for index in 0u64.. {
             clock::sleep_until(start_ns + index * SAMPLE_NS);
-            let line = format!("{} {}\n", clock::monotonic_ns() - start_ns, clock::process_cpu_ns());
+            let line = format!(
+                "{} {}\n",
+                clock::monotonic_ns() - start_ns,
+                clock::process_cpu_ns()
+            );
             if file.write_all(line.as_bytes()).is_err() {
                 return;
             }
@@ -290,7 +323,12 @@ pub fn roles(scenario: &Scenario) -> Vec<(Role, HostId)> {
     let mut roles = Vec::new();
     for (_, stage) in scenario.stages.iter() {
         if matches!(stage.role, StageRole::Serve(_)) {
-            roles.push((Role::Server { stage: stage.name.clone() }, stage.host));
+            roles.push((
+                Role::Server {
+                    stage: stage.name.clone(),
+                },
+                stage.host,
+            ));
         }
     }
     // A proxy connects when a client does, so proxies need no order among themselves but their
@@ -300,7 +338,9 @@ pub fn roles(scenario: &Scenario) -> Vec<(Role, HostId)> {
         if stage.role == StageRole::Proxy {
             let paths = scenario.groups.rows().iter().map(|group| &group.path);
             let to_go = paths.filter_map(|path| {
-                path.iter().position(|hop| hop.to == id).map(|at| path.len() - at)
+                path.iter()
+                    .position(|hop| hop.to == id)
+                    .map(|at| path.len() - at)
             });
             proxies.push((to_go.min().unwrap_or(0), id));
         }
@@ -308,11 +348,21 @@ pub fn roles(scenario: &Scenario) -> Vec<(Role, HostId)> {
     proxies.sort_unstable();
     for (_, id) in proxies {
         let stage = &scenario.stages[id];
-        roles.push((Role::Proxy { stage: stage.name.clone() }, stage.host));
+        roles.push((
+            Role::Proxy {
+                stage: stage.name.clone(),
+            },
+            stage.host,
+        ));
     }
     for (id, host) in scenario.hosts.iter() {
         if scenario.groups.rows().iter().any(|group| group.host == id) {
-            roles.push((Role::Client { host: host.name.clone() }, id));
+            roles.push((
+                Role::Client {
+                    host: host.name.clone(),
+                },
+                id,
+            ));
         }
     }
     roles

@@ -13,10 +13,15 @@ const SAMPLE_IMAGE: (usize, usize) = (500, 546);
 /// A payload of `length` bytes for `work`, the same for the same seed.
 pub(super) fn make(work: &Work, length: usize, seed: Seed) -> Vec<u8> {
     match work {
-        Work::Net { input: InputFile::Preprocessed, side, .. } => tensor(*side as usize, seed),
-        Work::Net { input: InputFile::Raw { width, height }, .. } => {
-            image(*width as usize, *height as usize, seed)
-        }
+        Work::Net {
+            input: InputFile::Preprocessed,
+            side,
+            ..
+        } => tensor(*side as usize, seed),
+        Work::Net {
+            input: InputFile::Raw { width, height },
+            ..
+        } => image(*width as usize, *height as usize, seed),
         Work::Synthetic(_) => {
             let mut bytes = vec![0; length];
             stream(seed, "payload").fill_bytes(&mut bytes);

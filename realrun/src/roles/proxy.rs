@@ -31,7 +31,10 @@ struct Forwarder {
 }
 
 pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunError> {
-    let socket = shared.assignment.dir.join(format!("{}.sock", shared.assignment.role.file_stem()));
+    let socket = shared
+        .assignment
+        .dir
+        .join(format!("{}.sock", shared.assignment.role.file_stem()));
     let listener = Listener::bind(&socket, shared.assignment.bind)
         .map_err(RealrunError::io(format!("listen on {}", socket.display())))?;
     report_ready(shared, &listener, socket, Vec::new())?;
@@ -54,15 +57,27 @@ fn open(
     pending: std::io::Result<Pending>,
 ) -> Result<Forwarder, RealrunError> {
     let mut pending = pending.map_err(RealrunError::io("accept a connection"))?;
-    let hello = pending.hello().map_err(RealrunError::io("accept a connection"))?;
+    let hello = pending
+        .hello()
+        .map_err(RealrunError::io("accept a connection"))?;
     let (hop, next) = hops(shared, stage, &hello)?;
-    let group = shared.group_of(hello.client).expect("the hops were found by the client");
+    let group = shared
+        .group_of(hello.client)
+        .expect("the hops were found by the client");
     let buffers = shared.buffers(group);
-    let inner = Hello { hop: hello.hop + 1, ..hello };
+    let inner = Hello {
+        hop: hello.hop + 1,
+        ..hello
+    };
     let back = connect(next.over, shared.address(next.to)?, &inner, buffers).map_err(
-        RealrunError::io(format!("connect to stage `{}`", shared.scenario.stages[next.to].name)),
+        RealrunError::io(format!(
+            "connect to stage `{}`",
+            shared.scenario.stages[next.to].name
+        )),
     )?;
-    let front = pending.accept(buffers).map_err(RealrunError::io("accept a connection"))?;
+    let front = pending
+        .accept(buffers)
+        .map_err(RealrunError::io("accept a connection"))?;
     let thread = format!("{}-{}", hello.client.index(), hello.connection);
     Ok(Forwarder {
         journal: shared.journal(&thread)?,
@@ -78,7 +93,9 @@ fn open(
 
 /// The hop that leads here and the one that leads on.
 fn hops(shared: &Shared, stage: StageId, hello: &Hello) -> Result<(Hop, Hop), RealrunError> {
-    let path = shared.group_of(hello.client).map(|group| &shared.scenario.groups[group].path);
+    let path = shared
+        .group_of(hello.client)
+        .map(|group| &shared.scenario.groups[group].path);
     let at = usize::from(hello.hop);
     match path.map(|path| (path.get(at), path.get(at + 1))) {
         Some((Some(hop), Some(next))) if hop.to == stage => Ok((*hop, *next)),
@@ -105,10 +122,15 @@ impl Forwarder {
         move_messages_promptly();
         loop {
             self.journal.reserve(SPANS)?;
-            let Some(there) = leap(&mut self.front, &mut self.back)? else { return Ok(()) };
+            let Some(there) = leap(&mut self.front, &mut self.back)? else {
+                return Ok(());
+            };
             let Some(back) = leap(&mut self.back, &mut self.front)? else {
                 return Err(RealrunError::Io {
-                    what: format!("reach stage `{}`", self.shared.scenario.stages[self.back_stage].name),
+                    what: format!(
+                        "reach stage `{}`",
+                        self.shared.scenario.stages[self.back_stage].name
+                    ),
                     source: std::io::ErrorKind::UnexpectedEof.into(),
                 });
             };
@@ -123,7 +145,11 @@ impl Forwarder {
         let (outer, inner) = (self.inner_hop - 1, self.inner_hop);
         let front = (outer, self.front_stage);
         let back = (inner, self.back_stage);
-        let (from, to) = if leg == Leg::Request { (front, back) } else { (back, front) };
+        let (from, to) = if leg == Leg::Request {
+            (front, back)
+        } else {
+            (back, front)
+        };
         let received = Span {
             replication: 0,
             request: header.request,
@@ -157,7 +183,11 @@ impl Forwarder {
         let sent = part(SpanName::Send, leap.translated, leap.sent);
         self.journal.record(&received);
         self.journal.record(&translated);
-        self.journal.record(&Span { stage: to.1, hop: Some(to.0), ..sent });
+        self.journal.record(&Span {
+            stage: to.1,
+            hop: Some(to.0),
+            ..sent
+        });
     }
 }
 
@@ -166,11 +196,20 @@ fn leap(
     from: &mut Box<dyn Connection>,
     to: &mut Box<dyn Connection>,
 ) -> Result<Option<Leap>, RealrunError> {
-    let lost = |source| RealrunError::Io { what: "forward a message".to_owned(), source };
-    let Some(arrival) = from.receive().map_err(lost)? else { return Ok(None) };
+    let lost = |source| RealrunError::Io {
+        what: "forward a message".to_owned(),
+        source,
+    };
+    let Some(arrival) = from.receive().map_err(lost)? else {
+        return Ok(None);
+    };
     let received = from.received();
     to.payload_mut()[..received.len()].copy_from_slice(received);
     let translated = Stamp::now();
     to.send(&arrival.header).map_err(lost)?;
-    Ok(Some(Leap { arrival, translated, sent: Stamp::now() }))
+    Ok(Some(Leap {
+        arrival,
+        translated,
+        sent: Stamp::now(),
+    }))
 }

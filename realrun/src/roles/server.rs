@@ -47,7 +47,10 @@ struct Times {
     d2h: (Stamp, Stamp),
 }
 
-const NEVER: Stamp = Stamp { at_ns: 0, cpu_ns: 0 };
+const NEVER: Stamp = Stamp {
+    at_ns: 0,
+    cpu_ns: 0,
+};
 const NO_TIMES: Times = Times {
     taken_ns: 0,
     h2d: (NEVER, NEVER),
@@ -63,7 +66,10 @@ pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunEr
     let delay = std::time::Duration::from_nanos(serve.batch_delay.as_ns());
     let line = Arc::new(Line::new(1024, serve.batch_max as usize, delay));
     let warnings = start_instances(shared, stage, serve, &line)?;
-    let socket = shared.assignment.dir.join(format!("{}.sock", shared.assignment.role.file_stem()));
+    let socket = shared
+        .assignment
+        .dir
+        .join(format!("{}.sock", shared.assignment.role.file_stem()));
     let listener = Listener::bind(&socket, shared.assignment.bind)
         .map_err(RealrunError::io(format!("listen on {}", socket.display())))?;
     report_ready(shared, &listener, socket, warnings)?;
@@ -85,8 +91,14 @@ pub(super) fn report_ready(
     socket: PathBuf,
     warnings: Vec<String>,
 ) -> Result<(), RealrunError> {
-    let port = listener.port().map_err(RealrunError::io("look up the port"))?;
-    shared.report(&Report::Ready { port: Some(port), socket, warnings });
+    let port = listener
+        .port()
+        .map_err(RealrunError::io("look up the port"))?;
+    shared.report(&Report::Ready {
+        port: Some(port),
+        socket,
+        warnings,
+    });
     Ok(())
 }
 
@@ -130,18 +142,31 @@ fn start_instances(
 
 fn context_spec(shared: &Shared, stage: StageId, serve: &Serve) -> ContextSpec {
     let workload = match &serve.work {
-        Work::Net { net, side, input, weights } => Workload::Net(NetSpec {
-            net: net.name.parse().expect("the scenario's nets are those of the accelerator"),
+        Work::Net {
+            net,
+            side,
+            input,
+            weights,
+        } => Workload::Net(NetSpec {
+            net: net
+                .name
+                .parse()
+                .expect("the scenario's nets are those of the accelerator"),
             side: *side as usize,
             weights: match weights {
-                Some(path) => Weights::Safetensors { path: PathBuf::from(path) },
-                None => Weights::Random { seed: shared.scenario.seed.0 },
+                Some(path) => Weights::Safetensors {
+                    path: PathBuf::from(path),
+                },
+                None => Weights::Random {
+                    seed: shared.scenario.seed.0,
+                },
             },
             input: match input {
                 InputFile::Preprocessed => Input::Preprocessed,
-                InputFile::Raw { width, height } => {
-                    Input::Raw { width: *width as usize, height: *height as usize }
-                }
+                InputFile::Raw { width, height } => Input::Raw {
+                    width: *width as usize,
+                    height: *height as usize,
+                },
             },
         }),
         Work::Synthetic(synthetic) => {
@@ -157,7 +182,11 @@ fn context_spec(shared: &Shared, stage: StageId, serve: &Serve) -> ContextSpec {
             })
         }
     };
-    ContextSpec { workload, max_batch: serve.batch_max as usize, threads: 1 }
+    ContextSpec {
+        workload,
+        max_batch: serve.batch_max as usize,
+        threads: 1,
+    }
 }
 
 fn run_instance(mut context: Box<dyn Context>, line: &Line<Job>, is_raw: bool, batch_max: usize) {
@@ -169,9 +198,14 @@ fn run_instance(mut context: Box<dyn Context>, line: &Line<Job>, is_raw: bool, b
         let number = BATCHES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         for job in &mut batch {
             job.batch = number;
-            job.times = Times { taken_ns, ..NO_TIMES };
+            job.times = Times {
+                taken_ns,
+                ..NO_TIMES
+            };
         }
-        let failed = run_batch(&mut *context, &mut batch, is_raw).err().map(|error| error.to_string());
+        let failed = run_batch(&mut *context, &mut batch, is_raw)
+            .err()
+            .map(|error| error.to_string());
         for mut job in batch.drain(..) {
             job.failed.clone_from(&failed);
             let back = Arc::clone(&job.back);
@@ -180,7 +214,11 @@ fn run_instance(mut context: Box<dyn Context>, line: &Line<Job>, is_raw: bool, b
     }
 }
 
-fn run_batch(context: &mut dyn Context, batch: &mut [Job], is_raw: bool) -> Result<(), AcceleratorError> {
+fn run_batch(
+    context: &mut dyn Context,
+    batch: &mut [Job],
+    is_raw: bool,
+) -> Result<(), AcceleratorError> {
     let mut last = Stamp::now();
     for (slot, job) in batch.iter_mut().enumerate() {
         context.copy_in(slot, job.connection.received())?;
@@ -192,13 +230,17 @@ fn run_batch(context: &mut dyn Context, batch: &mut [Job], is_raw: bool) -> Resu
         context.preprocess(batch.len())?;
         context.synchronize()?;
         let done = Stamp::now();
-        batch.iter_mut().for_each(|job| job.times.preprocess = (last, done));
+        batch
+            .iter_mut()
+            .for_each(|job| job.times.preprocess = (last, done));
         last = done;
     }
     context.infer(batch.len())?;
     context.synchronize()?;
     let done = Stamp::now();
-    batch.iter_mut().for_each(|job| job.times.inference = (last, done));
+    batch
+        .iter_mut()
+        .for_each(|job| job.times.inference = (last, done));
     last = done;
     for (slot, job) in batch.iter_mut().enumerate() {
         context.copy_out(slot, job.connection.payload_mut())?;
@@ -217,14 +259,22 @@ fn serve_connection(
     pending: std::io::Result<Pending>,
 ) -> Result<(), RealrunError> {
     let mut pending = pending.map_err(RealrunError::io("accept a connection"))?;
-    let hello = pending.hello().map_err(RealrunError::io("accept a connection"))?;
-    let group = shared.group_of(hello.client).ok_or_else(|| unknown(hello.client))?;
+    let hello = pending
+        .hello()
+        .map_err(RealrunError::io("accept a connection"))?;
+    let group = shared
+        .group_of(hello.client)
+        .ok_or_else(|| unknown(hello.client))?;
     let path = &shared.scenario.groups[group].path;
-    if path.get(usize::from(hello.hop)).is_none_or(|hop| hop.to != stage) {
+    if path
+        .get(usize::from(hello.hop))
+        .is_none_or(|hop| hop.to != stage)
+    {
         return Err(unknown(hello.client));
     }
-    let mut connection =
-        pending.accept(shared.buffers(group)).map_err(RealrunError::io("accept a connection"))?;
+    let mut connection = pending
+        .accept(shared.buffers(group))
+        .map_err(RealrunError::io("accept a connection"))?;
     move_messages_promptly();
     let mut recorder = Recorder::new(shared, stage, &hello)?;
     let back = Arc::new(Handover::new());
@@ -236,14 +286,29 @@ fn serve_connection(
             Ok(None) => return Ok(()),
             Err(error) => return Err(lost(error)),
         };
-        let job = Job { connection, arrival, back: Arc::clone(&back), batch: 0, times: NO_TIMES, failed: None };
+        let job = Job {
+            connection,
+            arrival,
+            back: Arc::clone(&back),
+            batch: 0,
+            times: NO_TIMES,
+            failed: None,
+        };
         line.join(arrival.end.at_ns, job);
         let mut job = back.take();
         let begin = Stamp::now();
-        let reply = shared.scenario.classes[ClassId::from_index(arrival.header.class as usize)].reply.0;
+        let reply = shared.scenario.classes[ClassId::from_index(arrival.header.class as usize)]
+            .reply
+            .0;
         let length = if job.failed.is_some() { 0 } else { reply };
-        let header = crate::transport::Header { length, failed: job.failed.is_some(), ..arrival.header };
-        job.connection.send(&header).map_err(RealrunError::io("reach the client"))?;
+        let header = crate::transport::Header {
+            length,
+            failed: job.failed.is_some(),
+            ..arrival.header
+        };
+        job.connection
+            .send(&header)
+            .map_err(RealrunError::io("reach the client"))?;
         recorder.record(shared, &job, begin, Stamp::now(), length);
         if let Some(problem) = &job.failed {
             shared.fail(problem);
@@ -264,7 +329,9 @@ struct Recorder {
 impl Recorder {
     fn new(shared: &Shared, stage: StageId, hello: &Hello) -> Result<Recorder, RealrunError> {
         let row = &shared.scenario.stages[stage];
-        let StageRole::Serve(serve) = &row.role else { unreachable!("a server's stage serves") };
+        let StageRole::Serve(serve) = &row.role else {
+            unreachable!("a server's stage serves")
+        };
         Ok(Recorder {
             journal: shared.journal(&format!("{}-{}", hello.client.index(), hello.connection))?,
             stage,
@@ -292,9 +359,17 @@ impl Recorder {
             start_ns: arrival.start_ns,
             end_ns: arrival.end.at_ns,
             cpu_ns: arrival.cpu_ns,
-            status: if job.failed.is_some() { Status::Failed } else { Status::Ok },
+            status: if job.failed.is_some() {
+                Status::Failed
+            } else {
+                Status::Ok
+            },
         };
-        let inside = Span { hop: None, batch: job.batch, ..receive };
+        let inside = Span {
+            hop: None,
+            batch: job.batch,
+            ..receive
+        };
         let part = |name, ready_ns, (from, to): (Stamp, Stamp)| Span {
             name,
             ready_ns,
@@ -304,22 +379,52 @@ impl Recorder {
             ..inside
         };
         let times = &job.times;
-        let taken = (Stamp { at_ns: times.taken_ns, cpu_ns: 0 }, Stamp { at_ns: times.taken_ns, cpu_ns: 0 });
+        let taken = (
+            Stamp {
+                at_ns: times.taken_ns,
+                cpu_ns: 0,
+            },
+            Stamp {
+                at_ns: times.taken_ns,
+                cpu_ns: 0,
+            },
+        );
         self.journal.record(&receive);
-        self.journal.record(&part(SpanName::Queue, arrival.end.at_ns, taken));
+        self.journal
+            .record(&part(SpanName::Queue, arrival.end.at_ns, taken));
         if job.failed.is_none() {
-            self.journal.record(&part(SpanName::H2d, times.taken_ns, times.h2d));
+            self.journal
+                .record(&part(SpanName::H2d, times.taken_ns, times.h2d));
             let h2d_end = times.h2d.1.at_ns;
             if self.is_raw {
-                self.journal.record(&part(SpanName::Preprocess, h2d_end, times.preprocess));
+                self.journal
+                    .record(&part(SpanName::Preprocess, h2d_end, times.preprocess));
             }
-            let tensor_ready = if self.is_raw { times.preprocess.1.at_ns } else { h2d_end };
-            self.journal.record(&part(SpanName::Inference, tensor_ready, times.inference));
+            let tensor_ready = if self.is_raw {
+                times.preprocess.1.at_ns
+            } else {
+                h2d_end
+            };
+            self.journal
+                .record(&part(SpanName::Inference, tensor_ready, times.inference));
             let output_ready = times.inference.1.at_ns;
-            self.journal.record(&Span { bytes: reply, ..part(SpanName::D2h, output_ready, times.d2h) });
+            self.journal.record(&Span {
+                bytes: reply,
+                ..part(SpanName::D2h, output_ready, times.d2h)
+            });
         }
-        let ready_ns = if job.failed.is_some() { begin.at_ns } else { times.d2h.1.at_ns };
+        let ready_ns = if job.failed.is_some() {
+            begin.at_ns
+        } else {
+            times.d2h.1.at_ns
+        };
         let send = part(SpanName::Send, ready_ns, (begin, sent));
-        self.journal.record(&Span { hop: Some(self.hop), leg: Leg::Reply, batch: 0, bytes: reply, ..send });
+        self.journal.record(&Span {
+            hop: Some(self.hop),
+            leg: Leg::Reply,
+            batch: 0,
+            bytes: reply,
+            ..send
+        });
     }
 }

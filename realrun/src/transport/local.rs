@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::MmapMut;
 
-use super::{
-    ACCEPTED, Arrival, Buffers, Connection, Header, Hello, arrival, invalid, read_header,
-};
+use super::{ACCEPTED, Arrival, Buffers, Connection, Header, Hello, arrival, invalid, read_header};
 
 /// One end of a connection through shared memory.
 struct Local {
@@ -40,8 +38,11 @@ pub(super) fn connect(
     let paths = [base.with_extension("request"), base.with_extension("reply")];
     let outgoing = create(&paths[0], buffers.request)?;
     let incoming = create(&paths[1], buffers.reply)?;
-    let name = base.to_str().ok_or_else(|| invalid("the shared folder's name is not UTF-8"))?;
-    let length = u32::try_from(name.len()).map_err(|_| invalid("the shared folder's name is too long"))?;
+    let name = base
+        .to_str()
+        .ok_or_else(|| invalid("the shared folder's name is not UTF-8"))?;
+    let length =
+        u32::try_from(name.len()).map_err(|_| invalid("the shared folder's name is too long"))?;
     doorbell.write_all(&length.to_le_bytes())?;
     doorbell.write_all(name.as_bytes())?;
     let mut answer = [0];
@@ -53,20 +54,34 @@ pub(super) fn connect(
     if answer[0] != ACCEPTED {
         return Err(invalid("the peer does not accept the connection"));
     }
-    Ok(Local { doorbell, outgoing, incoming, n_received: 0 })
+    Ok(Local {
+        doorbell,
+        outgoing,
+        incoming,
+        n_received: 0,
+    })
 }
 
-pub(super) fn accept(mut doorbell: UnixStream, buffers: Buffers) -> io::Result<impl Connection + use<>> {
+pub(super) fn accept(
+    mut doorbell: UnixStream,
+    buffers: Buffers,
+) -> io::Result<impl Connection + use<>> {
     let mut length = [0; 4];
     doorbell.read_exact(&mut length)?;
     let mut name = vec![0; (u32::from_le_bytes(length) as usize).min(4096)];
     doorbell.read_exact(&mut name)?;
-    let name = String::from_utf8(name).map_err(|_| invalid("the shared file's name is not UTF-8"))?;
+    let name =
+        String::from_utf8(name).map_err(|_| invalid("the shared file's name is not UTF-8"))?;
     let base = PathBuf::from(name);
     let incoming = open(&base.with_extension("request"), buffers.request)?;
     let outgoing = open(&base.with_extension("reply"), buffers.reply)?;
     doorbell.write_all(&[ACCEPTED])?;
-    Ok(Local { doorbell, outgoing, incoming, n_received: 0 })
+    Ok(Local {
+        doorbell,
+        outgoing,
+        incoming,
+        n_received: 0,
+    })
 }
 
 /// A folder in memory, or else the folder of the socket.
@@ -80,7 +95,11 @@ fn shared_dir(socket: &Path) -> PathBuf {
 }
 
 fn create(path: &Path, length: usize) -> io::Result<MmapMut> {
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)?;
     // Written, so that the first message does not pay for the pages; at least one byte, since an
     // empty file cannot be mapped.
     fs::write(path, vec![1; length.max(1)])?;
@@ -90,7 +109,9 @@ fn create(path: &Path, length: usize) -> io::Result<MmapMut> {
 fn open(path: &Path, length: usize) -> io::Result<MmapMut> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     if file.metadata()?.len() != length.max(1) as u64 {
-        return Err(invalid("the two sides do not agree on the size of their messages"));
+        return Err(invalid(
+            "the two sides do not agree on the size of their messages",
+        ));
     }
     map(&file)
 }
@@ -127,7 +148,9 @@ impl Connection for Local {
     }
 
     fn receive(&mut self) -> io::Result<Option<Arrival>> {
-        let Some((header, before, read)) = read_header(&mut self.doorbell)? else { return Ok(None) };
+        let Some((header, before, read)) = read_header(&mut self.doorbell)? else {
+            return Ok(None);
+        };
         self.n_received = header.fits(self.incoming.len())?;
         Ok(Some(arrival(header, before, read)))
     }

@@ -105,8 +105,15 @@ impl Header {
 
     /// The length, checked against the buffer that is to take it.
     fn fits(&self, buffer: usize) -> io::Result<usize> {
-        let length = usize::try_from(self.length).ok().filter(|length| *length <= buffer);
-        length.ok_or_else(|| invalid(&format!("a message of {} B, the buffer holds {buffer} B", self.length)))
+        let length = usize::try_from(self.length)
+            .ok()
+            .filter(|length| *length <= buffer);
+        length.ok_or_else(|| {
+            invalid(&format!(
+                "a message of {} B, the buffer holds {buffer} B",
+                self.length
+            ))
+        })
     }
 }
 
@@ -303,14 +310,26 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const BUFFERS: Buffers = Buffers { request: 300_000, reply: 5_000 };
+    const BUFFERS: Buffers = Buffers {
+        request: 300_000,
+        reply: 5_000,
+    };
 
     fn hello() -> Hello {
-        Hello { client: ClientId::from_index(3), connection: 2, hop: 1 }
+        Hello {
+            client: ClientId::from_index(3),
+            connection: 2,
+            hop: 1,
+        }
     }
 
     fn header(length: u64) -> Header {
-        Header { request: RequestId::new(ClientId::from_index(3), 9), class: 4, length, failed: false }
+        Header {
+            request: RequestId::new(ClientId::from_index(3), 9),
+            class: 4,
+            length,
+            failed: false,
+        }
     }
 
     /// A server that answers every message with its first 5,000 bytes, reversed.
@@ -319,7 +338,10 @@ mod tests {
         let local = dir.path().join("echo.sock");
         let ip = std::net::Ipv4Addr::LOCALHOST.into();
         let listener = Listener::bind(&local, ip).unwrap();
-        let address = Address { tcp: SocketAddr::new(ip, listener.port().unwrap()), local };
+        let address = Address {
+            tcp: SocketAddr::new(ip, listener.port().unwrap()),
+            local,
+        };
         let (tell, heard) = mpsc::channel();
         listener.accept_all(move |pending| {
             let mut pending = pending.unwrap();
@@ -331,7 +353,11 @@ mod tests {
                     let n = received.len().min(5_000);
                     out[..n].copy_from_slice(&received[..n]);
                     out[..n].reverse();
-                    let header = Header { length: n as u64, failed: true, ..arrival.header };
+                    let header = Header {
+                        length: n as u64,
+                        failed: true,
+                        ..arrival.header
+                    };
                     connection.send(&header).unwrap();
                 }
             });
@@ -363,7 +389,10 @@ mod tests {
     #[test]
     fn a_message_longer_than_the_buffer_is_refused() {
         let (address, _heard, _dir) = echo();
-        let small = Buffers { request: 300_000, reply: 10 };
+        let small = Buffers {
+            request: 300_000,
+            reply: 10,
+        };
         let mut connection = connect(Transport::Tcp, &address, &hello(), small).unwrap();
         connection.send(&header(100)).unwrap();
         let error = connection.receive().unwrap_err();
@@ -377,7 +406,10 @@ mod tests {
             let ip = std::net::Ipv4Addr::LOCALHOST.into();
             let listener = Listener::bind(&dir.path().join("s"), ip).unwrap();
             let tcp = SocketAddr::new(ip, listener.port().unwrap());
-            let address = Address { tcp, local: dir.path().join("s") };
+            let address = Address {
+                tcp,
+                local: dir.path().join("s"),
+            };
             listener.accept_all(|pending| {
                 let mut pending = pending.unwrap();
                 pending.hello().unwrap();

@@ -29,7 +29,10 @@ impl Tcp {
     }
 }
 
-pub(super) fn accept(mut stream: TcpStream, buffers: Buffers) -> io::Result<impl Connection + use<>> {
+pub(super) fn accept(
+    mut stream: TcpStream,
+    buffers: Buffers,
+) -> io::Result<impl Connection + use<>> {
     stream.write_all(&[ACCEPTED])?;
     Tcp::new(stream, buffers.reply, buffers.request)
 }
@@ -59,7 +62,10 @@ impl Connection for Tcp {
     }
 
     fn both(&mut self) -> (&[u8], &mut [u8]) {
-        (&self.incoming[..self.n_received], &mut self.outgoing[HEADER..])
+        (
+            &self.incoming[..self.n_received],
+            &mut self.outgoing[HEADER..],
+        )
     }
 
     fn send(&mut self, header: &Header) -> io::Result<()> {
@@ -69,7 +75,9 @@ impl Connection for Tcp {
     }
 
     fn receive(&mut self) -> io::Result<Option<Arrival>> {
-        let Some((header, before, read)) = read_header(&mut self.stream)? else { return Ok(None) };
+        let Some((header, before, read)) = read_header(&mut self.stream)? else {
+            return Ok(None);
+        };
         let n = header.fits(self.incoming.len())?;
         self.stream.read_exact(&mut self.incoming[..n])?;
         self.n_received = n;

@@ -69,10 +69,10 @@ impl Run {
                 ..*span
             }));
             let cpu = run.manifest.cpu.iter().cloned();
-            pooled
-                .manifest
-                .cpu
-                .extend(cpu.map(|cpu| CpuUse { replication: cpu.replication + shift, ..cpu }));
+            pooled.manifest.cpu.extend(cpu.map(|cpu| CpuUse {
+                replication: cpu.replication + shift,
+                ..cpu
+            }));
             for warning in &run.manifest.warnings {
                 if !pooled.manifest.warnings.contains(warning) {
                     pooled.manifest.warnings.push(warning.clone());

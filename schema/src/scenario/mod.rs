@@ -286,7 +286,11 @@ impl Scenario {
     /// # Errors
     /// If it is not a valid scenario.
     pub fn from_file(file: &ScenarioFile) -> Result<Scenario, FileError> {
-        Scenario::parse(Path::new(&format!("{}.toml", file.name)), to_toml(file), &[])
+        Scenario::parse(
+            Path::new(&format!("{}.toml", file.name)),
+            to_toml(file),
+            &[],
+        )
     }
 
     /// The scenario as a file, with every default written out.

@@ -68,7 +68,7 @@ impl Source {
                     Segment::Enum { .. } | Segment::Unknown => None,
                 })
                 .collect();
-            let message = error.inner().to_string();
+            let message = error.inner().message().to_owned();
             self.invalid_at(keys, &message)
         })
     }

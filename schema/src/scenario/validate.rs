@@ -81,6 +81,9 @@ fn fill_defaults(file: &mut ScenarioFile) {
     }
 }
 
+/// The hosts, and the sets of cores that they run on.
+type HostsAndCores = (Table<HostId, Host>, Table<CoreSetId, CoreSet>);
+
 struct Check<'a> {
     file: &'a ScenarioFile,
     source: &'a Source,
@@ -140,7 +143,7 @@ impl Check<'_> {
             })
     }
 
-    fn hosts(&self) -> Result<(Table<HostId, Host>, Table<CoreSetId, CoreSet>), FileError> {
+    fn hosts(&self) -> Result<HostsAndCores, FileError> {
         let mut core_sets: Table<CoreSetId, CoreSet> = Table::default();
         let mut hosts = Table::default();
         let local = match &self.file.placement {
