@@ -1,5 +1,6 @@
 //! What is left when a process of a measurement is killed: every span recorded before, the name of
 //! who died, and no process.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Checks of the repository itself.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

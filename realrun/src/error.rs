@@ -19,7 +19,7 @@ pub enum RealrunError {
         /// The stage.
         stage: String,
         /// Why.
-        source: AcceleratorError,
+        source: Box<AcceleratorError>,
     },
     /// A call to the operating system failed.
     #[error("failed to {what}")]

@@ -523,7 +523,7 @@ mod tests {
         assert_eq!(ps("0 ms"), Ok(0));
         assert_eq!("1 KiB".parse(), Ok(Bytes(1024)));
         assert_eq!("1 kB".parse(), Ok(Bytes(1000)));
-        assert_eq!("90 /min".parse::<Frequency>().unwrap().per_second(), 1.5);
+        assert_eq!("90 /min".parse::<Frequency>(), "1.5 /s".parse());
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! What a user reads when a file is wrong: file, line, key, what was found, what is allowed.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

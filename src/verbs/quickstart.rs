@@ -208,10 +208,13 @@ impl Bench<'_> {
     }
 }
 
+/// A probe's run with its mean end-to-end time, in seconds.
+type Ranked<'a> = (f64, &'a (String, Run));
+
 /// Of each probe the middle third of its rounds by mean end-to-end time: the machine undisturbed,
 /// as the medians over rounds are that the loads are compared by. The others stay on disk.
 fn typical(probes: &[(String, Run)]) -> Vec<(String, Run)> {
-    let mut by_scenario: BTreeMap<&str, Vec<(f64, &(String, Run))>> = BTreeMap::new();
+    let mut by_scenario: BTreeMap<&str, Vec<Ranked<'_>>> = BTreeMap::new();
     for probe in probes {
         let mean = probe.1.summary().end_to_end.mean.value;
         by_scenario

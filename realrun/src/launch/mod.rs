@@ -234,6 +234,15 @@ fn addresses(
     reachable.collect()
 }
 
+impl Drop for Crew {
+    /// Ends the clients first: the others record what they served last when connections close.
+    fn drop(&mut self) {
+        while let Some(process) = self.processes.pop() {
+            drop(process);
+        }
+    }
+}
+
 impl Crew {
     /// Waits until the role started last is ready.
     fn ready(&mut self, role: &Role) -> Result<(Option<u16>, PathBuf, Vec<String>), RealrunError> {

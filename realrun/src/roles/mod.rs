@@ -15,7 +15,9 @@ use std::fmt;
 use std::io::{BufRead, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use schema::ids::{ClientId, GroupId, HostId, StageId};
@@ -30,6 +32,8 @@ use crate::transport::{Address, Buffers};
 
 /// Interval of the core time samples, in nanoseconds.
 const SAMPLE_NS: u64 = 20_000_000;
+/// How long a role whose input was closed may go on recording.
+const END_LIMIT: Duration = Duration::from_secs(1);
 /// File name extension of the core time samples.
 pub(crate) const CPU_EXTENSION: &str = "cpu";
 
@@ -128,6 +132,24 @@ pub(crate) struct Shared {
     /// The clients' common start, once it is known.
     start_ns: OnceLock<u64>,
     reports: Mutex<Box<dyn Write + Send>>,
+    /// Connections that are being served.
+    n_open: AtomicUsize,
+}
+
+/// A connection that is being served; dropped when its last request has been recorded.
+pub(crate) struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: &Arc<Shared>) -> Open {
+        shared.n_open.fetch_add(1, Ordering::AcqRel);
+        Open(Arc::clone(shared))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.n_open.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Shared {
@@ -232,6 +254,7 @@ pub fn run(
         assignment,
         start_ns: OnceLock::new(),
         reports: Mutex::new(Box::new(output)),
+        n_open: AtomicUsize::new(0),
     });
     let player = Arc::clone(&shared);
     std::thread::spawn(move || {
@@ -251,6 +274,10 @@ pub fn run(
             Err(error) => shared.fail(&format!("an order that is none: {error}")),
         }
     }
+    // The clients are gone: their connections close, and what was served last is being recorded.
+    line::poll(END_LIMIT, || {
+        (shared.n_open.load(Ordering::Acquire) == 0).then_some(())
+    });
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use schema::run::{Leg, Span, SpanName, Status};
 use schema::scenario::Hop;
 
 use super::server::report_ready;
-use super::{Shared, move_messages_promptly};
+use super::{Open, Shared, move_messages_promptly};
 use crate::clock::Stamp;
 use crate::error::RealrunError;
 use crate::journal::Journal;
@@ -42,6 +42,7 @@ pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunEr
     listener.accept_all(move |pending| {
         let shared = Arc::clone(&shared);
         std::thread::spawn(move || {
+            let _open = Open::new(&shared);
             if let Err(error) = open(&shared, stage, pending).and_then(Forwarder::run) {
                 shared.fail(&error.in_full());
             }

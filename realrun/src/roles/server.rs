@@ -12,7 +12,7 @@ use schema::scenario::{InputFile, Serve, StageRole, Work};
 
 use super::line::{Handover, Line};
 use super::proxy::unknown;
-use super::{Report, Shared, move_messages_promptly};
+use super::{Open, Report, Shared, move_messages_promptly};
 use crate::accelerator::cpu::CpuAccelerator;
 use crate::accelerator::{
     Accelerator, AcceleratorError, Context, ContextSpec, Input, NetSpec, SyntheticSpec, Weights,
@@ -77,6 +77,7 @@ pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunEr
     listener.accept_all(move |pending| {
         let (shared, line) = (Arc::clone(&shared), Arc::clone(&line));
         std::thread::spawn(move || {
+            let _open = Open::new(&shared);
             if let Err(error) = serve_connection(&shared, stage, &line, pending) {
                 shared.fail(&error.in_full());
             }
@@ -134,7 +135,7 @@ fn start_instances(
         let started = heard.recv().expect("every instance says how it started");
         started.map_err(|source| RealrunError::Accelerator {
             stage: shared.scenario.stages[stage].name.clone(),
-            source,
+            source: Box::new(source),
         })?;
     }
     Ok(accelerator.describe().warnings)
