@@ -3,7 +3,7 @@
 //! A [`Scenario`](scenario::Scenario) says what is served, where and under which load. An executor
 //! (hardware or the engine) turns it into a [`Run`](run::Run) directory, a
 //! [`Profile`](profile::Profile) holds what was fitted to runs, and the
-//! [`Workload`](workload::Workload) gives both executors the same requests from the same seed.
+//! [`workload`] gives both executors the same requests from the same seed.
 //! Nothing else passes between the parts of the program.
 //!
 //! Invariant: this crate depends on none of Tandem's other crates, never looks at the machine it
