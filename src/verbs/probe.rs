@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use schema::run::Run;
+use schema::run::{Outcome, Run};
 use schema::scenario::Scenario;
 
 use crate::cli::{Common, Probe};
@@ -76,6 +76,9 @@ pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failur
         }
         let run = super::measure::measure(&scenario, &out, &steps)?;
         report(common, &run, &out)?;
+        if let Outcome::Broken { role, how } = &run.manifest.outcome {
+            return Err(anyhow::anyhow!("probe {name}: role `{role}` {how}").into());
+        }
     }
     steps.finish();
     Ok(ExitCode::SUCCESS)
