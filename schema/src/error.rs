@@ -65,10 +65,15 @@ pub enum FileError {
         problem: String,
     },
     /// The file was made by a version of the format that this program does not read.
-    #[error("{}: format {found} is not known, this program reads {known}", path.display())]
+    #[error(
+        "{}: `format`: {found} is not known (allowed: {known})",
+        position(path, place)
+    )]
     Format {
         /// The file.
         path: PathBuf,
+        /// Where in it.
+        place: Place,
         /// The version found.
         found: u32,
         /// The versions that can be read.

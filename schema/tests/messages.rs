@@ -6,7 +6,8 @@ use std::path::Path;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use schema::profile::Profile;
-use schema::scenario::{Scenario, to_toml};
+use schema::scenario::{ArrivalsFile, BatchFile, Extent, Scenario, ServeFile, ThinkFile, to_toml};
+use schema::units::{ByteRate, SimDuration};
 
 const BASE: &str = r#"format = 1
 name = "base"
@@ -90,14 +91,21 @@ fn wrong_graphs() {
 }
 
 #[test]
+fn a_class_named_twice() {
+    let class = "{ name = \"big\", share = 1.0 }";
+    let classes = format!("path =\nclasses = [{class}, {class}]\npath =");
+    assert_snapshot!(message("path =", &classes["path =\n".len()..]), @"a.toml:27: `clients.0.classes.1.name`: the group has a class `big` already");
+}
+
+#[test]
 fn wrong_sizes_and_places() {
-    assert_snapshot!(message("time = \"1 s\"", "time = \"0 s\""), @"a.toml:3: `run.measure`: must be more than zero");
+    assert_snapshot!(message("time = \"1 s\"", "time = \"0 s\""), @"a.toml:3: `run.measure`: must be more than zero, found zero");
     let run = "run = { measure = { time = \"1 s\" } }";
     let mixed = "run = { warmup = { time = \"1 s\" }, measure = { requests = 5 } }";
-    assert_snapshot!(message(run, mixed), @"a.toml:3: `run.warmup`: must be of the same kind as `measure`: both `requests`, or both `time`");
-    assert_snapshot!(message("server = [1]", "server = [0, 1]"), @"a.toml:4: `placement.local.pin`: cores [0] and [0, 1] overlap: two hosts must share all of their cores or none");
+    assert_snapshot!(message(run, mixed), @"a.toml:3: `run.warmup`: is given as `time` and `measure` as `requests`; both must be `requests`, or both `time`");
+    assert_snapshot!(message("server = [1]", "server = [0, 1]"), @"a.toml:4: `placement.local.pin`: cores [0] (edge, gateway) and [0, 1] (server) overlap: two hosts must share all of their cores or none; a host that is not pinned has all");
     assert_snapshot!(message("server = [1]", "server = [7]"), @"a.toml:4: `placement.local.pin.server`: there is no core 7, host `server` has 2 (allowed: 0 to 1)");
-    assert_snapshot!(message("format = 1", "format = 9"), @"a.toml: format 9 is not known, this program reads 1");
+    assert_snapshot!(message("format = 1", "format = 9"), @"a.toml:1: `format`: 9 is not known (allowed: 1)");
 }
 
 #[test]
@@ -122,7 +130,42 @@ fn a_broken_profile() {
     assert_snapshot!(error, @"p.toml:4: `parts.this.kind`: unknown value `hots`, did you mean `host`? (allowed: host, link)");
 }
 
+#[test]
+fn a_profile_of_another_format() {
+    let text = "format = 3\nname = \"p\"\nparts = {}\n";
+    let error = Profile::parse(Path::new("p.toml"), text.to_owned()).unwrap_err();
+    assert_snapshot!(error, @"p.toml:1: `format`: 3 is not known (allowed: 1)");
+}
+
 proptest! {
+    #[test]
+    fn a_scenario_reads_back_what_it_wrote(
+        seed in 0..=i64::MAX as u64,
+        requests in 1u32..,
+        count in 1u32..100,
+        rate in 1u64..1_000_000_000_000,
+        think in 1u64..1_000_000_000,
+        max in 1u32..,
+        weights in proptest::option::of(".{0,20}"),
+        name in ".{0,20}",
+    ) {
+        let mut file = parse(BASE, &[]).unwrap().file().clone();
+        file.name = name;
+        file.run.seed = seed;
+        file.run.measure = Extent::Requests(requests);
+        file.clients[0].count = count;
+        file.clients[0].arrivals = ArrivalsFile::ClosedLoop {
+            think: ThinkFile::Exponential(SimDuration::from_ns(think)),
+        };
+        file.links[0].rate = ByteRate::from_bytes_per_s(rate);
+        let stage = file.stages.get_mut("classify").unwrap();
+        stage.batch = Some(BatchFile { max, delay: SimDuration::from_ps(think) });
+        let Some(ServeFile::Net(net)) = &mut stage.serve else { unreachable!() };
+        net.weights = weights;
+        let read = Scenario::from_file(&file).unwrap();
+        prop_assert_eq!(read.file(), &file);
+    }
+
     #[test]
     fn any_text_is_read_or_refused_without_panic(text in ".{0,200}", at in 0usize..700, junk in ".{0,8}") {
         let _ = parse(&text, &[]);

@@ -23,6 +23,8 @@ pub const MANIFEST_FILE: &str = "run.json";
 pub const TRACE_FILE: &str = "trace.parquet";
 /// File name of the summary.
 pub const SUMMARY_FILE: &str = "summary.json";
+/// Most replications of a run; more are a damaged file.
+const MAX_REPLICATIONS: u32 = 1_000_000;
 
 /// A run in memory.
 #[derive(Clone, Debug)]
@@ -102,6 +104,14 @@ impl Run {
         })?;
         write_json(&dir.join(MANIFEST_FILE), &self.manifest)?;
         write_json(&dir.join(SUMMARY_FILE), &self.summary())?;
+        self.save_trace(dir)
+    }
+
+    /// Writes only the trace into the directory `dir`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save_trace(&self, dir: &Path) -> Result<(), FileError> {
         let path = dir.join(TRACE_FILE);
         let file = File::create(&path).map_err(|source| FileError::Write {
             path: path.clone(),
@@ -123,8 +133,20 @@ impl Run {
             let path = dir.join(MANIFEST_FILE);
             return Err(FileError::Format {
                 path,
+                place: Place::File,
                 found: manifest.format,
                 known: "1",
+            });
+        }
+        if !(1..=MAX_REPLICATIONS).contains(&manifest.replications) {
+            return Err(FileError::Invalid {
+                path: dir.join(MANIFEST_FILE),
+                place: Place::File,
+                key: "replications".to_owned(),
+                problem: format!(
+                    "must be from 1 to {MAX_REPLICATIONS}, found {}",
+                    manifest.replications
+                ),
             });
         }
         let scenario = Scenario::from_file(&manifest.scenario)?;
@@ -133,10 +155,12 @@ impl Run {
             path: path.clone(),
             source,
         })?;
-        let trace = read_trace(file, &scenario).map_err(|problem| FileError::Syntax {
-            path,
-            place: Place::File,
-            problem,
+        let trace = read_trace(file, &scenario, manifest.replications).map_err(|problem| {
+            FileError::Syntax {
+                path,
+                place: Place::File,
+                problem,
+            }
         })?;
         Ok(Run {
             manifest,

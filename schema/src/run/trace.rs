@@ -5,6 +5,7 @@
 //! nanoseconds since the clients' common start. A request's number holds its client above bit 32.
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
@@ -17,10 +18,12 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
 use crate::ids::{ClassId, HostId, Id, RequestId, StageId, Table};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, StageRole};
 
 /// Rows in a row group; bounds the memory of a writer.
 const ROWS_PER_GROUP: usize = 1 << 18;
+/// The last instant that [`SimTime`](crate::units::SimTime) represents, in nanoseconds.
+const LAST_NS: u64 = u64::MAX / 1_000;
 
 /// What a span is about; the same names for hardware and engine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -317,6 +320,26 @@ fn write_column<W: Write + Send>(
 pub(super) fn read_trace<R: ChunkReader + 'static>(
     from: R,
     scenario: &Scenario,
+    n_replications: u32,
+) -> Result<Vec<Span>, String> {
+    // The Parquet reader panics on some damaged files, and a damaged file is an input like others.
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        read_rows(from, scenario, n_replications)
+    }));
+    read.unwrap_or_else(|panic| {
+        let problem = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("it cannot be read as Parquet");
+        Err(format!("the file is damaged: {problem}"))
+    })
+}
+
+fn read_rows<R: ChunkReader + 'static>(
+    from: R,
+    scenario: &Scenario,
+    n_replications: u32,
 ) -> Result<Vec<Span>, String> {
     let reader = SerializedFileReader::new(from).map_err(|error| error.to_string())?;
     let rows = reader
@@ -325,7 +348,9 @@ pub(super) fn read_trace<R: ChunkReader + 'static>(
     rows.enumerate()
         .map(|(index, row)| {
             let row = row.map_err(|error| error.to_string())?;
-            read_span(&row, scenario).map_err(|problem| format!("row {index}: {problem}"))
+            read_span(&row, scenario)
+                .and_then(|span| check(span, scenario, n_replications))
+                .map_err(|problem| format!("row {index}: {problem}"))
         })
         .collect()
 }
@@ -388,6 +413,47 @@ fn read_span(row: &Row, scenario: &Scenario) -> Result<Span, String> {
             Status::Failed
         },
     })
+}
+
+/// The span, if it can be one of a run of `scenario`.
+fn check(span: Span, scenario: &Scenario, n_replications: u32) -> Result<Span, String> {
+    let Span {
+        ready_ns,
+        start_ns,
+        end_ns,
+        ..
+    } = span;
+    if ready_ns > start_ns || start_ns > end_ns || end_ns > LAST_NS {
+        return Err(format!(
+            "a span is ready at {ready_ns} ns, starts at {start_ns} ns and ends at {end_ns} ns; \
+             these must ascend, up to {LAST_NS}"
+        ));
+    }
+    if span.replication >= n_replications {
+        let found = span.replication;
+        return Err(format!(
+            "`replication` is {found} of {n_replications}, counted from 0"
+        ));
+    }
+    let group = &scenario.groups[scenario.clients[span.request.client()].group];
+    if let Some(hop) = span.hop
+        && usize::from(hop) >= group.path.len()
+    {
+        let n = group.path.len();
+        return Err(format!("`hop` is {hop} of {n}, counted from 0"));
+    }
+    let stage = &scenario.stages[span.stage];
+    let on_device = matches!(
+        span.name,
+        SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
+    );
+    if on_device && !matches!(stage.role, StageRole::Serve(_)) {
+        let (name, stage) = (span.name.name(), &stage.name);
+        return Err(format!(
+            "`{name}` is at stage `{stage}`, which serves nothing"
+        ));
+    }
+    Ok(span)
 }
 
 fn named<I: Id, T>(

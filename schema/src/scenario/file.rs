@@ -54,6 +54,16 @@ pub enum Extent {
     Time(SimDuration),
 }
 
+impl Extent {
+    /// What it counts, as in files.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Extent::Requests(_) => "requests",
+            Extent::Time(_) => "time",
+        }
+    }
+}
+
 /// Where the hosts of the scenario are.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

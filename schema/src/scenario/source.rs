@@ -84,6 +84,16 @@ impl Source {
         }
     }
 
+    /// An error about a version of the format other than those `known`.
+    pub fn unknown_format(&self, found: u32, known: &'static str) -> FileError {
+        FileError::Format {
+            path: self.path.clone(),
+            place: self.locate(&["format".to_owned()]),
+            found,
+            known,
+        }
+    }
+
     /// Where the key `key` (dotted) stands, for a message: ``file:line: `key` ``.
     pub fn position(&self, key: &str) -> String {
         let keys: Vec<String> = key.split('.').map(str::to_owned).collect();

@@ -16,12 +16,7 @@ use crate::units::SimDuration;
 /// Checks `file` and resolves its names.
 pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenario, FileError> {
     if file.format != SCENARIO_FORMAT {
-        let path = source.path().to_owned();
-        return Err(FileError::Format {
-            path,
-            found: file.format,
-            known: "1",
-        });
+        return Err(source.unknown_format(file.format, "1"));
     }
     fill_defaults(&mut file);
     let check = Check {
@@ -97,15 +92,20 @@ impl Check<'_> {
             Extent::Time(time) => time == SimDuration::ZERO,
         };
         if empty {
-            return Err(self.source.invalid("run.measure", "must be more than zero"));
+            let problem = "must be more than zero, found zero";
+            return Err(self.source.invalid("run.measure", problem));
         }
         match (run.warmup, run.measure) {
             (Extent::Requests(0), _)
             | (Extent::Requests(_), Extent::Requests(_))
             | (Extent::Time(_), Extent::Time(_)) => Ok(()),
-            _ => Err(self.source.invalid(
+            (warmup, measure) => Err(self.source.invalid(
                 "run.warmup",
-                "must be of the same kind as `measure`: both `requests`, or both `time`",
+                format!(
+                    "is given as `{}` and `measure` as `{}`; both must be `requests`, or both `time`",
+                    warmup.kind(),
+                    measure.kind()
+                ),
             )),
         }
     }
@@ -242,17 +242,28 @@ impl Check<'_> {
         for (a, set) in core_sets.iter() {
             for (b, other) in core_sets.iter() {
                 if a < b && set.cores.iter().any(|core| other.cores.contains(core)) {
+                    let hosts = [set, other].map(|set| self.hosts_on(local, set).join(", "));
                     return Err(self.source.invalid(
                         &format!("placement.{name}.pin"),
                         format!(
-                            "cores {:?} and {:?} overlap: two hosts must share all of their cores or none",
-                            set.cores, other.cores
+                            "cores {:?} ({}) and {:?} ({}) overlap: two hosts must share all of their cores or none; a host that is not pinned has all",
+                            set.cores, hosts[0], other.cores, hosts[1]
                         ),
                     ));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Names of the hosts on the cores of `set`, with all hosts on one machine.
+    fn hosts_on(&self, local: &LocalFile, set: &CoreSet) -> Vec<String> {
+        let on = |(name, host): &(&String, &super::HostFile)| {
+            self.cores_of(name, host.cores, Some(local))
+                .is_ok_and(|cores| cores == set.cores)
+        };
+        let hosts = self.file.hosts.iter().filter(on);
+        hosts.map(|(name, _)| name.clone()).collect()
     }
 
     fn links(&self) -> Result<Table<LinkId, Link>, FileError> {
@@ -438,6 +449,13 @@ impl Check<'_> {
             if !(class.share > 0.0 && class.share.is_finite()) {
                 let problem = format!("must be more than zero, found {}", class.share);
                 return Err(self.source.invalid(&format!("{key}.share"), problem));
+            }
+            if classes[..index]
+                .iter()
+                .any(|other| other.name == class.name)
+            {
+                let problem = format!("the group has a class `{}` already", class.name);
+                return Err(self.source.invalid(&format!("{key}.name"), problem));
             }
             let payload = match (class.payload, work) {
                 (None, _) => work.input_bytes(),
