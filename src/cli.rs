@@ -42,6 +42,8 @@ pub(crate) enum Verb {
     Probe(Probe),
     /// Runs a scenario on this machine's hardware
     Measure(Measure),
+    /// Makes the run of a measurement that was killed, from what its processes had recorded
+    Recover(Recover),
     /// Fits a profile to runs
     Calibrate(Calibrate),
     /// Runs a scenario in the engine
@@ -64,7 +66,7 @@ pub(crate) struct Quickstart {
     #[arg(short, long, default_value = "tandem-out/quickstart")]
     pub(crate) out: PathBuf,
     /// How long each of its many measurements lasts, in seconds
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.2)]
     pub(crate) seconds: f64,
 }
 
@@ -93,6 +95,14 @@ pub(crate) struct Measure {
     /// The run directory
     #[arg(short, long)]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// Arguments of `recover`.
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
 }
 
 /// Arguments of `calibrate`.

@@ -1,15 +1,20 @@
 //! What is said while something takes long: a bar on a terminal, a line a step elsewhere.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Common;
 
+/// Parts of a step that the bar can tell apart.
+const RESOLUTION: u64 = 1000;
+
 /// Progress of a verb on standard error.
 #[derive(Debug)]
 pub(crate) struct Steps {
     bar: ProgressBar,
+    n_done: Cell<u64>,
     quiet: bool,
     on_terminal: bool,
 }
@@ -21,14 +26,15 @@ impl Steps {
         let bar = if common.quiet || !on_terminal {
             ProgressBar::hidden()
         } else {
-            ProgressBar::new(n as u64)
+            ProgressBar::new(n as u64 * RESOLUTION)
         };
         let style =
-            ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} [{elapsed}, {eta} to go]");
+            ProgressStyle::with_template("{bar:24} {percent:>3}% {msg} [{elapsed}, {eta} to go]");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(500));
         Steps {
             bar,
+            n_done: Cell::new(0),
             quiet: common.quiet,
             on_terminal,
         }
@@ -42,9 +48,16 @@ impl Steps {
         }
     }
 
+    /// Shows that `share` of the step, from 0 to 1, is done.
+    pub(crate) fn within(&self, share: f64) {
+        let part = (share.clamp(0.0, 1.0) * RESOLUTION as f64) as u64;
+        self.bar.set_position(self.n_done.get() * RESOLUTION + part);
+    }
+
     /// Ends a step.
     pub(crate) fn done(&self) {
-        self.bar.inc(1);
+        self.n_done.set(self.n_done.get() + 1);
+        self.within(0.0);
     }
 
     /// Takes the bar away.

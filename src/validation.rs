@@ -1,11 +1,13 @@
 //! Measured runs beside their simulations: what `validate` and `quickstart` have in common.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use calibrate::validate::{Tolerance, Violation, compare, judge, judged};
 use schema::comparison::Row;
+use schema::error::FileError;
 use schema::profile::Profile;
-use schema::run::{Run, RunKind};
+use schema::run::{Run, RunKind, content_hash};
 use schema::scenario::Scenario;
 use sim::{Arrivals, Options};
 
@@ -13,6 +15,26 @@ use crate::failure::Failure;
 
 /// Replications of each simulation: enough that its own noise is small beside a measurement's.
 const REPLICATIONS: u32 = 20;
+
+/// A profile and its file.
+#[derive(Clone, Copy)]
+pub(crate) struct Fitted<'a> {
+    /// Where it was read from or written to.
+    pub(crate) path: &'a Path,
+    /// What it says.
+    pub(crate) profile: &'a Profile,
+}
+
+impl Fitted<'_> {
+    /// Path and SHA-256, for the manifest of a run that is made with it.
+    pub(crate) fn input(self) -> Result<(String, String), Failure> {
+        let bytes = std::fs::read(self.path).map_err(|source| FileError::Read {
+            path: self.path.to_owned(),
+            source,
+        })?;
+        Ok((self.path.display().to_string(), content_hash(&bytes)))
+    }
+}
 
 /// What was measured of a scenario, and its simulation.
 pub(crate) struct Validated {
@@ -28,11 +50,12 @@ pub(crate) struct Validated {
 
 /// Groups runs by scenario, simulates each scenario once, and compares.
 ///
-/// Of the runs of a scenario the first, third, … are compared, as one; the others, as one, are
-/// their repetition: the noise floor.
+/// Of every three runs of a scenario the second is repetition: these are pooled, and the others are
+/// pooled and compared. So a pair is a measurement and its repetition, and of many runs most are
+/// compared.
 pub(crate) fn validate(
     runs: &[(String, Run)],
-    profile: &Profile,
+    profile: Fitted<'_>,
 ) -> Result<Vec<Validated>, Failure> {
     let mut groups: Vec<Vec<&(String, Run)>> = Vec::new();
     for named in runs {
@@ -57,20 +80,24 @@ pub(crate) fn validate(
         .collect()
 }
 
-fn validate_one(group: &[&(String, Run)], profile: &Profile) -> Result<Validated, Failure> {
-    let every_second = |first: usize| -> Vec<&Run> {
-        group
-            .iter()
-            .skip(first)
-            .step_by(2)
-            .map(|(_, run)| run)
-            .collect()
-    };
-    let measured = Run::pool(&every_second(0));
-    let again = every_second(1);
+fn validate_one(group: &[&(String, Run)], profile: Fitted<'_>) -> Result<Validated, Failure> {
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    for (index, (_, run)) in group.iter().enumerate() {
+        if index % 3 == 1 {
+            again.push(run);
+        } else {
+            first.push(run);
+        }
+    }
+    let measured = Run::pool(&first);
     let repeated = (!again.is_empty()).then(|| Run::pool(&again));
-    let simulated = simulate(&measured.scenario, profile)?;
-    let held_out = !group.iter().any(|(name, _)| is_fitted_to(profile, name));
+    let mut simulated = simulate(&measured.scenario, profile.profile)?;
+    simulated.manifest.inputs = measured.manifest.inputs.clone();
+    simulated.manifest.inputs.extend([profile.input()?]);
+    let seen: BTreeSet<&String> = profile.profile.fitted_to.values().collect();
+    let held_out = !group
+        .iter()
+        .any(|(_, run)| seen.contains(&run.manifest.id()));
     let name = group[0].0.clone();
     let rows = compare(&name, &measured, repeated.as_ref(), &simulated, held_out);
     Ok(Validated {
@@ -91,24 +118,6 @@ pub(crate) fn simulate(scenario: &Scenario, profile: &Profile) -> Result<Run, Fa
     Ok(sim::simulate(scenario, profile, &options)?)
 }
 
-/// Whether a law of the profile says that it comes from the run `name`.
-fn is_fitted_to(profile: &Profile, name: &str) -> bool {
-    let laws = profile.parts.values().flat_map(|part| part.costs.values());
-    let parameters = profile
-        .parts
-        .values()
-        .flat_map(|part| part.parameters.values());
-    let mut sources = laws
-        .map(|law| &law.source)
-        .chain(parameters.map(|p| &p.source));
-    sources.any(|source| {
-        source.match_indices(name).any(|(at, _)| {
-            let rest = &source[at + name.len()..];
-            rest.is_empty() || rest.starts_with(',')
-        })
-    })
-}
-
 /// Every row, in order.
 pub(crate) fn all_rows(validated: &[Validated]) -> Vec<Row> {
     validated.iter().flat_map(|one| one.rows.clone()).collect()
@@ -118,6 +127,10 @@ pub(crate) fn all_rows(validated: &[Validated]) -> Vec<Row> {
 pub(crate) fn verdict(rows: &[Row], tolerance: &Tolerance) -> (Vec<Violation>, String) {
     let violations = judge(rows, tolerance);
     let n = judged(rows).count();
+    if n == 0 {
+        let text = "no figure was judged: the profile was fitted to every run; measure one that it has not seen";
+        return (violations, text.to_owned());
+    }
     let text = format!(
         "{} of {n} held-out figures are within tolerance (mean {:.0}%, median {:.0}%, 99th percentile {:.0}%, throughput at saturation {:.0}%)",
         n - violations.len(),
@@ -129,11 +142,18 @@ pub(crate) fn verdict(rows: &[Row], tolerance: &Tolerance) -> (Vec<Violation>, S
     (violations, text)
 }
 
-/// Writes the simulated runs below `dir`, by the scenario's name.
+/// Writes the simulated runs below `dir`, by the scenario's name; those of one name are numbered.
 pub(crate) fn save_simulated(validated: &[Validated], dir: &Path) -> Result<(), Failure> {
+    let mut saved: BTreeMap<&str, u32> = BTreeMap::new();
     for one in validated {
-        one.simulated
-            .save(&dir.join(&one.simulated.scenario.name))?;
+        let name = one.simulated.scenario.name.as_str();
+        let n = saved.entry(name).or_default();
+        *n += 1;
+        let folder = match n {
+            1 => name.to_owned(),
+            n => format!("{name}-{n}"),
+        };
+        one.simulated.save(&dir.join(folder))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{PROXIED, said, scenario, tandem};
-use schema::run::{Outcome, Run};
+use schema::run::{Outcome, Run, SpanName};
 
 /// Waits for something that must come to be.
 fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
@@ -131,6 +131,34 @@ fn a_killed_launcher_leaves_the_journals_and_no_role() {
     wait_for("the end of all roles", || {
         roles(dir.path()).is_empty().then_some(())
     });
-    let spans = realrun::journal::read_all(&dir.path().join("run/journals")).unwrap();
-    assert!(!spans.is_empty());
+    let run = dir.path().join("run");
+    let recorded = realrun::journal::read_all(&run.join("journals")).unwrap();
+    assert!(!recorded.is_empty());
+    let output = tandem().arg("recover").arg(&run).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let recovered = Run::load(&run).unwrap();
+    assert!(recovered.summary().requests > 0);
+    assert!(recovered.summary().cpu.is_some_and(|cores| cores > 0.0));
+    let wires = recovered.trace.iter().filter(|s| s.name == SpanName::Wire);
+    assert_eq!(recovered.trace.len() - wires.count(), recorded.len());
+    let Outcome::Broken { role, .. } = recovered.manifest.outcome else {
+        panic!("a run without its end is broken");
+    };
+    assert_eq!(role, "launcher");
+    assert!(!run.join("journals").exists());
+}
+
+#[test]
+fn a_run_is_not_recovered_while_it_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = start(dir.path());
+    let output = tandem()
+        .arg("recover")
+        .arg(dir.path().join("run"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("a measurement is still writing here"));
+    kill(child.id());
+    child.wait().unwrap();
 }

@@ -137,6 +137,10 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
     let mut profile = Profile {
         format: PROFILE_FORMAT,
         name: name.to_owned(),
+        fitted_to: sources
+            .iter()
+            .map(|source| (source.name.clone(), source.run.manifest.id()))
+            .collect(),
         parts: BTreeMap::new(),
     };
     let mut fits = Vec::new();

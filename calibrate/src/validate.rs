@@ -234,8 +234,9 @@ fn is_saturated(scenario: &Scenario, summary: &Summary) -> bool {
     let offered: Option<f64> = clients
         .map(|client| rate(scenario.groups[client.group].arrivals))
         .sum();
-    let window_s: f64 = summary.window_s.iter().sum();
     // Two standard deviations of a Poisson count: a short run may simply have got few arrivals.
+    // Rounds of one seed have the same arrivals, so all of them are worth one.
+    let window_s = summary.window_s.iter().copied().fold(0.0, f64::max);
     let chance = |offered: f64| 2.0 * (offered / window_s).sqrt();
     is_busy
         || offered.is_some_and(|offered| {

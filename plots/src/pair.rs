@@ -14,6 +14,23 @@ pub struct Pair<T> {
 }
 
 impl<T> Pair<T> {
+    /// A pair called `label` with nothing in it yet.
+    pub const fn empty(label: String) -> Pair<T> {
+        Pair {
+            label,
+            measured: None,
+            simulated: None,
+        }
+    }
+
+    /// The side of `kind`.
+    pub const fn side(&mut self, kind: RunKind) -> &mut Option<T> {
+        match kind {
+            RunKind::Measured => &mut self.measured,
+            RunKind::Simulated => &mut self.simulated,
+        }
+    }
+
     /// What there is, measured first.
     pub(crate) fn present(&self) -> impl Iterator<Item = (RunKind, &T)> {
         let measured = self.measured.iter().map(|value| (RunKind::Measured, value));

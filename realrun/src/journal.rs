@@ -4,13 +4,14 @@
 //! Every thread has a journal of its own, a sequence of segment files. A record's mark is written
 //! last: a record without it was being written when its process died, and is not read.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{Ordering, compiler_fence};
+use std::time::{Duration, Instant};
 
 use memmap2::MmapMut;
 use schema::ids::{ClassId, HostId, Id, RequestId, StageId};
-use schema::run::{Leg, Span, SpanName, Status};
+use schema::run::{Leg, MANIFEST_FILE, Span, SpanName, Status};
 
 use crate::error::RealrunError;
 
@@ -96,6 +97,58 @@ impl Journal {
         record[RECORD - 4..].copy_from_slice(&MARK.to_le_bytes());
         self.used += 1;
     }
+}
+
+/// Held by every process that writes into a folder of journals, for as long as it lives: a shared
+/// lock of the folder's manifest.
+#[derive(Debug)]
+pub struct Writing {
+    _locked: File,
+}
+
+impl Writing {
+    /// Says that this process writes into `dir`, which holds a manifest.
+    ///
+    /// # Errors
+    /// If there is no manifest, or it cannot be locked.
+    pub fn into(dir: &Path) -> Result<Writing, RealrunError> {
+        let (path, file) = manifest_of(dir)?;
+        file.lock_shared()
+            .map_err(RealrunError::io(format!("lock {}", path.display())))?;
+        Ok(Writing { _locked: file })
+    }
+
+    /// Waits until no process writes into `dir` any more.
+    ///
+    /// # Errors
+    /// If there is no manifest, or one still writes after `limit`.
+    pub fn wait_for_end(dir: &Path, limit: Duration) -> Result<(), RealrunError> {
+        let (path, file) = manifest_of(dir)?;
+        let end = Instant::now() + limit;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(RealrunError::Journal {
+                        path: dir.to_owned(),
+                        problem: "a measurement is still writing here".to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(source)) => {
+                    return Err(RealrunError::io(format!("lock {}", path.display()))(source));
+                }
+            }
+        }
+    }
+}
+
+fn manifest_of(dir: &Path) -> Result<(PathBuf, File), RealrunError> {
+    let path = dir.join(MANIFEST_FILE);
+    let file = File::open(&path).map_err(RealrunError::io(format!("open {}", path.display())))?;
+    Ok((path, file))
 }
 
 /// Makes and maps a segment, with every page present.

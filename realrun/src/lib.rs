@@ -20,4 +20,4 @@ pub mod scheduling;
 pub mod transport;
 
 pub use error::RealrunError;
-pub use launch::{MeasureOptions, Progress, measure};
+pub use launch::{MeasureOptions, Progress, measure, recover};

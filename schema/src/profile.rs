@@ -24,6 +24,10 @@ pub struct Profile {
     pub format: u32,
     /// Name of the profile.
     pub name: String,
+    /// The runs that it was fitted to: the id of each ([`Manifest::id`](crate::run::Manifest::id))
+    /// by the name that the `source` of a figure says. A comparison with one of them proves nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fitted_to: BTreeMap<String, String>,
     /// The parts.
     pub parts: BTreeMap<String, Part>,
 }
@@ -293,12 +297,7 @@ impl Profile {
         let source = Source::parse(path, text, &[])?;
         let profile: Profile = source.read()?;
         if profile.format != PROFILE_FORMAT {
-            let path = path.to_owned();
-            return Err(FileError::Format {
-                path,
-                found: profile.format,
-                known: "1",
-            });
+            return Err(source.unknown_format(profile.format, "1"));
         }
         for (name, part) in &profile.parts {
             for (cost, law) in &part.costs {
@@ -432,6 +431,7 @@ mod tests {
         let profile = Profile {
             format: PROFILE_FORMAT,
             name: "test".to_owned(),
+            fitted_to: BTreeMap::from([("runs/net".to_owned(), "5e1f".to_owned())]),
             parts: BTreeMap::from([("this".to_owned(), part)]),
         };
         let read = Profile::parse(Path::new("p.toml"), profile.to_toml()).unwrap();
@@ -449,6 +449,7 @@ mod tests {
         let profile = Profile {
             format: 1,
             name: "lab".to_owned(),
+            fitted_to: BTreeMap::new(),
             parts,
         };
         let missing = profile

@@ -60,6 +60,7 @@ fn profile() -> Profile {
     Profile {
         format: PROFILE_FORMAT,
         name: "mm1".to_owned(),
+        fitted_to: [].into(),
         parts: [("host".to_owned(), part)].into(),
     }
 }

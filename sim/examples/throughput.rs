@@ -84,6 +84,7 @@ fn profile() -> Profile {
     Profile {
         format: PROFILE_FORMAT,
         name: "throughput".to_owned(),
+        fitted_to: [].into(),
         parts: [("host".to_owned(), part)].into(),
     }
 }

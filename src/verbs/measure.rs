@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use realrun::{MeasureOptions, Progress};
 use schema::run::{Outcome, Run};
 use schema::scenario::Scenario;
+use schema::workload::Schedule;
 
 use super::{PROGRAM, load_scenario};
 use crate::cli::{Common, Measure};
@@ -20,14 +21,24 @@ pub(super) fn run(common: &Common, arguments: &Measure) -> Result<ExitCode, Fail
     let run = measure(&scenario, &out, &steps)?;
     steps.finish();
     super::print_summary(common, &run, &out)?;
-    if let Outcome::Broken { role, how } = &run.manifest.outcome {
-        eprintln!(
-            "error: role `{role}` {how}; what was recorded until then is in {}",
+    Ok(match broken(&run, &out) {
+        Some(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::from(NO)
+        }
+        None => ExitCode::SUCCESS,
+    })
+}
+
+/// What broke the run in `out`, if anything did.
+pub(super) fn broken(run: &Run, out: &Path) -> Option<String> {
+    match &run.manifest.outcome {
+        Outcome::Complete => None,
+        Outcome::Broken { role, how } => Some(format!(
+            "role `{role}` {how}; what was recorded until then is in {}",
             out.display()
-        );
-        return Ok(ExitCode::from(NO));
+        )),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Measures `scenario` into the run directory `out`.
@@ -39,7 +50,18 @@ pub(super) fn measure(scenario: &Scenario, out: &Path, steps: &Steps) -> Result<
         program: PROGRAM.to_owned(),
     };
     steps.begin(&format!("measuring {}", scenario.name));
-    let run = realrun::measure(scenario, &options, &mut |_: Progress| {})?;
+    let planned_s = planned_s(scenario);
+    let run = realrun::measure(scenario, &options, &mut |progress| {
+        if let (Progress::Running(time), Some(planned_s)) = (progress, planned_s) {
+            steps.within(time.as_secs_f64() / planned_s);
+        }
+    })?;
     steps.done();
     Ok(run)
+}
+
+/// How long the clients will send, in seconds; `None` if that depends on how fast they are served.
+fn planned_s(scenario: &Scenario) -> Option<f64> {
+    let (_, end) = Schedule::new(scenario).window()?;
+    Some(end.as_ns() as f64 / 1e9)
 }

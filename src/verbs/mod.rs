@@ -6,6 +6,7 @@ mod measure;
 mod plot;
 mod probe;
 mod quickstart;
+mod recover;
 mod report;
 mod simulate;
 mod validate;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Doctor => doctor::run(&common),
         Verb::Probe(arguments) => probe::run(&common, &arguments),
         Verb::Measure(arguments) => measure::run(&common, &arguments),
+        Verb::Recover(arguments) => recover::run(&common, &arguments),
         Verb::Calibrate(arguments) => calibrate::run(&common, &arguments),
         Verb::Simulate(arguments) => simulate::run(&common, &arguments),
         Verb::Validate(arguments) => validate::run(&common, &arguments),
@@ -46,6 +48,15 @@ pub(crate) fn load_scenario(common: &Common, path: &Path) -> Result<Scenario, Fa
     let mut overrides = common.overrides.clone();
     overrides.extend(common.seed.map(|seed| format!("run.seed={seed}")));
     Ok(Scenario::load(path, &overrides)?)
+}
+
+/// The name of a run's folder, for labels; `run` is its path.
+pub(crate) fn folder(run: &str) -> String {
+    let name = Path::new(run).file_name();
+    name.map_or_else(
+        || run.to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// Prints a result.

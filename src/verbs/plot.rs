@@ -12,10 +12,7 @@ use crate::cli::{Common, Plot, PlotKind};
 use crate::failure::Failure;
 
 pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure> {
-    let runs: Vec<Run> = super::calibrate::load(&arguments.runs)?
-        .into_iter()
-        .map(|(_, run)| run)
-        .collect();
+    let runs = together(super::calibrate::load(&arguments.runs)?);
     let figure = match arguments.kind {
         PlotKind::Breakdown => {
             let summaries = pairs(&runs, Run::summary);
@@ -40,26 +37,54 @@ pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts a measured run beside the simulated one of the same scenario, by name.
-fn pairs<T>(runs: &[Run], value: impl Fn(&Run) -> T) -> Vec<Pair<T>> {
-    let mut pairs: Vec<Pair<T>> = Vec::new();
-    for run in runs {
-        let label = run.scenario.name.clone();
-        let at = pairs
-            .iter()
-            .position(|pair| pair.label == label)
-            .unwrap_or_else(|| {
-                pairs.push(Pair {
-                    label,
-                    measured: None,
-                    simulated: None,
-                });
-                pairs.len() - 1
-            });
-        match run.manifest.kind {
-            RunKind::Measured => pairs[at].measured = Some(value(run)),
-            RunKind::Simulated => pairs[at].simulated = Some(value(run)),
+/// Runs of one thing as one: measurements of one scenario are pooled, as its replications; of
+/// simulated runs with one id, which hold the same, one is kept. Each keeps the name of its first.
+fn together(runs: Vec<(String, Run)>) -> Vec<(String, Run)> {
+    let mut groups: Vec<(String, Vec<Run>)> = Vec::new();
+    for (name, run) in runs {
+        let is_same = |group: &Vec<Run>| {
+            let (a, b) = (&group[0].manifest, &run.manifest);
+            match (a.kind, b.kind) {
+                (RunKind::Measured, RunKind::Measured) => a.scenario == b.scenario,
+                _ => a.id() == b.id(),
+            }
+        };
+        match groups.iter_mut().find(|(_, group)| is_same(group)) {
+            Some((_, group)) if run.manifest.kind == RunKind::Measured => group.push(run),
+            Some(_) => {}
+            None => groups.push((name, vec![run])),
         }
+    }
+    let pool = |runs: Vec<Run>| Run::pool(&runs.iter().collect::<Vec<_>>());
+    groups
+        .into_iter()
+        .map(|(name, group)| (name, pool(group)))
+        .collect()
+}
+
+/// Puts a measured run beside the simulated one of the same scenario, by the scenario's name. A
+/// second run of the same kind and name is another thing, and stands alone under its folder's name.
+fn pairs<T>(runs: &[(String, Run)], value: impl Fn(&Run) -> T) -> Vec<Pair<T>> {
+    let mut pairs: Vec<Pair<T>> = Vec::new();
+    for (name, run) in runs {
+        let scenario = &run.scenario.name;
+        let kind = run.manifest.kind;
+        let mut sides = pairs
+            .iter_mut()
+            .filter(|pair| pair.label == *scenario)
+            .map(|pair| pair.side(kind));
+        if let Some(free) = sides.find(|side| side.is_none()) {
+            *free = Some(value(run));
+            continue;
+        }
+        let is_taken = pairs.iter().any(|pair| pair.label == *scenario);
+        let mut pair = Pair::empty(if is_taken {
+            super::folder(name)
+        } else {
+            scenario.clone()
+        });
+        *pair.side(kind) = Some(value(run));
+        pairs.push(pair);
     }
     pairs
 }
@@ -72,15 +97,15 @@ fn borrow<T>(pair: &Pair<T>) -> Pair<&T> {
     }
 }
 
-fn load(runs: &[Run]) -> Result<plots::Figure, Failure> {
-    let is_open = |run: &Run| {
+fn load(runs: &[(String, Run)]) -> Result<plots::Figure, Failure> {
+    let is_open = |(_, run): &&(String, Run)| {
         run.scenario
             .groups
             .rows()
             .iter()
             .any(|g| !matches!(g.arrivals, ArrivalsFile::ClosedLoop { .. }))
     };
-    let n_open = runs.iter().filter(|run| is_open(run)).count();
+    let n_open = runs.iter().filter(is_open).count();
     if n_open != 0 && n_open != runs.len() {
         return Err(anyhow::anyhow!(
             "a load curve needs runs that are all closed-loop or all open-loop"
@@ -92,27 +117,36 @@ fn load(runs: &[Run]) -> Result<plots::Figure, Failure> {
     } else {
         Load::OfferedRate
     };
-    let summaries: Vec<(f64, RunKind, Summary)> = runs
-        .iter()
-        .map(|run| (offered(run, kind), run.manifest.kind, run.summary()))
-        .collect();
-    let mut points: Vec<LoadPoint<'_>> = Vec::new();
-    for (load, kind, summary) in &summaries {
-        let same = |point: &LoadPoint<'_>| point.load.total_cmp(load).is_eq();
-        let at = points.iter().position(same).unwrap_or_else(|| {
-            points.push(LoadPoint {
-                load: *load,
-                measured: None,
-                simulated: None,
-            });
+    // One pair a load, labelled by its runs.
+    let mut points: Vec<(f64, Pair<Summary>)> = Vec::new();
+    for (name, run) in runs {
+        let load = offered(run, kind);
+        let at = points
+            .iter()
+            .position(|(at, _)| at.total_cmp(&load).is_eq());
+        let at = at.unwrap_or_else(|| {
+            points.push((load, Pair::empty(name.clone())));
             points.len() - 1
         });
-        match kind {
-            RunKind::Measured => points[at].measured = Some(summary),
-            RunKind::Simulated => points[at].simulated = Some(summary),
+        let (_, pair) = &mut points[at];
+        if pair.side(run.manifest.kind).is_some() {
+            return Err(anyhow::anyhow!(
+                "a load curve has one run of a kind at a load, but {name} is another than {} at {load}",
+                pair.label
+            )
+            .into());
         }
+        *pair.side(run.manifest.kind) = Some(run.summary());
     }
-    points.sort_by(|a, b| a.load.total_cmp(&b.load));
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let points: Vec<LoadPoint<'_>> = points
+        .iter()
+        .map(|(load, pair)| LoadPoint {
+            load: *load,
+            measured: pair.measured.as_ref(),
+            simulated: pair.simulated.as_ref(),
+        })
+        .collect();
     Ok(plots::load_curve::draw("load", kind, &points)?)
 }
 

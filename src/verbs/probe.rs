@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use schema::run::{Outcome, Run};
 use schema::scenario::Scenario;
 
 use crate::cli::{Common, Probe};
@@ -75,9 +74,9 @@ pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failur
             continue;
         }
         let run = super::measure::measure(&scenario, &out, &steps)?;
-        report(common, &run, &out)?;
-        if let Outcome::Broken { role, how } = &run.manifest.outcome {
-            return Err(anyhow::anyhow!("probe {name}: role `{role}` {how}").into());
+        super::print_summary(common, &run, &out)?;
+        if let Some(problem) = super::measure::broken(&run, &out) {
+            return Err(anyhow::anyhow!("probe {name}: {problem}").into());
         }
     }
     steps.finish();
@@ -112,8 +111,4 @@ fn write_scenario(scenario: &Scenario, path: &PathBuf) -> Result<(), Failure> {
     }
     std::fs::write(path, text)?;
     Ok(())
-}
-
-fn report(common: &Common, run: &Run, out: &Path) -> Result<(), Failure> {
-    super::print_summary(common, run, out)
 }

@@ -2,8 +2,8 @@
 //!
 //! Calibrates on probes and one client at a time, and validates on loads that the fit never saw.
 //! Probes and loads are measured in turn, in several short rounds, so that a machine that is slower
-//! for a while is slower for both; every second round is the repetition that shows how far two
-//! measurements of the same thing lie apart.
+//! for a while is slower for both; the second of every three rounds is the repetition that shows how
+//! far two measurements of the same thing lie apart.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use calibrate::Calibration;
 use plots::load_curve::{Load, LoadPoint};
-use schema::run::{Outcome, Run, SpanName};
+use schema::run::{Run, SpanName};
 use schema::scenario::Scenario;
 use schema::summary::Summary;
 use serde_json::json;
@@ -22,7 +22,7 @@ use crate::cli::{Common, Quickstart};
 use crate::failure::Failure;
 use crate::page;
 use crate::progress::Steps;
-use crate::validation::{Validated, all_rows, save_simulated, simulate, validate, verdict};
+use crate::validation::{Fitted, Validated, all_rows, save_simulated, simulate, validate, verdict};
 
 /// What the profile is fitted to.
 const CALIBRATION: [Builtin; 4] = [
@@ -70,8 +70,8 @@ const HELD_OUT: [(Builtin, Demand); 6] = [
     ),
 ];
 
-/// Rounds of measuring, an even number: every second round is the repetition of the others.
-const ROUNDS: u32 = 6;
+/// Rounds of measuring: the second of every three is the repetition of the others.
+const ROUNDS: u32 = 9;
 /// What is left out at the start of each measurement, in seconds.
 const WARMUP_S: f64 = 0.3;
 
@@ -148,12 +148,15 @@ pub(super) fn run(common: &Common, arguments: &Quickstart) -> Result<ExitCode, F
 
     steps.begin("fitting the profile");
     let calibration = fitting::fit("quickstart", &typical(&probes))?;
-    calibration
-        .profile
-        .save(&arguments.out.join("profile.toml"))?;
+    let profile_path = arguments.out.join("profile.toml");
+    calibration.profile.save(&profile_path)?;
     steps.done();
     steps.begin("simulating the loads that the fit never saw");
-    let validated = validate(&loads, &calibration.profile)?;
+    let profile = Fitted {
+        path: &profile_path,
+        profile: &calibration.profile,
+    };
+    let validated = validate(&loads, profile)?;
     save_simulated(&validated, &arguments.out.join("simulated"))?;
     steps.done();
     steps.begin("drawing the report");
@@ -197,12 +200,8 @@ impl Bench<'_> {
             .join("runs")
             .join(format!("{}-{round}", scenario.name));
         let run = measure::measure(&scenario, &dir, self.steps)?;
-        if let Outcome::Broken { role, how } = &run.manifest.outcome {
-            return Err(anyhow::anyhow!(
-                "role `{role}` {how}; what was recorded until then is in {}",
-                dir.display()
-            )
-            .into());
+        if let Some(problem) = measure::broken(&run, &dir) {
+            return Err(anyhow::anyhow!(problem).into());
         }
         Ok((dir.display().to_string(), run))
     }

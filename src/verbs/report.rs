@@ -108,18 +108,8 @@ fn page(dir: &Path, runs: &[(String, Run)]) -> Result<Report, Failure> {
     })
 }
 
-fn one<T>(label: &str, kind: RunKind, value: T) -> Pair<T> {
-    let label = label.rsplit('/').next().unwrap_or(label).to_owned();
-    match kind {
-        RunKind::Measured => Pair {
-            label,
-            measured: Some(value),
-            simulated: None,
-        },
-        RunKind::Simulated => Pair {
-            label,
-            measured: None,
-            simulated: Some(value),
-        },
-    }
+fn one<T>(name: &str, kind: RunKind, value: T) -> Pair<T> {
+    let mut pair = Pair::empty(super::folder(name));
+    *pair.side(kind) = Some(value);
+    pair
 }

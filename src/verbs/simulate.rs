@@ -10,10 +10,15 @@ use sim::{Arrivals, Options};
 use super::load_scenario;
 use crate::cli::{Common, Simulate};
 use crate::failure::Failure;
+use crate::validation::Fitted;
 
 pub(super) fn run(common: &Common, arguments: &Simulate) -> Result<ExitCode, Failure> {
     let scenario = load_scenario(common, &arguments.scenario)?;
     let profile = Profile::load(&arguments.profile)?;
+    let fitted = Fitted {
+        path: &arguments.profile,
+        profile: &profile,
+    };
     let options = Options {
         replications: arguments.replications,
         arrivals: Arrivals::Independent,
@@ -21,17 +26,12 @@ pub(super) fn run(common: &Common, arguments: &Simulate) -> Result<ExitCode, Fai
     };
     let mut run = sim::simulate(&scenario, &profile, &options)?;
     let source = scenario.source();
-    let inputs = [
-        (
-            source.path().display().to_string(),
-            source.text().to_owned(),
-        ),
-        (arguments.profile.display().to_string(), profile.to_toml()),
-    ];
-    run.manifest.inputs = inputs
-        .into_iter()
-        .map(|(name, text)| (name, content_hash(text.as_bytes())))
-        .collect();
+    let path = source.path().display().to_string();
+    run.manifest.inputs = [
+        (path, content_hash(source.text().as_bytes())),
+        fitted.input()?,
+    ]
+    .into();
     let default = || PathBuf::from("tandem-out").join(format!("{}-simulated", scenario.name));
     let out = arguments.out.clone().unwrap_or_else(default);
     run.save(&out)?;

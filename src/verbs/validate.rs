@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use calibrate::validate::{Tolerance, table};
+use calibrate::validate::{Tolerance, judged, table};
 use schema::comparison::Row;
 use schema::profile::Profile;
 use serde_json::json;
@@ -11,14 +11,18 @@ use crate::cli::{Common, Validate};
 use crate::failure::{Failure, NO};
 use crate::page;
 use crate::progress::Steps;
-use crate::validation::{Validated, all_rows, save_simulated, validate, verdict};
+use crate::validation::{Fitted, Validated, all_rows, save_simulated, validate, verdict};
 
 pub(super) fn run(common: &Common, arguments: &Validate) -> Result<ExitCode, Failure> {
     let profile = Profile::load(&arguments.profile)?;
     let runs = super::calibrate::load(&arguments.runs)?;
     let steps = Steps::new(common, 1);
     steps.begin("simulating what was measured");
-    let validated = validate(&runs, &profile)?;
+    let fitted = Fitted {
+        path: &arguments.profile,
+        profile: &profile,
+    };
+    let validated = validate(&runs, fitted)?;
     steps.finish();
     if let Some(out) = &arguments.out {
         save_simulated(&validated, &out.join("simulated"))?;
@@ -44,7 +48,8 @@ pub(super) fn tolerance(mean: f64) -> Tolerance {
     }
 }
 
-/// Prints rows and verdict; the exit code says whether all is within tolerance.
+/// Prints rows and verdict; the exit code says whether something was judged and all is within
+/// tolerance.
 pub(super) fn finish(
     common: &Common,
     validated: &[Validated],
@@ -75,7 +80,11 @@ pub(super) fn finish(
             }
         }
     }
-    Ok(if violations.is_empty() {
+    let is_judged = judged(&rows).next().is_some();
+    if common.json && !is_judged {
+        eprintln!("error: {text}");
+    }
+    Ok(if violations.is_empty() && is_judged {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(NO)

@@ -135,6 +135,32 @@ fn a_saturated_run_is_judged_by_its_throughput_alone() {
 }
 
 #[test]
+fn rounds_with_few_arrivals_by_chance_are_not_saturated() {
+    let scenario = scenario(
+        LIGHT,
+        &[
+            "run={ measure = { time = \"1 s\" } }",
+            "clients.0.arrivals={ poisson = { rate = \"100 /s\" } }",
+        ],
+    );
+    // Nine rounds of one seed: whatever chance did, it did to all of them.
+    let rounds = |completed: u32| {
+        let requests = (0..completed).map(|seq| Span {
+            request: RequestId::new(id(0), seq),
+            ready_ns: u64::from(seq) * 9_000_000,
+            start_ns: u64::from(seq) * 9_000_000,
+            end_ns: u64::from(seq) * 9_000_000 + 1_000_000,
+            ..span(SpanName::Request)
+        });
+        let round = run_of(&scenario, requests.collect(), &[]);
+        let pooled = Run::pool(&[&round; 9]);
+        compare("runs/c", &pooled, None, &pooled, true)
+    };
+    assert!(rounds(90).iter().all(|row| !row.saturated));
+    assert!(rounds(70).iter().all(|row| row.saturated));
+}
+
+#[test]
 fn the_table_shows_cancelling_errors() {
     insta::assert_snapshot!(table(&rows()), @r#"
     runs/a (light): held out from the fit

@@ -4,36 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use schema::ids::RequestId;
-use schema::run::{
-    CpuUse, Leg, MACHINE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, Span, SpanName,
-    content_hash,
-};
+use schema::run::{CpuUse, Leg, MACHINE, Manifest, Run, Span, SpanName};
 use schema::scenario::Scenario;
 use schema::summary::windows;
 
-use super::MeasureOptions;
 use crate::error::RealrunError;
 use crate::journal;
-use crate::machine::MachineTime;
 use crate::roles::{read_core_time, roles};
 
-/// What a measurement left behind.
-pub(super) struct Recorded<'a> {
-    pub(super) journals: &'a Path,
-    pub(super) outcome: Outcome,
-    pub(super) measured: Measured,
-    /// The machine's core time at nanoseconds since the start.
-    pub(super) machine: Vec<(u64, MachineTime)>,
-    pub(super) warnings: Vec<String>,
-}
-
-/// Makes the run.
-pub(super) fn assemble(
-    scenario: &Scenario,
-    options: &MeasureOptions,
-    recorded: Recorded<'_>,
-) -> Result<Run, RealrunError> {
-    let mut trace = journal::read_all(recorded.journals)?;
+/// Makes the run that `manifest` describes from what the roles recorded in `journals`.
+pub(super) fn assemble(manifest: Manifest, journals: &Path) -> Result<Run, RealrunError> {
+    let mut trace = journal::read_all(journals)?;
     trace.extend(wires(&trace));
     trace.sort_by_key(|span| {
         (
@@ -44,32 +25,16 @@ pub(super) fn assemble(
             span.name,
         )
     });
-    let source = scenario.source();
-    let name = source.path().display().to_string();
-    let mut warnings = recorded.warnings;
-    let steal = recorded.measured.steal_s;
-    let manifest = Manifest {
-        format: RUN_FORMAT,
-        kind: RunKind::Measured,
-        program: options.program.clone(),
-        scenario: scenario.file().clone(),
-        inputs: BTreeMap::from([(name, content_hash(source.text().as_bytes()))]),
-        replications: 1,
-        outcome: recorded.outcome,
-        cpu: Vec::new(),
-        warnings: Vec::new(),
-        measured: Some(recorded.measured),
-    };
+    let steal_s = manifest.measured.as_ref().map_or(0.0, |m| m.steal_s);
     let mut run = Run::new(manifest, trace)?;
     let window = windows(&run)[0];
     let length_s = (window.1 - window.0) as f64 / 1e9;
-    if length_s > 0.0 && steal > 0.02 * length_s {
-        warnings.push(format!(
-            "the hypervisor kept cores from running for {steal:.2} s; measure again when the host is quiet"
+    if length_s > 0.0 && steal_s > 0.02 * length_s {
+        run.manifest.warnings.push(format!(
+            "the hypervisor kept cores from running for {steal_s:.2} s; measure again when the host is quiet"
         ));
     }
-    run.manifest.cpu = core_time(scenario, recorded.journals, &recorded.machine, window);
-    run.manifest.warnings = warnings;
+    run.manifest.cpu = core_time(&run.scenario, journals, window);
     Ok(run)
 }
 
@@ -99,15 +64,11 @@ fn wires(trace: &[Span]) -> Vec<Span> {
 }
 
 /// Core time of every role and of the machine inside the window.
-fn core_time(
-    scenario: &Scenario,
-    journals: &Path,
-    machine: &[(u64, MachineTime)],
-    window: (u64, u64),
-) -> Vec<CpuUse> {
+fn core_time(scenario: &Scenario, journals: &Path, window: (u64, u64)) -> Vec<CpuUse> {
     let window_s = (window.1 - window.0) as f64 / 1e9;
-    let use_of = |role: String, samples: &[(u64, f64)]| {
-        let busy_s = interpolate(samples, window.1)? - interpolate(samples, window.0)?;
+    let use_of = |role: String| {
+        let samples = read_core_time(journals, &role);
+        let busy_s = interpolate(&samples, window.1)? - interpolate(&samples, window.0)?;
         Some(CpuUse {
             replication: 0,
             role,
@@ -115,19 +76,13 @@ fn core_time(
             window_s,
         })
     };
-    let by_role = roles(scenario).into_iter().filter_map(|(role, _)| {
-        let samples = read_core_time(journals, &role);
-        let samples: Vec<(u64, f64)> = samples
-            .into_iter()
-            .map(|(at, cpu)| (at, cpu as f64 / 1e9))
-            .collect();
-        use_of(role.to_string(), &samples)
-    });
-    let whole: Vec<(u64, f64)> = machine
-        .iter()
-        .map(|(at, time)| (*at, time.busy_s))
-        .collect();
-    by_role.chain(use_of(MACHINE.to_owned(), &whole)).collect()
+    let names = roles(scenario)
+        .into_iter()
+        .map(|(role, _)| role.to_string());
+    names
+        .chain([MACHINE.to_owned()])
+        .filter_map(use_of)
+        .collect()
 }
 
 /// The value at `at` on the line through the samples around it, and of the last or first two

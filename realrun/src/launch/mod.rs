@@ -11,16 +11,20 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use schema::ids::{HostId, StageId};
-use schema::run::{Measured, Outcome, Run};
-use schema::scenario::{Placement, Scenario};
+use schema::run::{
+    MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
+    read_json, write_json,
+};
+use schema::scenario::{Placement, Scenario, StageRole, Work};
 
 pub use placement::netns_problem;
 
 use crate::accelerator::cpu::THREADS_VARIABLE;
 use crate::clock::monotonic_ns;
 use crate::error::RealrunError;
-use crate::machine::{self, MachineTime};
-use crate::roles::{Assignment, Order, Report, Role, roles};
+use crate::journal::Writing;
+use crate::machine;
+use crate::roles::{Assignment, Order, Report, Role, core_time_file, roles, write_core_time};
 use crate::transport::Address;
 use placement::Place;
 use process::{Happened, Process, What};
@@ -31,6 +35,8 @@ pub const JOURNALS: &str = "journals";
 const LEAD_NS: u64 = 20_000_000;
 /// How long a role may take until it is ready; loading a net is the longest part.
 const READY_LIMIT: Duration = Duration::from_secs(300);
+/// How long [`recover`] waits for roles whose launcher is gone; they need about a second.
+const END_LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait for the true cause when a role reports that its peer is gone.
 const CAUSE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -68,7 +74,7 @@ struct Crew {
 /// Runs `scenario` on this machine and writes the run directory.
 ///
 /// A run in which a role died is written too: its outcome names the role, and its trace holds what
-/// was recorded until then.
+/// was recorded until then. If this process itself dies, [`recover`] makes the run.
 ///
 /// # Errors
 /// If the scenario cannot be executed here, a role does not start, or the run cannot be written.
@@ -79,43 +85,103 @@ pub fn measure(
 ) -> Result<Run, RealrunError> {
     progress(Progress::Starting);
     check_cores(scenario)?;
+    let mut manifest = plan(scenario, options)?;
     let journals = make_folder(&options.out)?;
     let place = Place::make(scenario)?;
-    let started_unix_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    write_json(&journals.join(MANIFEST_FILE), &manifest)?;
+    let writing = Writing::into(&journals)?;
     let mut crew = start(scenario, options, &journals, &place)?;
+    manifest.warnings = std::mem::take(&mut crew.warnings);
+    write_json(&journals.join(MANIFEST_FILE), &manifest)?;
     let before = machine::machine_time();
     let start_ns = monotonic_ns() + LEAD_NS;
     crew.order(Order::Start { at_ns: start_ns });
-    let (outcome, samples) = crew.watch(start_ns, progress);
+    manifest.outcome = crew.watch(start_ns, &journals, progress)?;
     let after = machine::machine_time();
-    let warnings = std::mem::take(&mut crew.warnings);
     drop(crew);
     drop(place);
+    drop(writing);
     progress(Progress::Assembling);
-    let measured = Measured {
-        started_unix_s,
-        command: options.command.clone(),
-        machine: machine::facts(),
-        steal_s: before
+    if let Some(measured) = &mut manifest.measured {
+        measured.steal_s = before
             .zip(after)
-            .map_or(0.0, |(b, a)| a.steal_s - b.steal_s),
-        clock_error_ns: 0,
-    };
-    let recorded = assemble::Recorded {
-        journals: &journals,
-        outcome,
-        measured,
-        machine: samples,
-        warnings,
-    };
-    let run = assemble::assemble(scenario, options, recorded)?;
-    run.save(&options.out)?;
+            .map_or(0.0, |(b, a)| a.steal_s - b.steal_s);
+    }
+    finish(manifest, &options.out, &journals)
+}
+
+/// Makes the run of a measurement whose launcher ended before it could, from the journals in the
+/// run directory `out`.
+///
+/// # Errors
+/// If there are no such journals, a role still writes into them, or the run cannot be written.
+pub fn recover(out: &Path) -> Result<Run, RealrunError> {
+    let journals = out.join(JOURNALS);
+    let manifest: Manifest = read_json(&journals.join(MANIFEST_FILE))?;
+    Writing::wait_for_end(&journals, END_LIMIT)?;
+    finish(manifest, out, &journals)
+}
+
+/// Makes the run from the journals, and removes them once it is written.
+fn finish(manifest: Manifest, out: &Path, journals: &Path) -> Result<Run, RealrunError> {
+    let run = assemble::assemble(manifest, journals)?;
+    run.save(out)?;
     // The journals are in the trace now; a failure above leaves them where they are.
-    std::fs::remove_dir_all(&journals)
+    std::fs::remove_dir_all(journals)
         .map_err(RealrunError::io(format!("remove {}", journals.display())))?;
     Ok(run)
+}
+
+/// The manifest as far as it is known before the start: what [`recover`] has if nothing follows.
+fn plan(scenario: &Scenario, options: &MeasureOptions) -> Result<Manifest, RealrunError> {
+    let started_unix_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    Ok(Manifest {
+        format: RUN_FORMAT,
+        kind: RunKind::Measured,
+        program: options.program.clone(),
+        scenario: scenario.file().clone(),
+        inputs: inputs(scenario)?,
+        replications: 1,
+        outcome: Outcome::Broken {
+            role: "launcher".to_owned(),
+            how: "ended before it had made the run".to_owned(),
+        },
+        cpu: Vec::new(),
+        warnings: Vec::new(),
+        measured: Some(Measured {
+            started_unix_s,
+            command: options.command.clone(),
+            machine: machine::facts(),
+            steal_s: 0.0,
+            clock_error_ns: 0,
+        }),
+    })
+}
+
+/// SHA-256 of the scenario's text and of every file of weights, by path.
+fn inputs(scenario: &Scenario) -> Result<BTreeMap<String, String>, RealrunError> {
+    let source = scenario.source();
+    let mut inputs = BTreeMap::from([(
+        source.path().display().to_string(),
+        content_hash(source.text().as_bytes()),
+    )]);
+    for stage in scenario.stages.rows() {
+        let StageRole::Serve(serve) = &stage.role else {
+            continue;
+        };
+        if let Work::Net {
+            weights: Some(path),
+            ..
+        } = &serve.work
+        {
+            let bytes = std::fs::read(path)
+                .map_err(RealrunError::io(format!("read the weights {path}")))?;
+            inputs.insert(path.clone(), content_hash(&bytes));
+        }
+    }
+    Ok(inputs)
 }
 
 fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
@@ -142,7 +208,7 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
 }
 
 fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {
-    if out.join(schema::run::MANIFEST_FILE).exists() {
+    if out.join(MANIFEST_FILE).exists() {
         return Err(RealrunError::Io {
             what: format!("write {}", out.display()),
             source: std::io::Error::new(
@@ -154,8 +220,9 @@ fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {
     let journals = out.join(JOURNALS);
     std::fs::create_dir_all(out).map_err(RealrunError::io(format!("make {}", out.display())))?;
     std::fs::create_dir(&journals).map_err(RealrunError::io(format!(
-        "make {} (of an earlier measurement that was killed? move it away)",
-        journals.display()
+        "make {} (of an earlier measurement that was killed? `tandem recover {}` makes its run)",
+        journals.display(),
+        out.display()
     )))?;
     std::fs::canonicalize(&journals)
         .map_err(RealrunError::io(format!("find {}", journals.display())))
@@ -279,16 +346,23 @@ impl Crew {
         }
     }
 
-    /// Waits until all clients are done or a role has failed; samples the machine's core time.
+    /// Waits until all clients are done or a role has failed; samples the machine's core time into
+    /// `journals`.
     fn watch(
         &mut self,
         start_ns: u64,
+        journals: &Path,
         progress: &mut dyn FnMut(Progress),
-    ) -> (Outcome, Vec<(u64, MachineTime)>) {
-        let mut samples = Vec::new();
+    ) -> Result<Outcome, RealrunError> {
+        let path = core_time_file(journals, MACHINE);
+        let error = |path: &Path| RealrunError::io(format!("write {}", path.display()));
+        let mut file = std::fs::File::create(&path).map_err(error(&path))?;
         let mut sample = || {
             let at_ns = monotonic_ns().saturating_sub(start_ns);
-            samples.extend(machine::machine_time().map(|time| (at_ns, time)));
+            match machine::machine_time() {
+                Some(time) => write_core_time(&mut file, at_ns, (time.busy_s * 1e9) as u64),
+                None => Ok(()),
+            }
         };
         let mut to_go = self
             .processes
@@ -296,7 +370,7 @@ impl Crew {
             .filter(|p| matches!(p.role(), Role::Client { .. }))
             .count();
         while to_go > 0 {
-            sample();
+            sample().map_err(error(&path))?;
             progress(Progress::Running(Duration::from_nanos(
                 monotonic_ns().saturating_sub(start_ns),
             )));
@@ -307,13 +381,13 @@ impl Crew {
                 What::Reported(Report::Done) => to_go -= 1,
                 What::Reported(Report::Ready { .. }) => {}
                 What::Reported(Report::Failed { problem }) => {
-                    return (self.cause(happened.process, problem), samples);
+                    return Ok(self.cause(happened.process, problem));
                 }
-                What::Ended(how) => return (self.broken(happened.process, how), samples),
+                What::Ended(how) => return Ok(self.broken(happened.process, how)),
             }
         }
-        sample();
-        (Outcome::Complete, samples)
+        sample().map_err(error(&path))?;
+        Ok(Outcome::Complete)
     }
 
     /// What broke the run, when `process` has reported a problem: another role that ended, if one

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::error::RealrunError;
-use crate::journal::Journal;
+use crate::journal::{Journal, Writing};
 use crate::scheduling::prefer_short_slices;
 use crate::transport::{Address, Buffers};
 
@@ -71,8 +71,13 @@ impl fmt::Display for Role {
 impl Role {
     /// The name as part of a file name.
     pub(crate) fn file_stem(&self) -> String {
-        self.to_string().replace([' ', '/'], "-")
+        file_stem(&self.to_string())
     }
+}
+
+/// The name of a role as part of a file name.
+fn file_stem(role: &str) -> String {
+    role.replace([' ', '/'], "-")
 }
 
 /// What a process is to do.
@@ -249,6 +254,7 @@ pub fn run(
             problem: format!("no assignment: {error}"),
         })?;
     keep_to(&assignment.cores)?;
+    let _writing = Writing::into(&assignment.dir)?;
     let shared = Arc::new(Shared {
         scenario: Scenario::from_file(&assignment.scenario)?,
         assignment,
@@ -308,24 +314,17 @@ fn move_messages_promptly() {
     let _refused = prefer_short_slices();
 }
 
-/// Appends a line `time core-time`, both in nanoseconds since the start, fifty times a second.
+/// Samples this process's core time fifty times a second.
 fn sample_core_time(shared: &Arc<Shared>, start_ns: u64) -> Result<(), RealrunError> {
-    let stem = shared.assignment.role.file_stem();
-    let path = shared
-        .assignment
-        .dir
-        .join(format!("{stem}.{CPU_EXTENSION}"));
+    let name = shared.assignment.role.to_string();
+    let path = core_time_file(&shared.assignment.dir, &name);
     let mut file = std::fs::File::create(&path)
         .map_err(RealrunError::io(format!("make {}", path.display())))?;
     std::thread::spawn(move || {
         for index in 0u64.. {
             clock::sleep_until(start_ns + index * SAMPLE_NS);
-            let line = format!(
-                "{} {}\n",
-                clock::monotonic_ns() - start_ns,
-                clock::process_cpu_ns()
-            );
-            if file.write_all(line.as_bytes()).is_err() {
+            let at_ns = clock::monotonic_ns() - start_ns;
+            if write_core_time(&mut file, at_ns, clock::process_cpu_ns()).is_err() {
                 return;
             }
         }
@@ -333,13 +332,26 @@ fn sample_core_time(shared: &Arc<Shared>, start_ns: u64) -> Result<(), RealrunEr
     Ok(())
 }
 
-/// Core time samples of `role` in `dir`: nanoseconds since the start, nanoseconds of core time.
-pub(crate) fn read_core_time(dir: &Path, role: &Role) -> Vec<(u64, u64)> {
-    let path = dir.join(format!("{}.{CPU_EXTENSION}", role.file_stem()));
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+/// The file in `dir` with the core time samples of `role`, which may be the whole machine.
+pub(crate) fn core_time_file(dir: &Path, role: &str) -> PathBuf {
+    dir.join(format!("{}.{CPU_EXTENSION}", file_stem(role)))
+}
+
+/// Appends a sample: nanoseconds since the start, nanoseconds of core time.
+pub(crate) fn write_core_time(
+    file: &mut std::fs::File,
+    at_ns: u64,
+    core_ns: u64,
+) -> std::io::Result<()> {
+    file.write_all(format!("{at_ns} {core_ns}\n").as_bytes())
+}
+
+/// Core time samples of `role` in `dir`: nanoseconds since the start, seconds of core time.
+pub(crate) fn read_core_time(dir: &Path, role: &str) -> Vec<(u64, f64)> {
+    let text = std::fs::read_to_string(core_time_file(dir, role)).unwrap_or_default();
     let sample = |line: &str| {
-        let (at, cpu) = line.split_once(' ')?;
-        Some((at.parse().ok()?, cpu.parse().ok()?))
+        let (at_ns, core_ns) = line.split_once(' ')?;
+        Some((at_ns.parse().ok()?, core_ns.parse::<f64>().ok()? / 1e9))
     };
     text.lines().map_while(sample).collect()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::content_hash;
 use crate::scenario::ScenarioFile;
 
 /// The version of the run format that this program reads and writes.
@@ -34,6 +35,16 @@ pub struct Manifest {
     /// What only a measurement has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
+}
+
+impl Manifest {
+    /// What tells this run from others, wherever its folder is: SHA-256 of the manifest.
+    ///
+    /// Two measurements differ in when they were made and in the core time they took; two simulated
+    /// runs have one id if they were made from the same inputs.
+    pub fn id(&self) -> String {
+        content_hash(&serde_json::to_vec(self).expect("a manifest can be written as JSON"))
+    }
 }
 
 /// Which executor made a run.

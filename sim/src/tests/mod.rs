@@ -112,6 +112,7 @@ fn profile() -> Profile {
     Profile {
         format: PROFILE_FORMAT,
         name: "base".to_owned(),
+        fitted_to: BTreeMap::new(),
         parts,
     }
 }
