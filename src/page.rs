@@ -111,6 +111,7 @@ fn fits(calibration: &Calibration) -> Section {
         "n",
         "held-out error [%]",
         "residual cv",
+        "slower after idling [%]",
     ];
     let rows = calibration.fits.iter().map(|fit| {
         let law = &fit.law;
@@ -126,6 +127,14 @@ fn fits(calibration: &Calibration) -> Section {
             law.samples.to_string(),
             format!("{:.1}", 100.0 * law.held_out_error),
             format!("{:.3}", fit.residual_cv),
+            law.idle.map_or_else(String::new, |idle| {
+                format!(
+                    "{:.1} ± {:.1}, memory {:.0} ms",
+                    100.0 * idle.slowdown,
+                    100.0 * idle.slowdown_error,
+                    1e3 * idle.memory
+                )
+            }),
         ]
     });
     let table = Table {

@@ -461,6 +461,7 @@ mod tests {
             driver,
             seconds,
             weight: 1.0,
+            recent: None,
         };
         vec![Series {
             source: 0,

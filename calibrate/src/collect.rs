@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ids::{Id, RequestId, StageId};
 use schema::profile::{Driver, PartKind, cost};
 use schema::run::{Leg, Run, Span, SpanName, Status};
-use schema::scenario::{ArrivalsFile, Group, Hop, Scenario, ThinkFile};
+use schema::scenario::{ArrivalsFile, Group, Hop, Scenario};
 use schema::units::{Bytes, SimDuration};
 
 use crate::Source;
+use crate::idle::{BatchKey, Recent, recent};
 use crate::samples::{
     Clock, Collected, Costs, Raw, RawSeries, Shape, batch_sizes, counted, inference_driver,
     is_light, serve,
@@ -28,6 +29,7 @@ pub(crate) fn collect(sources: &[Source], warnings: &mut Vec<String>) -> Costs {
             scenario: &source.run.scenario,
             light: is_light(&source.run.scenario),
             batch_sizes: batch_sizes(source.run),
+            recent: recent(source.run),
             costs: &mut costs,
             n_malformed: 0,
             large: &mut large,
@@ -63,7 +65,8 @@ struct Collector<'a> {
     source: usize,
     scenario: &'a Scenario,
     light: bool,
-    batch_sizes: BTreeMap<(u32, StageId, u32), u32>,
+    batch_sizes: BTreeMap<BatchKey, u32>,
+    recent: BTreeMap<BatchKey, Recent>,
     costs: &'a mut Costs,
     n_malformed: u64,
     /// Part and cost of the delay of messages that were too large to show it.
@@ -171,12 +174,8 @@ impl Collector<'_> {
     /// A client that thinks sleeps until its request is due, and then waits to run.
     fn wakeup(&mut self, span: &Span) {
         let group = self.group(span).expect("the span is well formed");
-        let thinks = match group.arrivals {
-            ArrivalsFile::ClosedLoop { think } => match think {
-                ThinkFile::Constant(time) | ThinkFile::Exponential(time) => {
-                    time > SimDuration::ZERO
-                }
-            },
+        let thinks = match &group.arrivals {
+            ArrivalsFile::ClosedLoop { think } => !think.is_zero(),
             ArrivalsFile::Poisson { .. } | ArrivalsFile::Deterministic { .. } => false,
         };
         if self.light && thinks {
@@ -241,6 +240,7 @@ impl Collector<'_> {
             driver: 1.0,
             wall_s,
             cpu_s: 0.0,
+            recent: None,
         };
         let row = (kind, Driver::Requests, Shape::Constant, Clock::Length);
         self.push(part, &cost, row, send.replication, raw);
@@ -258,6 +258,13 @@ impl Collector<'_> {
             driver,
             wall_s: span.service_s(),
             cpu_s: span.cpu_s(),
+            recent: match span.name {
+                SpanName::Inference => {
+                    let batch = (span.replication, span.stage, span.batch);
+                    self.recent.get(&batch).copied()
+                }
+                _ => None,
+            },
         };
         let part = self.scenario.hosts[span.host].part.clone();
         let row = (PartKind::Host, per, shape, clock);
@@ -270,6 +277,7 @@ impl Collector<'_> {
             driver: 1.0,
             wall_s: seconds,
             cpu_s: 0.0,
+            recent: None,
         };
         let row = (
             PartKind::Host,

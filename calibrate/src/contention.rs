@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 
 use nalgebra::{DMatrix, DVector};
 use schema::ids::{CoreSetId, StageId};
-use schema::profile::Parameter;
+use schema::profile::{IdleLaw, Parameter, Profile, cost};
 use schema::run::{Run, SpanName, Status};
 use schema::scenario::{Placement, Scenario};
 use schema::stats::{mean, variance};
 
 use crate::correlation::effective_samples;
+use crate::idle::{MEMORIES_S, recent};
 use crate::samples::{batch_sizes, counted, inference_driver, serve};
 use crate::{FEW_SAMPLES, Source, names};
 
@@ -60,11 +61,12 @@ pub struct ContentionPoint {
     pub samples: usize,
 }
 
-/// The contention of each host part on which inference ran beside other sets of cores.
-pub(crate) fn estimate(sources: &[Source]) -> Vec<ContentionReport> {
+/// The contention of each host part on which inference ran beside other sets of cores; `profile`
+/// knows how much slower cores are that have idled.
+pub(crate) fn estimate(sources: &[Source], profile: &Profile) -> Vec<ContentionReport> {
     let mut parts: BTreeMap<String, (Vec<ContentionPoint>, Vec<usize>)> = BTreeMap::new();
     for (index, source) in sources.iter().enumerate() {
-        for (part, point) in points(source) {
+        for (part, point) in points(source, profile) {
             let (points, runs) = parts.entry(part).or_default();
             points.push(point);
             runs.push(index);
@@ -78,7 +80,7 @@ pub(crate) fn estimate(sources: &[Source]) -> Vec<ContentionReport> {
 }
 
 /// Part and point of each work and batch size that `source` ran beside other sets of cores.
-fn points(source: &Source) -> Vec<(String, ContentionPoint)> {
+fn points(source: &Source, profile: &Profile) -> Vec<(String, ContentionPoint)> {
     let run = source.run;
     let scenario = &run.scenario;
     if scenario.placement == Placement::Separate {
@@ -86,6 +88,7 @@ fn points(source: &Source) -> Vec<(String, ContentionPoint)> {
     }
     let counted = counted(run);
     let sizes = batch_sizes(run);
+    let recent = recent(run);
     // Core time of each batch, by stage and bits of the driver.
     let mut times: BTreeMap<(StageId, u64), BTreeMap<(u32, u32), f64>> = BTreeMap::new();
     for span in &run.trace {
@@ -96,12 +99,16 @@ fn points(source: &Source) -> Vec<(String, ContentionPoint)> {
         let Some(serve) = serve(scenario, span.stage).filter(|_| counts) else {
             continue;
         };
-        let size = sizes[&(span.replication, span.stage, span.batch)];
-        let (_, driver, _) = inference_driver(&serve.work, size);
+        let batch = (span.replication, span.stage, span.batch);
+        let (_, driver, _) = inference_driver(&serve.work, sizes[&batch]);
+        let part = &scenario.hosts[span.host].part;
+        let idle = idle_law(profile, part, &serve.work.key());
+        // What it would have taken on cores that were busy all along.
+        let slower = idle.map_or(1.0, |(idle, memory)| idle.factor(recent[&batch][memory]));
         times
             .entry((span.stage, driver.to_bits()))
             .or_default()
-            .insert((span.replication, span.batch), span.cpu_s());
+            .insert((span.replication, span.batch), span.cpu_s() / slower);
     }
     let point = |((stage, driver), batches): ((StageId, u64), BTreeMap<_, f64>)| {
         let row = &scenario.stages[stage];
@@ -124,6 +131,14 @@ fn points(source: &Source) -> Vec<(String, ContentionPoint)> {
         Some((host.part.clone(), point))
     };
     times.into_iter().filter_map(point).collect()
+}
+
+/// How much slower `work` is on cores of `part` that have idled, and which of the memories it has.
+fn idle_law(profile: &Profile, part: &str, work: &str) -> Option<(IdleLaw, usize)> {
+    let law = profile.parts.get(part)?.costs.get(&cost::inference(work))?;
+    let idle = law.idle?;
+    let is_its = |memory: &f64| memory.total_cmp(&idle.memory).is_eq();
+    Some((idle, MEMORIES_S.iter().position(is_its)?))
 }
 
 /// Busy share of the sets of cores of the same machine other than `own`; `None` if there is no

@@ -15,6 +15,7 @@ mod checks;
 mod collect;
 mod contention;
 mod correlation;
+mod idle;
 mod report;
 mod residual;
 mod samples;
@@ -152,7 +153,7 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
         row.costs.insert(cost.clone(), report.law.clone());
         fits.push(report);
     }
-    let contention = contention::estimate(sources);
+    let contention = contention::estimate(sources, &profile);
     for report in &contention {
         if let Some(estimate) = &report.estimate {
             part_of(&mut profile, &report.part, PartKind::Host, sources)?
@@ -223,7 +224,7 @@ fn fit(
     run_warnings: &mut Vec<String>,
 ) -> Result<Option<FitReport>, CalibrateError> {
     let Selected {
-        series,
+        mut series,
         mut warnings,
     } = collected.select();
     let runs = names(sources, series.iter().map(|s| s.source));
@@ -248,7 +249,16 @@ fn fit(
             "{n} samples: the errors themselves are uncertain; measure more requests"
         ));
     }
-    let fit = LawFit::new(&series, collected.shape);
+    let mut fit = LawFit::new(&series, collected.shape);
+    let idle = idle::fit(&series, |driver| fit.expected(driver));
+    if let Some((idle, memory)) = idle {
+        // The law is for cores that were busy all along.
+        for point in series.iter_mut().flat_map(|s| &mut s.points) {
+            let recent = point.recent.map_or(1.0, |recent| recent[memory]);
+            point.seconds /= idle.factor(recent);
+        }
+        fit = LawFit::new(&series, collected.shape);
+    }
     warnings.extend(fit.warnings.iter().cloned());
     warnings.extend(checks::warnings(&fit, &series));
     let factors = fit.factors(&series);
@@ -266,8 +276,9 @@ fn fit(
         range,
         samples: n as u64,
         held_out_error: checks::held_out_error(&series, collected.shape),
-        residual: residual.kind,
         source: runs,
+        residual: residual.kind,
+        idle: idle.map(|(idle, _)| idle),
     };
     Ok(Some(FitReport {
         part: part.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use schema::profile::Driver;
+use schema::profile::{Driver, IdleLaw};
 
 use crate::residual::name;
 use crate::{Calibration, ContentionReport, FitReport};
@@ -20,6 +20,9 @@ impl Calibration {
                 write_line(&mut text, HEAD);
             }
             write_line(&mut text, &row(fit));
+            if let Some(idle) = fit.law.idle {
+                write_line(&mut text, &idle_row(idle));
+            }
         }
         for report in &self.contention {
             write_line(&mut text, &contention(report));
@@ -81,6 +84,15 @@ fn row(fit: &FitReport) -> String {
         100.0 * law.held_out_error,
         name(&law.residual),
         fit.residual_cv,
+    )
+}
+
+fn idle_row(idle: IdleLaw) -> String {
+    format!(
+        "    after idling {:.1} ± {:.1}% slower, with a memory of {:.0} ms",
+        100.0 * idle.slowdown,
+        100.0 * idle.slowdown_error,
+        1e3 * idle.memory
     )
 }
 

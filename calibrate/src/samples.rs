@@ -9,6 +9,8 @@ use schema::scenario::{ArrivalsFile, Group, Scenario, Serve, StageRole, Work};
 use schema::units::SimTime;
 use schema::workload::Schedule;
 
+use crate::idle::Recent;
+
 /// A run with more samples counts for no more than one with that many: what it does not tell is how
 /// it differs from other runs, and that is more than its own noise.
 const MAX_COUNT: f64 = 1000.0;
@@ -22,6 +24,8 @@ pub(crate) struct Point {
     pub(crate) seconds: f64,
     /// How much it counts, from 0 to 1; the same for all samples of a run.
     pub(crate) weight: f64,
+    /// Recent busy share of its cores when it started; `None` where that is not asked.
+    pub(crate) recent: Option<Recent>,
 }
 
 /// The samples of one replication of one run, in order of time.
@@ -66,6 +70,8 @@ pub(crate) struct Raw {
     pub(crate) wall_s: f64,
     /// Core time it used, in seconds; zero where it was not taken.
     pub(crate) cpu_s: f64,
+    /// Recent busy share of its cores when it started; `None` where that is not asked.
+    pub(crate) recent: Option<Recent>,
 }
 
 /// The samples of one replication of one run before that.
@@ -221,6 +227,7 @@ impl Collected {
             driver: sample.driver,
             seconds,
             weight,
+            recent: sample.recent,
         }
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod breakdown;
 pub mod comparison;
+pub mod distribution;
 pub mod error;
 pub mod ids;
 pub mod nets;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{FileError, suggest};
 use crate::scenario::{Source, Transport};
+use crate::stats::interpolate;
 use crate::units::SimDuration;
 
 /// The version of the profile format that this program reads and writes.
@@ -142,10 +143,37 @@ pub struct CostLaw {
     pub samples: u64,
     /// Mean absolute relative error of the law on samples held out from the fit.
     pub held_out_error: f64,
-    /// What varies from one time to the next.
-    pub residual: Residual,
     /// Where it came from.
     pub source: String,
+    /// What varies from one time to the next.
+    pub residual: Residual,
+    /// How much slower it is on cores that have idled; not at all if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<IdleLaw>,
+}
+
+/// How much slower cores work after they were idle: caches were filled by others, the core slept or
+/// was clocked down.
+///
+/// A cost takes `1 + slowdown · (1 - w)` times its law, with `w` from 0 to 1 the recent busy share
+/// of its cores when it starts: the exponentially weighted average, with time constant `memory`, of
+/// how much of them was busy. So the law itself is for cores that were busy all along.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct IdleLaw {
+    /// Of cores that have idled for long; from 0.
+    pub slowdown: f64,
+    /// Standard error of `slowdown`.
+    pub slowdown_error: f64,
+    /// Time constant, in seconds; more than 0.
+    pub memory: f64,
+}
+
+impl IdleLaw {
+    /// The factor at the recent busy share `recent`.
+    pub fn factor(self, recent: f64) -> f64 {
+        1.0 + self.slowdown * (1.0 - recent)
+    }
 }
 
 /// What the driver of a law counts.
@@ -205,27 +233,17 @@ impl Residual {
     }
 }
 
-/// Linear interpolation between points at `(i + ½) / n`, constant outside them.
-fn interpolate(points: &[f64], u: f64) -> f64 {
-    let at = u * points.len() as f64 - 0.5;
-    let last = points.len() - 1;
-    if at <= 0.0 {
-        return points[0];
-    }
-    let below = (at.floor() as usize).min(last);
-    let above = (below + 1).min(last);
-    points[below] + (at - below as f64) * (points[above] - points[below])
-}
-
 impl CostLaw {
     /// Expected cost at `driver`, in seconds; never negative.
     pub fn expected(&self, driver: f64) -> f64 {
         (self.base + self.slope * driver).max(0.0)
     }
 
-    /// The cost at `driver` whose probability of not being exceeded is `u` in (0, 1).
-    pub fn draw(&self, driver: f64, u: f64) -> SimDuration {
-        SimDuration::from_secs_f64(self.expected(driver) * self.residual.quantile(u))
+    /// The cost at `driver` whose probability of not being exceeded is `u` in (0, 1), on cores whose
+    /// recent busy share is `recent` from 0 to 1; see [`IdleLaw`].
+    pub fn draw(&self, driver: f64, u: f64, recent: f64) -> SimDuration {
+        let idle = self.idle.map_or(1.0, |idle| idle.factor(recent));
+        SimDuration::from_secs_f64(self.expected(driver) * idle * self.residual.quantile(u))
     }
 
     /// A law without randomness, for tests and for parts known by a formula.
@@ -239,8 +257,9 @@ impl CostLaw {
             range: [0.0, f64::MAX],
             samples: 0,
             held_out_error: 0.0,
-            residual: Residual::None,
             source: source.to_owned(),
+            residual: Residual::None,
+            idle: None,
         }
     }
 }
@@ -300,8 +319,12 @@ impl Profile {
             return Err(source.unknown_format(profile.format, "1"));
         }
         for (name, part) in &profile.parts {
-            for (cost, law) in &part.costs {
-                let key = format!("parts.{name}.costs.{cost}");
+            for (which, law) in &part.costs {
+                let key = format!("parts.{name}.costs.{which}");
+                if law.idle.is_some() && (which == cost::WAKEUP || which.starts_with("delay/")) {
+                    let problem = "is a delay; only core time is slower after idling";
+                    return Err(source.invalid(&format!("{key}.idle"), problem));
+                }
                 law.check()
                     .map_err(|problem| source.invalid(&key, problem))?;
             }
@@ -360,6 +383,13 @@ impl CostLaw {
         if numbers.iter().any(|n| !n.is_finite()) {
             return Err("base, slope and their errors must be finite".to_owned());
         }
+        if let Some(idle) = self.idle
+            && !(idle.slowdown >= 0.0 && idle.slowdown.is_finite() && idle.memory > 0.0)
+        {
+            return Err(
+                "the slow-down after idling must be from 0 up, its memory more than 0".to_owned(),
+            );
+        }
         let (ok, what) = match &self.residual {
             Residual::None => (true, ""),
             Residual::Normal { sd: x } | Residual::Lognormal { sigma: x } => (
@@ -394,7 +424,7 @@ mod tests {
     fn an_exact_law_gives_its_closed_form() {
         let expected = 2.65e-6 + 602_112.0 / 12.2e9;
         assert_eq!(
-            law(Residual::None).draw(602_112.0, 0.9),
+            law(Residual::None).draw(602_112.0, 0.9, 1.0),
             SimDuration::from_secs_f64(expected)
         );
     }

@@ -37,6 +37,34 @@ pub fn quantile(sorted: &[f64], p: f64) -> f64 {
     sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
+/// Linear interpolation between points at `(i + ½) / n`, constant outside them.
+pub(crate) fn interpolate(points: &[f64], u: f64) -> f64 {
+    let at = u * points.len() as f64 - 0.5;
+    let last = points.len() - 1;
+    if at <= 0.0 {
+        return points[0];
+    }
+    let below = (at.floor() as usize).min(last);
+    let above = (below + 1).min(last);
+    points[below] + (at - below as f64) * (points[above] - points[below])
+}
+
+/// The inverse of [`interpolate`]: the probability up to which the points are at most `x`.
+pub(crate) fn interpolated_cdf(points: &[f64], x: f64) -> f64 {
+    let last = points.len() - 1;
+    if x < points[0] {
+        return 0.0;
+    }
+    if x >= points[last] {
+        return 1.0;
+    }
+    // The first and the last point hold half a cell each; between two points it is linear.
+    let above = points.partition_point(|point| *point <= x);
+    let below = above - 1;
+    let part = (x - points[below]) / (points[above] - points[below]);
+    (below as f64 + part + 0.5) / points.len() as f64
+}
+
 /// Mean of independent values with Student's t interval at `confidence`; the interval of fewer
 /// than two is infinite.
 pub fn mean_interval(sample: &[f64], confidence: f64) -> Estimate {

@@ -6,9 +6,10 @@
 
 use rand::rngs::ChaCha8Rng;
 
+use crate::distribution::Sampler;
 use crate::ids::{ClassId, ClientId, RequestId};
 use crate::random::{Seed, exponential, stream, uniform};
-use crate::scenario::{ArrivalsFile, Extent, Scenario, ThinkFile};
+use crate::scenario::{ArrivalsFile, Extent, Scenario};
 use crate::units::{Bytes, SimDuration, SimTime};
 
 /// One request as planned.
@@ -25,11 +26,33 @@ pub struct Planned {
     pub gap: SimDuration,
 }
 
+/// What the gaps between a client's requests are drawn from.
+#[derive(Debug)]
+enum Gaps {
+    Random(Sampler),
+    /// Mean, in seconds.
+    Poisson(f64),
+    /// In seconds.
+    Equal(f64),
+}
+
+impl Gaps {
+    fn new(arrivals: &ArrivalsFile) -> Gaps {
+        match arrivals {
+            ArrivalsFile::ClosedLoop { think } => {
+                Gaps::Random(think.sampler().expect("validation has checked it"))
+            }
+            ArrivalsFile::Poisson { rate, .. } => Gaps::Poisson(1.0 / rate.per_second()),
+            ArrivalsFile::Deterministic { rate, .. } => Gaps::Equal(1.0 / rate.per_second()),
+        }
+    }
+}
+
 /// The requests of one client, in order, without end.
 #[derive(Debug)]
 pub struct ClientPlan {
     client: ClientId,
-    arrivals: ArrivalsFile,
+    arrivals: Gaps,
     /// Class, size and cumulative share.
     classes: Vec<(ClassId, Bytes, f64)>,
     gaps: ChaCha8Rng,
@@ -50,7 +73,7 @@ impl ClientPlan {
         });
         ClientPlan {
             client,
-            arrivals: group.arrivals,
+            arrivals: Gaps::new(&group.arrivals),
             classes: classes.collect(),
             gaps: stream(seed, &format!("{source}/arrivals")),
             kinds: stream(seed, &format!("{source}/class")),
@@ -59,19 +82,13 @@ impl ClientPlan {
     }
 
     fn gap(&mut self) -> SimDuration {
-        let secs = match self.arrivals {
-            ArrivalsFile::ClosedLoop {
-                think: ThinkFile::Constant(think),
-            } => return think,
-            ArrivalsFile::ClosedLoop {
-                think: ThinkFile::Exponential(mean),
-            } => exponential(&mut self.gaps, mean.as_secs_f64()),
-            ArrivalsFile::Poisson { rate, .. } => {
-                exponential(&mut self.gaps, 1.0 / rate.per_second())
+        match &self.arrivals {
+            Gaps::Random(sampler) => sampler.sample(&mut self.gaps),
+            Gaps::Poisson(mean_s) => {
+                SimDuration::from_secs_f64(exponential(&mut self.gaps, *mean_s))
             }
-            ArrivalsFile::Deterministic { rate, .. } => 1.0 / rate.per_second(),
-        };
-        SimDuration::from_secs_f64(secs)
+            Gaps::Equal(gap_s) => SimDuration::from_secs_f64(*gap_s),
+        }
     }
 }
 

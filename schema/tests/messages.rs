@@ -5,8 +5,9 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
+use schema::distribution::Distribution;
 use schema::profile::Profile;
-use schema::scenario::{ArrivalsFile, BatchFile, Extent, Scenario, ServeFile, ThinkFile, to_toml};
+use schema::scenario::{ArrivalsFile, BatchFile, Extent, Scenario, ServeFile, to_toml};
 use schema::units::{ByteRate, SimDuration};
 
 const BASE: &str = r#"format = 1
@@ -155,7 +156,7 @@ proptest! {
         file.run.measure = Extent::Requests(requests);
         file.clients[0].count = count;
         file.clients[0].arrivals = ArrivalsFile::ClosedLoop {
-            think: ThinkFile::Exponential(SimDuration::from_ns(think)),
+            think: Distribution::Exponential(SimDuration::from_ns(think)),
         };
         file.links[0].rate = ByteRate::from_bytes_per_s(rate);
         let stage = file.stages.get_mut("classify").unwrap();

@@ -7,6 +7,7 @@ use schema::random::{Seed, stream, uniform};
 use schema::units::{Bytes, SimDuration};
 
 use crate::ids::SourceId;
+use crate::stations::Past;
 use crate::tables::Tables;
 
 /// How much work a cost is for; its law counts one of these.
@@ -95,15 +96,26 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// Draws the cost of `amount` from `source`.
-    pub(crate) fn draw(&mut self, source: SourceId, amount: Amount) -> SimDuration {
+    /// Draws the core time that `amount` takes from `source`, on cores with the `past`.
+    pub(crate) fn draw(&mut self, source: SourceId, amount: Amount, past: Past<'_>) -> SimDuration {
+        let idle = self.sources[source.index()].law.idle;
+        let recent = idle.map_or(1.0, |idle| past.busy_share(idle.memory));
+        self.draw_at(source, amount, recent)
+    }
+
+    /// Draws the length of a delay, which no core has a part in, from `source`.
+    pub(crate) fn draw_delay(&mut self, source: SourceId, amount: Amount) -> SimDuration {
+        self.draw_at(source, amount, 1.0)
+    }
+
+    fn draw_at(&mut self, source: SourceId, amount: Amount, recent: f64) -> SimDuration {
         let source = &mut self.sources[source.index()];
         let driver = amount.driver(source.law.per);
         let used = &mut self.used[source.law_idx];
         used.low = used.low.min(driver);
         used.high = used.high.max(driver);
         let u = source.rng.as_mut().map_or(0.5, uniform);
-        source.law.draw(driver, u)
+        source.law.draw(driver, u, recent)
     }
 
     /// What each law was used for.

@@ -99,7 +99,11 @@ impl<'a> Pipeline<'a> {
             tables,
             schedule: Schedule::new(tables.scenario),
             costs: Costs::new(tables, costs),
-            cores: Cores::new(&tables.core_sets, tables.roles.rows().iter().map(|r| r.set)),
+            cores: Cores::new(
+                &tables.core_sets,
+                tables.roles.rows().iter().map(|r| r.set),
+                &tables.memories_s(),
+            ),
             links: (tables.channels.rows().iter().copied())
                 .map(FifoLink::new)
                 .collect(),
@@ -185,7 +189,8 @@ impl<'a> Pipeline<'a> {
             Step::Notify => (client.notify, group.path[hop].to_role, reply),
             Step::Postprocess => (client.postprocess, group.role, reply),
         };
-        let demand = self.costs.draw(source, amount);
+        let past = self.cores.past(queue.now(), role);
+        let demand = self.costs.draw(source, amount, past);
         connection.step = step;
         connection.step_start = queue.now();
         let task = Task::Step(id);

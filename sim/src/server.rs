@@ -129,8 +129,9 @@ impl Pipeline<'_> {
     /// The instance is given its batch. The cost is drawn for every batch, so that each has the same
     /// draw whatever came before.
     fn dispatch(&mut self, queue: &EventQueue<Event>, id: InstanceId, awake: Option<InstanceId>) {
-        let source = self.tables.servers[self.tables.instances[id]].dispatch;
-        let cost = self.costs.draw(source, Amount::one(Bytes(0)));
+        let server = &self.tables.servers[self.tables.instances[id]];
+        let past = self.cores.past(queue.now(), server.role);
+        let cost = (self.costs).draw(server.dispatch, Amount::one(Bytes(0)), past);
         let demand = if awake == Some(id) {
             SimDuration::ZERO
         } else {
@@ -149,7 +150,8 @@ impl Pipeline<'_> {
             Phase::Inference => server.inference,
             Phase::D2h(_) => server.d2h,
         };
-        let demand = self.costs.draw(source, amount);
+        let past = self.cores.past(queue.now(), server.role);
+        let demand = self.costs.draw(source, amount, past);
         self.submit_phase(queue, id, phase, demand);
     }
 

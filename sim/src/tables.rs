@@ -122,6 +122,15 @@ impl Tables<'_> {
         &self.groups[connection.group].path[usize::from(connection.hop)]
     }
 
+    /// The memories of all laws that are slower after idling, in seconds, each once.
+    pub(crate) fn memories_s(&self) -> Vec<f64> {
+        let laws = self.laws.rows().iter();
+        let mut memories: Vec<f64> = laws.filter_map(|law| Some(law.law.idle?.memory)).collect();
+        memories.sort_by(f64::total_cmp);
+        memories.dedup();
+        memories
+    }
+
     /// A warning for each law that some replication used outside its range.
     pub(crate) fn warnings(&self, replications: &[Replication]) -> Vec<String> {
         let mut warnings: Vec<String> = self

@@ -113,7 +113,7 @@ impl Pipeline<'_> {
         let client = self.connections[id].client;
         match self.tables.clients[client].wakeup {
             Some(wakeup) if gap > SimDuration::ZERO => {
-                let delay = self.costs.draw(wakeup, Amount::one(Bytes(0)));
+                let delay = self.costs.draw_delay(wakeup, Amount::one(Bytes(0)));
                 queue.schedule_at(queue.now() + delay, Event::Woken(id));
             }
             _ => self.on_woken(queue, id),

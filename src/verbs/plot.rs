@@ -156,7 +156,7 @@ fn offered(run: &Run, kind: Load) -> f64 {
     match kind {
         Load::Clients => run.scenario.clients.len() as f64,
         Load::OfferedRate => clients
-            .map(|client| match run.scenario.groups[client.group].arrivals {
+            .map(|client| match &run.scenario.groups[client.group].arrivals {
                 ArrivalsFile::Poisson { rate, .. } | ArrivalsFile::Deterministic { rate, .. } => {
                     rate.per_second()
                 }

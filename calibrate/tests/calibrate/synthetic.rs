@@ -243,7 +243,7 @@ struct Drawn {
 impl Drawn {
     fn gap(&mut self, law: &CostLaw) -> u64 {
         let driver = 1.0;
-        let ns = law.draw(driver, uniform(&mut self.rng)).as_ns();
+        let ns = law.draw(driver, uniform(&mut self.rng), 1.0).as_ns();
         self.now_ns += ns;
         ns
     }
@@ -260,7 +260,7 @@ impl Drawn {
         driver: f64,
     ) {
         let start_ns = self.now_ns;
-        self.now_ns += law.draw(driver, uniform(&mut self.rng)).as_ns();
+        self.now_ns += law.draw(driver, uniform(&mut self.rng), 1.0).as_ns();
         self.push(name, who, host, at, bytes, start_ns, self.now_ns);
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::distribution::Distribution;
 use crate::units::{ByteRate, Bytes, Frequency, SimDuration};
 
 /// A scenario file.
@@ -227,14 +228,14 @@ pub struct ClientsFile {
 }
 
 /// When a client sends.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ArrivalsFile {
     /// One request at a time: the next is sent a think time after the last reply.
     ClosedLoop {
-        /// Time between a reply and the next request.
-        #[serde(default)]
-        think: ThinkFile,
+        /// Time between a reply and the next request; zero if not given.
+        #[serde(default = "default_think")]
+        think: Distribution,
     },
     /// A Poisson process.
     Poisson {
@@ -252,22 +253,6 @@ pub enum ArrivalsFile {
         #[serde(default = "default_connections")]
         connections: u32,
     },
-}
-
-/// Think time of a closed loop.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum ThinkFile {
-    /// Always the same.
-    Constant(SimDuration),
-    /// Exponentially distributed with this mean.
-    Exponential(SimDuration),
-}
-
-impl Default for ThinkFile {
-    fn default() -> Self {
-        ThinkFile::Constant(SimDuration::ZERO)
-    }
 }
 
 /// A kind of request.
@@ -321,6 +306,9 @@ const fn default_warmup() -> Extent {
 }
 const fn default_one() -> u32 {
     1
+}
+const fn default_think() -> Distribution {
+    Distribution::Constant(SimDuration::ZERO)
 }
 const fn default_connections() -> u32 {
     16

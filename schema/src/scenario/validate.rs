@@ -400,10 +400,17 @@ impl Check<'_> {
         }
         let host = self.host(&format!("{key}.on"), &group.on)?;
         self.at_least_one(&format!("{key}.count"), group.count)?;
-        if let ArrivalsFile::Poisson { connections, .. }
-        | ArrivalsFile::Deterministic { connections, .. } = group.arrivals
-        {
-            self.at_least_one(&format!("{key}.arrivals.connections"), connections)?;
+        match &group.arrivals {
+            ArrivalsFile::Poisson { connections, .. }
+            | ArrivalsFile::Deterministic { connections, .. } => {
+                self.at_least_one(&format!("{key}.arrivals.connections"), *connections)?;
+            }
+            ArrivalsFile::ClosedLoop { think } => {
+                think.sampler().map_err(|(below, problem)| {
+                    let key = format!("{key}.arrivals.closed-loop.think.{below}");
+                    self.source.invalid(&key, problem)
+                })?;
+            }
         }
         let path = self.path(&key, host, scenario)?;
         let last = path.last().expect("a path has a hop").to;
@@ -415,7 +422,7 @@ impl Check<'_> {
         let id = scenario.groups.push(Group {
             name,
             host,
-            arrivals: group.arrivals,
+            arrivals: group.arrivals.clone(),
             classes,
             path,
         });

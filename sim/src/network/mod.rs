@@ -49,12 +49,17 @@ impl Pipeline<'_> {
         };
         let drawn = sources
             .delay
-            .map(|delay| self.costs.draw(delay[leg], amount));
+            .map(|delay| self.costs.draw_delay(delay[leg], amount));
+        let [sender, receiver] = match connection.leg {
+            Leg::Request => [hop.from_role, hop.to_role],
+            Leg::Reply => [hop.to_role, hop.from_role],
+        };
+        let [sender, receiver] = [sender, receiver].map(|role| self.cores.past(now, role));
         connection.message = Message {
             bytes,
             chunk,
-            send_cost: self.costs.draw(sources.send[leg], amount),
-            receive_cost: self.costs.draw(sources.receive[leg], amount),
+            send_cost: self.costs.draw(sources.send[leg], amount, sender),
+            receive_cost: self.costs.draw(sources.receive[leg], amount, receiver),
             delay: hop.delay + drawn.unwrap_or_default(),
             ready: connection.done,
             start: now,

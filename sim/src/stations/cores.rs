@@ -56,11 +56,68 @@ pub(crate) struct Cores {
 #[derive(Debug)]
 struct CoreSet {
     station: ProcessorSharing<Running>,
+    n_cores: u32,
+    recent: Vec<RecentBusy>,
+    /// Until when `recent` is known.
+    recent_until: SimTime,
     speeds: Vec<Speed>,
     others: Vec<CoreSetId>,
     has_changed: bool,
     forecast: Option<SimTime>,
     generation: u32,
+}
+
+/// The recent busy share of a set with one memory; see [`schema::profile::IdleLaw`].
+#[derive(Clone, Copy, Debug)]
+struct RecentBusy {
+    memory_s: f64,
+    share: f64,
+}
+
+impl RecentBusy {
+    /// The share after `passed_s` seconds in which the share `busy` of the cores worked.
+    fn after(self, passed_s: f64, busy: f64) -> f64 {
+        busy + (self.share - busy) * (-passed_s / self.memory_s).exp()
+    }
+}
+
+/// What a role's cores did until now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past<'a> {
+    set: &'a CoreSet,
+    now: SimTime,
+}
+
+impl Past<'_> {
+    /// The recent busy share with one of the memories that the cores were made with.
+    pub(crate) fn busy_share(self, memory_s: f64) -> f64 {
+        let is_it = |recent: &&RecentBusy| recent.memory_s.total_cmp(&memory_s).is_eq();
+        let recent = self.set.recent.iter().find(is_it);
+        let recent = recent.expect("the cores keep every memory of the laws");
+        recent.after(self.set.since_recent_s(self.now), self.set.busy_share())
+    }
+}
+
+impl CoreSet {
+    fn busy_share(&self) -> f64 {
+        f64::from(self.station.busy()) / f64::from(self.n_cores)
+    }
+
+    fn since_recent_s(&self, now: SimTime) -> f64 {
+        now.since(self.recent_until).as_secs_f64()
+    }
+
+    /// Remembers what the cores did until now; to be called before their jobs change.
+    fn remember(&mut self, now: SimTime) {
+        if self.recent.is_empty() {
+            return;
+        }
+        let (passed_s, busy) = (self.since_recent_s(now), self.busy_share());
+        for recent in &mut self.recent {
+            recent.share = recent.after(passed_s, busy);
+        }
+        self.recent_until = now;
+    }
 }
 
 /// A job under way.
@@ -82,10 +139,22 @@ struct RoleUse {
 }
 
 impl Cores {
-    /// Idle sets, and the set on which each role runs.
-    pub(crate) fn new(sets: &[CoreSetTable], roles: impl Iterator<Item = CoreSetId>) -> Cores {
+    /// Sets that have idled for ever, the set on which each role runs, and the memories, in seconds,
+    /// with which recent busy shares will be asked for.
+    pub(crate) fn new(
+        sets: &[CoreSetTable],
+        roles: impl Iterator<Item = CoreSetId>,
+        memories_s: &[f64],
+    ) -> Cores {
+        let recent = |memory_s: &f64| RecentBusy {
+            memory_s: *memory_s,
+            share: 0.0,
+        };
         let set = |table: &CoreSetTable| CoreSet {
             station: ProcessorSharing::new(table.cores),
+            n_cores: table.cores,
+            recent: memories_s.iter().map(recent).collect(),
+            recent_until: SimTime::ZERO,
             speeds: table.speeds.clone(),
             others: table.others.clone(),
             has_changed: false,
@@ -108,6 +177,7 @@ impl Cores {
     pub(crate) fn submit(&mut self, now: SimTime, job: Job) {
         let role = &mut self.roles[job.role.index()];
         let set = &mut self.sets[role.set.index()];
+        set.remember(now);
         role.n_jobs += 1;
         let running = Running {
             task: job.task,
@@ -133,6 +203,7 @@ impl Cores {
             return None;
         }
         row.forecast = None;
+        row.remember(now);
         let running = row.station.complete(now);
         let core_time = row.station.core_time(now);
         let role = &mut self.roles[running.role.index()];
@@ -140,6 +211,12 @@ impl Cores {
         role.ended = role.ended.wrapping_add(core_time);
         self.mark(set);
         Some((running.task, whole_core_time(core_time - running.since)))
+    }
+
+    /// What the cores of `role` did until the instant `now`.
+    pub(crate) fn past(&self, now: SimTime, role: RoleId) -> Past<'_> {
+        let set = &self.sets[self.roles[role.index()].set.index()];
+        Past { set, now }
     }
 
     /// Core time of `role` until the instant `now`.
@@ -216,6 +293,7 @@ mod tests {
 
     const A: usize = 0;
     const B: usize = 1;
+    const MEMORY_S: f64 = 2.0;
 
     /// Two sets of two cores and one core on one machine with a contention of 1/2, a role on each.
     fn two_sets() -> (Cores, EventQueue<Event>) {
@@ -228,7 +306,27 @@ mod tests {
         };
         let sets = [table(2, 1, B), table(1, 2, A)];
         let roles = [A, B].map(CoreSetId::from_index);
-        (Cores::new(&sets, roles.into_iter()), EventQueue::new())
+        (
+            Cores::new(&sets, roles.into_iter(), &[MEMORY_S]),
+            EventQueue::new(),
+        )
+    }
+
+    #[test]
+    fn the_recent_busy_share_forgets_exponentially() {
+        let (mut cores, mut queue) = two_sets();
+        let second = 1_000_000_000_000;
+        // One of A's two cores is busy for a second; then nothing is, for a second.
+        cores.submit(SimTime::ZERO, job(A, 0, second));
+        run(&mut cores, &mut queue);
+        let share = |cores: &Cores, at_ps: u64| {
+            let past = cores.past(SimTime::from_ps(at_ps), RoleId::from_index(A));
+            past.busy_share(MEMORY_S)
+        };
+        let after_work = 0.5 * (1.0 - (-1.0 / MEMORY_S).exp());
+        let after_pause = after_work * (-1.0 / MEMORY_S).exp();
+        assert!((share(&cores, second) - after_work).abs() < 1e-12);
+        assert!((share(&cores, 2 * second) - after_pause).abs() < 1e-12);
     }
 
     fn job(set: usize, name: usize, demand: u64) -> Job {

@@ -9,6 +9,6 @@ mod fifo_link;
 mod processor_sharing;
 
 pub use batch_line::BatchLine;
-pub(crate) use cores::{CoreSetTable, Cores, Job, Task};
+pub(crate) use cores::{CoreSetTable, Cores, Job, Past, Task};
 pub use fifo_link::FifoLink;
 pub use processor_sharing::{ProcessorSharing, Speed, whole_core_time};

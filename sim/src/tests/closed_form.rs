@@ -18,7 +18,7 @@ impl Sum<'_> {
         self.profile
             .cost(part, cost, "test")
             .unwrap()
-            .draw(driver, 0.5)
+            .draw(driver, 0.5, 1.0)
     }
 
     fn add(&mut self, part: &str, cost: &str, driver: f64) {

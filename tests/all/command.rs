@@ -1,16 +1,12 @@
 //! The command as a user runs it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::{PROXIED, said, scenario, tandem};
-use schema::profile::{CostLaw, Driver, PROFILE_FORMAT, Part, PartKind, Profile, cost};
+use crate::common::{PROXIED, profile, said, scenario, tandem};
 use schema::run::{Run, RunKind, SpanName, Status};
-use schema::scenario::Transport;
 
 /// Measures `text` with the overrides, and reads the run back.
 fn measure(text: &str, overrides: &[&str]) -> Run {
@@ -187,41 +183,6 @@ fn what_this_machine_does_not_enforce_is_a_warning() {
     links: their rates are not enforced with placement `local`; use `netns`
     links: their delays are not enforced, this machine adds none
     "#);
-}
-
-/// A profile with a round cost for all that the small pipeline needs.
-fn profile() -> Profile {
-    let law = |per, base, slope| CostLaw::exact(per, base, slope, "for tests");
-    let bytes = |key: &str| (key.to_owned(), law(Driver::Bytes, 1e-6, 1e-10));
-    let each = |key: &str| (key.to_owned(), law(Driver::Requests, 2e-6, 0.0));
-    let host = [
-        bytes(cost::PREPARE),
-        bytes(cost::POSTPROCESS),
-        bytes(cost::TRANSLATE),
-        bytes(cost::H2D),
-        bytes(cost::D2H),
-        bytes(&cost::send(Transport::Tcp)),
-        bytes(&cost::receive(Transport::Tcp)),
-        each(cost::DISPATCH),
-        each(cost::NOTIFY),
-        (cost::inference("synthetic"), law(Driver::Seconds, 0.0, 1.0)),
-    ];
-    let link = [each(&cost::delay(Transport::Tcp))];
-    let part = |kind, costs| Part {
-        kind,
-        parameters: BTreeMap::new(),
-        costs,
-    };
-    let parts = BTreeMap::from([
-        ("this-machine".to_owned(), part(PartKind::Host, host.into())),
-        ("loopback".to_owned(), part(PartKind::Link, link.into())),
-    ]);
-    Profile {
-        format: PROFILE_FORMAT,
-        name: "test".to_owned(),
-        fitted_to: BTreeMap::new(),
-        parts,
-    }
 }
 
 fn simulate(dir: &Path, out: &str, extra: &[&str]) -> std::process::Output {

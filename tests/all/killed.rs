@@ -2,14 +2,12 @@
 //! who died, and no process.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{PROXIED, said, scenario, tandem};
+use crate::common::{PROXIED, said, scenario, tandem};
 use schema::run::{Outcome, Run, SpanName};
 
 /// Waits for something that must come to be.
