@@ -1,5 +1,4 @@
 //! What earlier programs wrote is read for ever: one folder of golden files a format version.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
