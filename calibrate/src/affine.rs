@@ -25,7 +25,7 @@ use crate::samples::{Point, Series, Shape};
 
 /// Relative deviations beyond this many scales are clipped in step 1. Larger than Huber's 1.345:
 /// skewed noise is the rule here, only outliers are to be clipped.
-const CLIP: f64 = 3.0;
+pub(crate) const CLIP: f64 = 3.0;
 /// Smallest scale of relative deviations: what is finer is the resolution of a timer.
 const MIN_SCALE: f64 = 1e-3;
 /// Where the median at a driver is zero, this share of the mean stands for it.
@@ -326,18 +326,24 @@ impl Ratio {
     }
 }
 
-/// [`CLIP`] times the scale of the relative deviations: their median absolute deviation, which is
-/// 1/1.4826 of the standard deviation of a normal sample.
+/// [`CLIP`] times the scale of the relative deviations.
 fn clip(points: &[Point], expected: &[f64]) -> f64 {
     let factors: Vec<f64> = points
         .iter()
         .zip(expected)
         .map(|(p, e)| p.seconds / e)
         .collect();
-    let centre = median(factors.clone());
-    let spread = median(factors.iter().map(|f| (f - centre).abs()).collect());
+    let (_, scale) = centre_and_scale(&factors);
     let resolution = RESOLUTION_S / median(expected.to_vec());
-    CLIP * (1.4826 * spread).max(MIN_SCALE).max(resolution)
+    CLIP * scale.max(MIN_SCALE).max(resolution)
+}
+
+/// The median, and 1.4826 times the median absolute deviation, which is the standard deviation of a
+/// normal sample.
+pub(crate) fn centre_and_scale(values: &[f64]) -> (f64, f64) {
+    let centre = median(values.to_vec());
+    let spread = median(values.iter().map(|v| (v - centre).abs()).collect());
+    (centre, 1.4826 * spread)
 }
 
 /// The median time of the samples with each sample's driver.

@@ -101,10 +101,14 @@ fn points(source: &Source, profile: &Profile) -> Vec<(String, ContentionPoint)> 
         };
         let batch = (span.replication, span.stage, span.batch);
         let (_, driver, _) = inference_driver(&serve.work, sizes[&batch]);
-        let part = &scenario.hosts[span.host].part;
+        // A batch whose spans contradict themselves has no share.
+        let Some(recent) = recent.get(&batch) else {
+            continue;
+        };
+        let part = &scenario.hosts[scenario.stages[span.stage].host].part;
         let idle = idle_law(profile, part, &serve.work.key());
         // What it would have taken on cores that were busy all along.
-        let slower = idle.map_or(1.0, |(idle, memory)| idle.factor(recent[&batch][memory]));
+        let slower = idle.map_or(1.0, |(idle, memory)| idle.factor(recent[memory]));
         times
             .entry((span.stage, driver.to_bits()))
             .or_default()

@@ -14,6 +14,7 @@ use schema::run::{Run, Span, SpanName};
 use schema::stats::mean;
 use statrs::distribution::{ContinuousCDF, Normal};
 
+use crate::affine::{CLIP, centre_and_scale};
 use crate::correlation::effective_samples;
 use crate::samples::{Point, Series};
 
@@ -28,8 +29,6 @@ const MIN_SAMPLES: usize = 100;
 const MIN_SPREAD: f64 = 0.05;
 /// A slow-down counts if it would come out so by chance with this probability.
 const ALPHA: f64 = 0.001;
-/// Relative deviations are clipped at this many robust scales, as in the law itself.
-const CLIP: f64 = 3.0;
 
 /// Replication, stage and batch.
 pub(crate) type BatchKey = (u32, StageId, u32);
@@ -156,13 +155,7 @@ pub(crate) fn fit(series: &[Series], expected: impl Fn(f64) -> f64) -> Option<(I
 
 /// The values, those far from their median moved to the edge of what is near it.
 fn clipped(values: &[f64]) -> Vec<f64> {
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let middle = median(values.to_vec());
-    // 1.4826 times the median absolute deviation is the standard deviation of a normal sample.
-    let scale = 1.4826 * median(values.iter().map(|v| (v - middle).abs()).collect());
+    let (middle, scale) = centre_and_scale(values);
     let (low, high) = (middle - CLIP * scale, middle + CLIP * scale);
     values.iter().map(|v| v.clamp(low, high)).collect()
 }
