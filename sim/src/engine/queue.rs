@@ -1,60 +1,73 @@
-//! The event queue.
+//! The event queue: a sorted front, and a radix heap behind it.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::fmt::Debug;
 
 use schema::units::{SimDuration, SimTime};
 
+/// Events in the front from which on some of them are moved behind it. Sorting so few by insertion
+/// costs less than another round of distribution; any value gives the same order.
+const FRONT: usize = 16;
+/// Number of buckets: one for the instant that they are counted from, one for each bit in which an
+/// instant may first differ from it.
+const BUCKETS: usize = u64::BITS as usize + 1;
+
 /// The future event list, with the clock that it drives.
+///
+/// Events come out in the order of their times, and of those at one instant in the order in which
+/// they were scheduled; no number is kept for that, since neither of the two parts ever changes the
+/// order of equal times. The soonest events are in a sorted front. Those behind are in a radix heap
+/// (Ahuja, Mehlhorn, Orlin and Tarjan, 1990, Journal of the ACM 37(2)): since the clock never goes
+/// back, it is enough to know the highest bit in which a time differs from `base`, a time that is
+/// not later than any of them. A bucket holds the events with one such bit. When the front is empty
+/// the first bucket that is not is distributed over those before it, until it is short enough to be
+/// sorted. Each event so moves at most once for each bit, always from one array to the end of
+/// another.
 #[derive(Debug)]
 pub struct EventQueue<E> {
-    heap: BinaryHeap<Entry<E>>,
     now: SimTime,
-    next_seq: u64,
+    n_scheduled: u64,
+    /// Latest first, so that the next is taken from the end.
+    front: Vec<Entry<E>>,
+    /// What is scheduled for this instant or later goes behind the front. What is in the front is
+    /// earlier, or all of it is for this instant, which has then come, and was scheduled before what
+    /// is behind.
+    limit: SimTime,
+    /// Not later than anything in the buckets.
+    base: SimTime,
+    /// By the number of the highest bit in which the time differs from `base`, counted from 1.
+    buckets: Vec<Vec<Entry<E>>>,
+    /// Whether each bucket holds anything, by bit.
+    occupied: u128,
+    n_behind: usize,
+    /// Memory of the bucket that is being distributed.
+    spare: Vec<Entry<E>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry<E> {
     at: SimTime,
-    seq: u64,
     event: E,
 }
 
-impl<E> Ord for Entry<E> {
-    /// Reversed, since the heap gives its greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.seq).cmp(&(self.at, self.seq))
-    }
-}
-
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<E> Eq for Entry<E> {}
-
-impl<E: Debug> Default for EventQueue<E> {
+impl<E: Copy + Debug> Default for EventQueue<E> {
     fn default() -> Self {
         EventQueue::new()
     }
 }
 
-impl<E: Debug> EventQueue<E> {
+impl<E: Copy + Debug> EventQueue<E> {
     /// An empty queue at the start of simulated time.
     pub fn new() -> EventQueue<E> {
         EventQueue {
-            heap: BinaryHeap::new(),
             now: SimTime::ZERO,
-            next_seq: 0,
+            n_scheduled: 0,
+            front: Vec::with_capacity(2 * FRONT),
+            limit: SimTime::MAX,
+            base: SimTime::ZERO,
+            buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            occupied: 0,
+            n_behind: 0,
+            spare: Vec::new(),
         }
     }
 
@@ -65,13 +78,19 @@ impl<E: Debug> EventQueue<E> {
 
     /// Number of events scheduled so far, void ones included.
     pub const fn n_scheduled(&self) -> u64 {
-        self.next_seq
+        self.n_scheduled
+    }
+
+    /// Number of events that are still to come, void ones included.
+    pub const fn n_pending(&self) -> usize {
+        self.front.len() + self.n_behind
     }
 
     /// Schedules `event` at the instant `at`, after all that were scheduled for it before.
     ///
     /// # Panics
     /// If `at` is in the past.
+    #[inline]
     pub fn schedule_at(&mut self, at: SimTime, event: E) {
         assert!(
             at >= self.now,
@@ -79,22 +98,116 @@ impl<E: Debug> EventQueue<E> {
             at.as_ps(),
             self.now.as_ps()
         );
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        self.heap.push(Entry { at, seq, event });
+        self.n_scheduled += 1;
+        if at >= self.limit {
+            self.push_behind(Entry { at, event });
+            return;
+        }
+        let index = self.front.iter().rposition(|entry| entry.at > at);
+        self.front
+            .insert(index.map_or(0, |index| index + 1), Entry { at, event });
+        if self.front.len() > FRONT {
+            self.shorten_front();
+        }
     }
 
     /// Schedules `event` after `delay`.
+    #[inline]
     pub fn schedule_in(&mut self, delay: SimDuration, event: E) {
         self.schedule_at(self.now + delay, event);
     }
 
     /// Takes the next event and sets the clock to its time; `None` if nothing is left.
+    #[inline]
     pub fn pop(&mut self) -> Option<E> {
-        let entry = self.heap.pop()?;
+        if self.front.is_empty() {
+            self.refill_front();
+        }
+        let entry = self.front.pop()?;
         self.now = entry.at;
         Some(entry.event)
     }
+
+    /// The event that [`pop`](EventQueue::pop) would give if nothing else were scheduled, unless it
+    /// is not known without work.
+    #[inline]
+    pub fn peek(&self) -> Option<&E> {
+        self.front.last().map(|entry| &entry.event)
+    }
+
+    fn push_behind(&mut self, entry: Entry<E>) {
+        let bucket = bucket(entry.at, self.base);
+        self.buckets[bucket].push(entry);
+        self.occupied |= 1 << bucket;
+        self.n_behind += 1;
+    }
+
+    /// Moves the later half of the front behind it, all of it if it is for one instant.
+    #[cold]
+    fn shorten_front(&mut self) {
+        self.limit = self.front[self.front.len() / 2].at;
+        let n_later = self.front.partition_point(|entry| entry.at >= self.limit);
+        // From the soonest on, which is how they were scheduled where times are equal.
+        for index in (0..n_later).rev() {
+            self.push_behind(self.front[index]);
+        }
+        self.front.drain(..n_later);
+    }
+
+    /// Fills the empty front from the buckets.
+    fn refill_front(&mut self) {
+        if self.n_behind <= FRONT {
+            self.gather();
+            return;
+        }
+        loop {
+            let first = self.occupied.trailing_zeros() as usize;
+            self.occupied &= !(1 << first);
+            std::mem::swap(&mut self.spare, &mut self.buckets[first]);
+            // Every time in bucket `b` differs from the base first in bit `b - 1`.
+            let width = first.checked_sub(1).map_or(0, |bit| 1 << bit);
+            if self.spare.len() <= FRONT || first == 0 {
+                let start = SimTime::from_ps((self.base.as_ps() | width) & !width.saturating_sub(1));
+                self.base = start;
+                self.limit = SimTime::from_ps(start.as_ps().saturating_add(width));
+                self.n_behind -= self.spare.len();
+                self.front.append(&mut self.spare);
+                self.sort_front();
+                return;
+            }
+            let times = self.spare.iter().map(|entry| entry.at);
+            self.base = times.min().expect("an occupied bucket holds an event");
+            self.n_behind -= self.spare.len();
+            let mut spare = std::mem::take(&mut self.spare);
+            for entry in spare.drain(..) {
+                self.push_behind(entry);
+            }
+            self.spare = spare;
+        }
+    }
+
+    /// Takes all that is behind to the front, and lets everything go there.
+    fn gather(&mut self) {
+        while self.occupied != 0 {
+            let first = self.occupied.trailing_zeros() as usize;
+            self.occupied &= !(1 << first);
+            self.front.append(&mut self.buckets[first]);
+        }
+        self.n_behind = 0;
+        self.base = self.now;
+        self.limit = SimTime::MAX;
+        self.sort_front();
+    }
+
+    /// Sorts the front, in which equal times are in the order in which they were scheduled.
+    fn sort_front(&mut self) {
+        self.front.sort_by_key(|entry| entry.at);
+        self.front.reverse();
+    }
+}
+
+fn bucket(at: SimTime, base: SimTime) -> usize {
+    (u64::BITS - (at.as_ps() ^ base.as_ps()).leading_zeros()) as usize
 }
 
 #[cfg(test)]
@@ -111,9 +224,32 @@ mod tests {
         queue.schedule_at(SimTime::from_ps(4), "late");
     }
 
+    #[test]
+    fn the_last_instant_is_like_any_other() {
+        let mut queue = EventQueue::new();
+        for index in 0..100 {
+            queue.schedule_at(SimTime::MAX, index);
+        }
+        queue.schedule_at(SimTime::ZERO, 100);
+        assert_eq!(queue.n_pending(), 101);
+        assert_eq!(queue.pop(), Some(100));
+        assert!((0..100).all(|index| queue.pop() == Some(index)));
+        assert_eq!(queue.pop(), None);
+    }
+
+    /// Some times: few, many, or far apart; equal ones among them.
+    fn times() -> impl Strategy<Value = Vec<u64>> {
+        prop_oneof![
+            prop::collection::vec(0u64..20, 0..300),
+            prop::collection::vec(0u64..5_000, 0..300),
+            prop::collection::vec(prop::num::u64::ANY, 0..300),
+            prop::collection::vec((0u32..64).prop_map(|bit| 1u64 << bit), 0..300),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn the_queue_is_a_stable_sort(times in prop::collection::vec(0u64..20, 0..200)) {
+        fn the_queue_is_a_stable_sort(times in times()) {
             let mut queue = EventQueue::new();
             for (index, at) in times.iter().enumerate() {
                 queue.schedule_at(SimTime::from_ps(*at), index);
@@ -125,18 +261,29 @@ mod tests {
             prop_assert_eq!(taken, expected);
         }
 
+        /// Taking and scheduling in turns, against a list that is searched for the first of the
+        /// soonest.
         #[test]
-        fn the_clock_never_goes_back(delays in prop::collection::vec(0u64..20, 1..100)) {
+        fn the_queue_is_a_searched_list(
+            steps in prop::collection::vec((0usize..4, times()), 1..30),
+        ) {
             let mut queue = EventQueue::new();
-            queue.schedule_in(SimDuration::ZERO, ());
-            let mut last = SimTime::ZERO;
-            let mut delays = delays.into_iter();
-            while queue.pop().is_some() {
-                prop_assert!(queue.now() >= last);
-                last = queue.now();
-                for delay in delays.by_ref().take(2) {
-                    queue.schedule_in(SimDuration::from_ps(delay), ());
+            let mut list: Vec<(u64, usize)> = Vec::new();
+            let mut n = 0;
+            for (n_taken, delays) in steps {
+                for delay in delays {
+                    let at = queue.now().as_ps().saturating_add(delay % (1 << 40));
+                    queue.schedule_at(SimTime::from_ps(at), n);
+                    list.push((at, n));
+                    n += 1;
                 }
+                for _ in 0..n_taken * 40 {
+                    let soonest = (0..list.len()).min_by_key(|index| list[*index]);
+                    let expected = soonest.map(|index| list.remove(index));
+                    let taken = queue.pop().map(|index| (queue.now().as_ps(), index));
+                    prop_assert_eq!(taken, expected);
+                }
+                prop_assert_eq!(queue.n_pending(), list.len());
             }
         }
     }

@@ -47,7 +47,7 @@ impl Load {
 const N: usize = 20_000;
 const TRANSIENT: usize = 4_000;
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     Arrival,
     Departure(u32),
