@@ -114,18 +114,28 @@ pub fn batch_means_interval(series: &[f64], n_batches: usize, confidence: f64) -
 /// is worth; it widens the interval of a correlated series.
 pub fn quantile_interval(sorted: &[f64], p: f64, confidence: f64, n_effective: f64) -> Estimate {
     let value = quantile(sorted, p);
-    let n = (n_effective.round() as u64).clamp(1, sorted.len() as u64);
-    let tail = (1.0 - confidence) / 2.0;
-    let binomial = Binomial::new(p, n).expect("p is a probability");
-    // Ranks in the sample that n_effective independent values would give.
-    let rank = |probability: f64| binomial.inverse_cdf(probability) as f64 / n as f64;
-    let low = quantile(sorted, rank(tail));
-    let high_rank = ((rank(1.0 - tail) * n as f64 + 1.0) / n as f64).min(1.0);
+    let n_effective = n_effective.min(sorted.len() as f64);
+    let (low, high) = quantile_ranks(p, confidence, n_effective);
     Estimate {
         value,
-        low,
-        high: quantile(sorted, high_rank),
+        low: quantile(sorted, low),
+        high: quantile(sorted, high),
     }
+}
+
+/// The quantiles of a sample between which its `p` quantile lies with at least `confidence`, if the
+/// sample is worth `n_effective` independent values: from the binomial number of values below it
+/// (Conover, 1999, section 3.2).
+///
+/// # Panics
+/// If `p` is no probability.
+pub fn quantile_ranks(p: f64, confidence: f64, n_effective: f64) -> (f64, f64) {
+    let n = (n_effective.round() as u64).max(1);
+    let tail = (1.0 - confidence) / 2.0;
+    let binomial = Binomial::new(p, n).expect("p is a probability");
+    let rank = |probability: f64| binomial.inverse_cdf(probability) as f64 / n as f64;
+    let high = ((rank(1.0 - tail) * n as f64 + 1.0) / n as f64).min(1.0);
+    (rank(tail), high)
 }
 
 /// Autocorrelation of a series at `lag`; zero of a constant or too short series.

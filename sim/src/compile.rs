@@ -201,6 +201,7 @@ impl<'a> Compiler<'a> {
         let kind = match row.role {
             StageRole::Proxy => "proxy",
             StageRole::Serve(_) => "server",
+            StageRole::Plain(_) => unreachable!("plain stages are no pipeline's"),
         };
         *self.role_of_stage[stage.index()].get_or_insert_with(|| {
             self.tables.roles.push(Role {

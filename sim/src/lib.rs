@@ -40,6 +40,7 @@ mod record;
 mod replication;
 mod server;
 pub mod stations;
+pub mod statistics;
 mod tables;
 mod workload;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::plain::{BalanceFile, ForkFile, JoinFile, NextFile, ReleaseFile, StationFile, TokensFile};
 use crate::distribution::Distribution;
 use crate::units::{ByteRate, Bytes, Frequency, SimDuration};
 
@@ -20,7 +21,8 @@ pub struct ScenarioFile {
     /// Where the hosts are.
     #[serde(default)]
     pub placement: PlacementFile,
-    /// The hosts, by name.
+    /// The hosts, by name; plain stages need none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hosts: BTreeMap<String, HostFile>,
     /// The links between hosts.
     #[serde(default)]
@@ -115,12 +117,13 @@ pub struct LinkFile {
     pub delay: Option<SimDuration>,
 }
 
-/// A stage of the pipeline: `serve` or `proxy`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+/// A stage of the pipeline: `serve` or `proxy` on a host, or a plain one.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct StageFile {
-    /// The host it runs on.
-    pub on: String,
+    /// The host it runs on; a plain stage has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
     /// Runs a net, or work that stands for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serve: Option<ServeFile>,
@@ -133,6 +136,28 @@ pub struct StageFile {
     /// How requests are put together; one by one if not given. Only with `serve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchFile>,
+    /// Plain: a queueing station.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub station: Option<StationFile>,
+    /// Plain: sends a copy of each request to each of several stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork: Option<ForkFile>,
+    /// Plain: the copies of a request wait for each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<JoinFile>,
+    /// Plain: sends each request to one of several stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<BalanceFile>,
+    /// Plain: requests take tokens, or wait for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokensFile>,
+    /// Plain: requests give tokens back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseFile>,
+    /// Only of a plain stage: where requests go next. With the probability that remains they go on
+    /// along their path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<NextFile>,
 }
 
 /// What a serving stage runs.
@@ -213,8 +238,9 @@ pub struct ClientsFile {
     /// Name of the group, unique; `clients-N` if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The host they run on.
-    pub on: String,
+    /// The host they run on; needed unless their path is of plain stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
     /// Number of clients; one if not given.
     #[serde(default = "default_one")]
     pub count: u32,
@@ -266,6 +292,13 @@ pub struct ClassFile {
     /// Size of its requests, for a synthetic stage; the stage's `input` if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Bytes>,
+    /// Its priority at plain stations with priorities: the lowest number is served first; zero if
+    /// not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    /// Its weight at plain stations that share their servers; 1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
 }
 
 /// A hop of a path.
@@ -274,8 +307,9 @@ pub struct ClassFile {
 pub struct HopFile {
     /// The stage it leads to.
     pub to: String,
-    /// The transport.
-    pub over: Transport,
+    /// The transport; not to a plain stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Transport>,
 }
 
 /// How bytes get from one role to the next.

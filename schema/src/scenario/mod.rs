@@ -4,12 +4,14 @@
 //! resolved to ids and every default filled in. Reading a scenario never looks at the machine.
 
 mod file;
+mod plain;
 mod source;
 mod validate;
 
 use std::path::Path;
 
 pub use file::*;
+pub use plain::*;
 pub use source::Source;
 
 use crate::error::FileError;
@@ -118,6 +120,8 @@ pub enum StageRole {
     Proxy,
     /// Serves a net.
     Serve(Serve),
+    /// Stands on no host: a queueing station, or what leads requests between them.
+    Plain(PlainStage),
 }
 
 /// A serving stage.
@@ -238,6 +242,10 @@ pub struct Class {
     pub payload: Bytes,
     /// Size of a reply.
     pub reply: Bytes,
+    /// Its priority at plain stations: the lowest number is served first.
+    pub priority: u32,
+    /// Its weight at plain stations that share their servers.
+    pub weight: f64,
 }
 
 /// A hop of a path.

@@ -39,18 +39,37 @@ pub fn whole_core_time(core_time: u128) -> SimDuration {
     SimDuration::from_ps(u64::try_from(ps).expect("core time fits 213 days"))
 }
 
-/// Processor sharing over several cores: of `n` jobs on `c` cores, each gets `min(1, c / n)` of a
-/// core, and that core works at the station's speed.
+/// Processor sharing over several cores.
 ///
-/// All jobs progress alike, so a job that joins when each has got `V` of work since the start is
-/// done when each has got `V + demand`: a heap ordered by that sum gives the next to finish
-/// (virtual time; Kleinrock 1976, vol. 2, section 4.4, and Parekh and Gallager 1993). Work is in
-/// 2⁻³² ps; a job ends on the first picosecond at which it has all its work, so at full speed it
-/// takes its demand exactly.
+/// Jobs of one class progress alike, so a job that joins when each of them has got `V` of work
+/// since the start is done when each has got `V + demand`: a heap ordered by that sum gives the
+/// next to finish (virtual time; Kleinrock 1976, vol. 2, section 4.4, and Parekh and Gallager
+/// 1993). Work is in 2⁻³² ps; a job ends on the first picosecond at which it has all its work, so
+/// at full speed it takes its demand exactly.
+///
+/// Cores are divided by weight, none getting more than a cap (max-min fairness): the classes of the
+/// greatest weight that would get more are held to the cap, and what they leave is divided among
+/// the others. With one class and a cap of 1 each of `n` jobs on `c` cores so gets
+/// `min(1, c / n)` of a core. A change costs O(log n) for the jobs and O(k) for the classes.
 #[derive(Debug)]
 pub struct ProcessorSharing<T> {
     cores: u32,
+    /// Most of a core that a job gets.
+    cap: u64,
     speed: Speed,
+    updated: SimTime,
+    /// By descending weight.
+    classes: Vec<Sharers<T>>,
+    /// Where each class is in that order.
+    place: Vec<usize>,
+    n_jobs: usize,
+    next_seq: u64,
+}
+
+/// The jobs of a class.
+#[derive(Debug)]
+struct Sharers<T> {
+    weight: f64,
     /// Work that each job gets in a picosecond.
     rate: u64,
     /// Core time that each job uses in a picosecond.
@@ -59,9 +78,25 @@ pub struct ProcessorSharing<T> {
     work: u128,
     /// Core time that a job present since the start would have used.
     core_time: u128,
-    updated: SimTime,
     jobs: BinaryHeap<Active<T>>,
-    next_seq: u64,
+}
+
+impl<T> Sharers<T> {
+    /// Time from the last change until the next job is done.
+    fn next_completion(&self) -> Option<u64> {
+        let job = self.jobs.peek()?;
+        let left = job.done_at_work.saturating_sub(self.work);
+        let ps = if self.rate == Speed::FULL.0 {
+            (left + u128::from(Speed::FULL.0 - 1)) >> FRACTION_BITS
+        } else {
+            left.div_ceil(u128::from(self.rate))
+        };
+        Some(u64::try_from(ps).expect("a job ends within 213 days"))
+    }
+
+    fn has_done(&self) -> bool {
+        (self.jobs.peek()).is_some_and(|job| job.done_at_work <= self.work)
+    }
 }
 
 #[derive(Debug)]
@@ -93,77 +128,111 @@ impl<T> PartialEq for Active<T> {
 impl<T> Eq for Active<T> {}
 
 impl<T> ProcessorSharing<T> {
-    /// An empty station of `cores` cores at full speed.
+    /// An empty station of `cores` cores at full speed, for jobs of one class.
     ///
     /// # Panics
     /// If there are no cores.
     pub fn new(cores: u32) -> ProcessorSharing<T> {
+        ProcessorSharing::weighted(cores, 1.0, &[1.0])
+    }
+
+    /// An empty station of `cores` cores at full speed, for jobs of classes with these weights, each
+    /// of which gets at most `cap` cores.
+    ///
+    /// # Panics
+    /// If there are no cores or no classes, or if the cap or a weight is not above zero.
+    pub fn weighted(cores: u32, cap: f64, weights: &[f64]) -> ProcessorSharing<T> {
         assert!(cores > 0, "a station has at least one core");
-        ProcessorSharing {
-            cores,
-            speed: Speed::FULL,
+        assert!(
+            !weights.is_empty() && weights.iter().chain([&cap]).all(|w| *w > 0.0),
+            "there is a class, and the cap and all weights are above zero"
+        );
+        let mut order: Vec<usize> = (0..weights.len()).collect();
+        order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
+        let mut place = vec![0; weights.len()];
+        for (at, class) in order.iter().enumerate() {
+            place[*class] = at;
+        }
+        let classes = order.into_iter().map(|class| Sharers {
+            weight: weights[class],
             rate: Speed::FULL.0,
             share: Speed::FULL.0,
             work: 0,
             core_time: 0,
-            updated: SimTime::ZERO,
             jobs: BinaryHeap::new(),
+        });
+        ProcessorSharing {
+            cores,
+            cap: fixed(cap.min(f64::from(cores))),
+            speed: Speed::FULL,
+            updated: SimTime::ZERO,
+            classes: classes.collect(),
+            place,
+            n_jobs: 0,
             next_seq: 0,
         }
     }
 
     /// Number of jobs.
-    pub fn n_jobs(&self) -> usize {
-        self.jobs.len()
+    pub const fn n_jobs(&self) -> usize {
+        self.n_jobs
     }
 
-    /// Number of busy cores.
+    /// Number of cores that at least one job is on.
     pub fn busy(&self) -> u32 {
-        u32::try_from(self.jobs.len()).map_or(self.cores, |n| n.min(self.cores))
+        u32::try_from(self.n_jobs).map_or(self.cores, |n| n.min(self.cores))
     }
 
-    /// Adds a job of `demand` at the instant `now`; `token` names it when it is done.
+    /// Cores in use, parts of one counted as such.
+    pub fn busy_share(&self) -> f64 {
+        let most = self.n_jobs as f64 * self.cap as f64 / Speed::FULL.0 as f64;
+        most.min(f64::from(self.cores))
+    }
+
+    /// Adds a job of `demand` to the first class at the instant `now`; `token` names it when it is
+    /// done.
     ///
     /// # Panics
     /// If `now` is earlier than the last change.
     pub fn submit(&mut self, now: SimTime, demand: SimDuration, token: T) {
+        self.submit_of(0, now, demand, token);
+    }
+
+    /// Adds a job of `demand` to the class number `class` at the instant `now`; `token` names it
+    /// when it is done.
+    ///
+    /// # Panics
+    /// If `now` is earlier than the last change, or if there is no such class.
+    pub fn submit_of(&mut self, class: usize, now: SimTime, demand: SimDuration, token: T) {
         self.advance(now);
-        let done_at_work = self.work + (u128::from(demand.as_ps()) << FRACTION_BITS);
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        self.jobs.push(Active {
-            done_at_work,
-            seq,
+        let class = &mut self.classes[self.place[class]];
+        class.jobs.push(Active {
+            done_at_work: class.work + (u128::from(demand.as_ps()) << FRACTION_BITS),
+            seq: self.next_seq,
             token,
         });
+        self.next_seq += 1;
+        self.n_jobs += 1;
         self.divide();
     }
 
     /// When the next job is done if nothing changes until then; `None` if there is none.
     pub fn next_completion(&self) -> Option<SimTime> {
-        let job = self.jobs.peek()?;
-        let left = job.done_at_work.saturating_sub(self.work);
-        let ps = if self.rate == Speed::FULL.0 {
-            (left + u128::from(Speed::FULL.0 - 1)) >> FRACTION_BITS
-        } else {
-            left.div_ceil(u128::from(self.rate))
-        };
-        let ps = u64::try_from(ps).expect("a job ends within 213 days");
-        Some(self.updated + SimDuration::from_ps(ps))
+        let soonest = self.classes.iter().filter_map(Sharers::next_completion);
+        Some(self.updated + SimDuration::from_ps(soonest.min()?))
     }
 
-    /// Takes the job that is done at the instant `now`; of several, the one whose demand ended
-    /// first, and of equals the one that joined first.
+    /// Takes the job that is done at the instant `now`; of several, one of the class of the greatest
+    /// weight, of these the one whose demand ended first, and of equals the one that joined first.
     ///
     /// # Panics
     /// If none is done.
     pub fn complete(&mut self, now: SimTime) -> T {
         self.advance(now);
-        let job = self.jobs.pop().expect("a job is done only where one is");
-        assert!(
-            job.done_at_work <= self.work,
-            "a job was taken before it was done"
-        );
+        let class = self.classes.iter_mut().find(|class| class.has_done());
+        let class = class.expect("a job is taken when it is done");
+        let job = class.jobs.pop().expect("the class has a job that is done");
+        self.n_jobs -= 1;
         self.divide();
         job.token
     }
@@ -180,38 +249,69 @@ impl<T> ProcessorSharing<T> {
         }
     }
 
-    /// Core time that a job present from the start until `now` would have used, in 2⁻³² ps: the
-    /// difference of two readings is what each job present all the while used between them.
+    /// Core time that a job of the first class present from the start until `now` would have used,
+    /// in 2⁻³² ps: the difference of two readings is what each job present all the while used
+    /// between them.
     ///
     /// # Panics
     /// If `now` is earlier than the last change.
     pub fn core_time(&self, now: SimTime) -> u128 {
         let passed = u128::from(now.since(self.updated).as_ps());
-        self.core_time + passed * u128::from(self.share)
+        let class = &self.classes[self.place[0]];
+        class.core_time + passed * u128::from(class.share)
     }
 
     fn advance(&mut self, now: SimTime) {
         let passed = u128::from(now.since(self.updated).as_ps());
         if passed > 0 {
-            self.work += passed * u128::from(self.rate);
-            self.core_time += passed * u128::from(self.share);
+            for class in &mut self.classes {
+                class.work += passed * u128::from(class.rate);
+                class.core_time += passed * u128::from(class.share);
+            }
             self.updated = now;
         }
     }
 
     /// Divides the cores anew among the jobs.
     fn divide(&mut self) {
-        let n = self.jobs.len() as u64;
-        let c = u64::from(self.cores);
-        if n <= c {
-            self.share = Speed::FULL.0;
-            self.rate = self.speed.0;
-        } else {
-            // Fewer than 2^32 cores at a speed of at most 2^32: the products fit.
-            self.share = Speed::FULL.0 * c / n;
-            self.rate = (self.speed.0 * c / n).max(1);
+        if let [class] = &mut self.classes[..] {
+            // Fewer than 2^32 cores: the product fits.
+            let equal = Speed::FULL.0 * u64::from(self.cores) / (self.n_jobs as u64).max(1);
+            class.share = equal.min(self.cap);
+            class.rate = at_speed(class.share, self.speed);
+            return;
+        }
+        let cap = self.cap as f64 / Speed::FULL.0 as f64;
+        let mut cores = f64::from(self.cores);
+        let n_weighted = |class: &Sharers<T>| class.jobs.len() as f64 * class.weight;
+        let mut weights: f64 = self.classes.iter().map(n_weighted).sum();
+        let mut is_capped = true;
+        for class in self.classes.iter_mut().filter(|class| !class.jobs.is_empty()) {
+            is_capped = is_capped && class.weight * cores >= cap * weights;
+            if is_capped {
+                class.share = self.cap;
+                cores -= class.jobs.len() as f64 * cap;
+                weights -= n_weighted(class);
+            } else {
+                class.share = fixed(class.weight * cores / weights);
+            }
+            class.rate = at_speed(class.share, self.speed);
         }
     }
+}
+
+/// A number in 2⁻³², rounded down; at least the smallest above zero.
+fn fixed(number: f64) -> u64 {
+    ((number * Speed::FULL.0 as f64) as u64).max(1)
+}
+
+/// What a core of this speed does in a share of its time; never nothing.
+fn at_speed(share: u64, speed: Speed) -> u64 {
+    if speed == Speed::FULL {
+        return share.max(1);
+    }
+    let product = u128::from(share) * u128::from(speed.0);
+    u64::try_from(product >> FRACTION_BITS).map_or(u64::MAX, |rate| rate.max(1))
 }
 
 #[cfg(test)]
@@ -282,6 +382,30 @@ mod tests {
         // The second joins when the first has 50 left: both halve, the first ends at 150, the
         // second has got 50 by then and has 50 to itself.
         assert_eq!(serve(1, &[(0, 100), (50, 100)]), [150, 200]);
+    }
+
+    #[test]
+    fn weights_divide_the_cores_and_a_cap_holds() {
+        let demand = SimDuration::from_ps(300);
+        // Weights 2 and 1 on one core: two thirds and one third until the first is done.
+        let mut station = ProcessorSharing::weighted(1, 1.0, &[1.0, 2.0]);
+        station.submit_of(0, ps(0), demand, 'a');
+        station.submit_of(1, ps(0), demand, 'b');
+        let end = station.next_completion().unwrap();
+        assert_eq!((end, station.complete(end)), (ps(451), 'b'));
+        let end = station.next_completion().unwrap();
+        assert_eq!((end, station.complete(end)), (ps(601), 'a'));
+        // Three cores, cap 1: 'b' would get more than a core; 'a' and 'c' have a core each then.
+        let mut station = ProcessorSharing::weighted(3, 1.0, &[1.0, 4.0]);
+        for (class, token) in [(0, 'a'), (1, 'b'), (0, 'c')] {
+            station.submit_of(class, ps(0), demand, token);
+        }
+        assert_eq!(station.next_completion(), Some(ps(300)));
+        // Cap a half: alone it takes twice as long.
+        let mut station = ProcessorSharing::weighted(1, 0.5, &[1.0]);
+        station.submit(ps(0), demand, 'a');
+        assert_eq!(station.next_completion(), Some(ps(600)));
+        assert!((station.busy_share() - 0.5).abs() < 1e-9);
     }
 
     #[test]

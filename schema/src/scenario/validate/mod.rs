@@ -1,17 +1,23 @@
 //! From [`ScenarioFile`] to [`Scenario`]: every check, each with the key it is about.
 
+mod hosts;
+mod plain;
+
 use std::collections::BTreeMap;
 
 use super::{
-    ArrivalsFile, BatchFile, Class, ClassFile, Client, CoreSet, Extent, Group, Hop, Host,
-    InputFile, Link, LocalFile, NetFile, Placement, PlacementFile, SCENARIO_FORMAT, Scenario,
-    ScenarioFile, Serve, ServeFile, Source, Stage, StageFile, StageRole, Transport, Work,
+    ArrivalsFile, BatchFile, Class, ClassFile, Client, Extent, Group, Hop, InputFile, Link,
+    ClientsFile, NetFile, Placement, PlacementFile, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile,
+    Source, Stage, StageFile, StageRole, Transport, Work,
 };
 use crate::error::{FileError, suggest};
-use crate::ids::{ClassId, CoreSetId, HostId, Id, LinkId, StageId, Table};
+use crate::ids::{ClassId, HostId, Id, LinkId, StageId, Table};
 use crate::nets::{NETS, NetInfo};
 use crate::random::Seed;
-use crate::units::SimDuration;
+use crate::units::{Bytes, SimDuration};
+
+/// What is said of a stage with no role, or with several.
+const ONE_ROLE: &str = "must have one of `serve`, `proxy`, `station`, `fork`, `join`, `balance`, `tokens` and `release`";
 
 /// Checks `file` and resolves its names.
 pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenario, FileError> {
@@ -76,8 +82,22 @@ fn fill_defaults(file: &mut ScenarioFile) {
     }
 }
 
-/// The hosts, and the sets of cores that they run on.
-type HostsAndCores = (Table<HostId, Host>, Table<CoreSetId, CoreSet>);
+/// Whether the stage is none that stands on a host.
+fn is_plain(stage: &StageFile) -> bool {
+    stage.serve.is_none() && stage.proxy.is_none() && n_plain_roles(stage) > 0
+}
+
+fn n_plain_roles(stage: &StageFile) -> usize {
+    let roles = [
+        stage.station.is_some(),
+        stage.fork.is_some(),
+        stage.join.is_some(),
+        stage.balance.is_some(),
+        stage.tokens.is_some(),
+        stage.release.is_some(),
+    ];
+    roles.into_iter().filter(|has| *has).count()
+}
 
 struct Check<'a> {
     file: &'a ScenarioFile,
@@ -143,186 +163,32 @@ impl Check<'_> {
             })
     }
 
-    fn hosts(&self) -> Result<HostsAndCores, FileError> {
-        let mut core_sets: Table<CoreSetId, CoreSet> = Table::default();
-        let mut hosts = Table::default();
-        let local = match &self.file.placement {
-            PlacementFile::Separate => None,
-            PlacementFile::Local(local) | PlacementFile::Netns(local) => Some(local),
-        };
-        for (index, (name, host)) in self.file.hosts.iter().enumerate() {
-            self.at_least_one(&format!("hosts.{name}.cores"), host.cores)?;
-            let set = CoreSet {
-                cores: self.cores_of(name, host.cores, local)?,
-                machine: if local.is_some() { 0 } else { index },
-                part: host.part.clone(),
-            };
-            let known = core_sets
-                .iter()
-                .find(|(_, known)| **known == set)
-                .map(|(id, _)| id);
-            let core_set = known.unwrap_or_else(|| core_sets.push(set));
-            let pinned = local.is_some_and(|l| l.pin.contains_key(name));
-            hosts.push(Host {
-                name: name.clone(),
-                part: host.part.clone(),
-                core_set,
-                pinned,
-            });
-        }
-        if let Some(local) = local {
-            self.one_machine(local, &core_sets)?;
-        }
-        Ok((hosts, core_sets))
-    }
-
-    fn cores_of(
-        &self,
-        name: &str,
-        n: u32,
-        local: Option<&LocalFile>,
-    ) -> Result<Vec<u32>, FileError> {
-        let Some(pin) = local.and_then(|l| l.pin.get(name)) else {
-            return Ok((0..n).collect());
-        };
-        let key = format!("placement.{}.pin.{name}", self.placement_name());
-        let mut cores = pin.clone();
-        cores.sort_unstable();
-        cores.dedup();
-        if cores.is_empty() || cores.len() != pin.len() {
-            return Err(self
-                .source
-                .invalid(&key, "must name at least one core, each once"));
-        }
-        match cores.iter().find(|core| **core >= n) {
-            Some(core) => Err(self.source.invalid(
-                &key,
-                format!(
-                    "there is no core {core}, host `{name}` has {n} (allowed: 0 to {})",
-                    n - 1
-                ),
-            )),
-            None => Ok(cores),
-        }
-    }
-
-    const fn placement_name(&self) -> &'static str {
-        match self.file.placement {
-            PlacementFile::Separate => "separate",
-            PlacementFile::Local(_) => "local",
-            PlacementFile::Netns(_) => "netns",
-        }
-    }
-
-    /// The hosts of one machine have one part and one number of cores, and share all or none of
-    /// the cores they are pinned to.
-    fn one_machine(
-        &self,
-        local: &LocalFile,
-        core_sets: &Table<CoreSetId, CoreSet>,
-    ) -> Result<(), FileError> {
-        let name = self.placement_name();
-        for host in local.pin.keys() {
-            self.host(&format!("placement.{name}.pin.{host}"), host)?;
-        }
-        let mut hosts = self.file.hosts.iter();
-        if let Some((first, machine)) = hosts.next() {
-            for (other, host) in hosts {
-                if (host.cores, &host.part) != (machine.cores, &machine.part) {
-                    return Err(self.source.invalid(
-                        &format!("hosts.{other}"),
-                        format!(
-                            "with placement `{name}` all hosts are one machine, but `{first}` is {} with {} cores and `{other}` is {} with {}",
-                            machine.part, machine.cores, host.part, host.cores
-                        ),
-                    ));
-                }
-            }
-        }
-        for (a, set) in core_sets.iter() {
-            for (b, other) in core_sets.iter() {
-                if a < b && set.cores.iter().any(|core| other.cores.contains(core)) {
-                    let hosts = [set, other].map(|set| self.hosts_on(local, set).join(", "));
-                    return Err(self.source.invalid(
-                        &format!("placement.{name}.pin"),
-                        format!(
-                            "cores {:?} ({}) and {:?} ({}) overlap: two hosts must share all of their cores or none; a host that is not pinned has all",
-                            set.cores, hosts[0], other.cores, hosts[1]
-                        ),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Names of the hosts on the cores of `set`, with all hosts on one machine.
-    fn hosts_on(&self, local: &LocalFile, set: &CoreSet) -> Vec<String> {
-        let on = |(name, host): &(&String, &super::HostFile)| {
-            self.cores_of(name, host.cores, Some(local))
-                .is_ok_and(|cores| cores == set.cores)
-        };
-        let hosts = self.file.hosts.iter().filter(on);
-        hosts.map(|(name, _)| name.clone()).collect()
-    }
-
-    fn links(&self) -> Result<Table<LinkId, Link>, FileError> {
-        let mut links = Table::default();
-        for (index, link) in self.file.links.iter().enumerate() {
-            let key = format!("links.{index}.between");
-            let between = [
-                self.host(&key, &link.between[0])?,
-                self.host(&key, &link.between[1])?,
-            ];
-            if between[0] == between[1] {
-                return Err(self
-                    .source
-                    .invalid(&key, "a link joins two different hosts"));
-            }
-            if links
-                .rows()
-                .iter()
-                .any(|known: &Link| joins(known, between[0], between[1]))
-            {
-                let [a, b] = &link.between;
-                return Err(self.source.invalid(
-                    &key,
-                    format!("there is a link between `{a}` and `{b}` already"),
-                ));
-            }
-            if link.part.is_none() && link.rate.is_none() {
-                let problem = "must have a `part`, or a `rate` and a `delay`";
-                return Err(self.source.invalid(&format!("links.{index}"), problem));
-            }
-            links.push(Link {
-                between,
-                part: link.part.clone(),
-                rate: link.rate,
-                delay: link.delay.unwrap_or(SimDuration::ZERO),
-            });
-        }
-        Ok(links)
-    }
-
     fn stages(&self) -> Result<Table<StageId, Stage>, FileError> {
+        self.one_kind_of_stages()?;
         self.file
             .stages
             .iter()
             .map(|(name, stage)| {
                 let key = format!("stages.{name}");
-                let host = self.host(&format!("{key}.on"), &stage.on)?;
+                if is_plain(stage) {
+                    return self.plain_stage(&key, name, stage);
+                }
+                let on = stage.on.as_ref().ok_or_else(|| {
+                    let problem = "must be given, since the stage is not a plain one";
+                    self.source.invalid(&format!("{key}.on"), problem)
+                })?;
                 let role = match (&stage.serve, &stage.proxy) {
                     (Some(serve), None) => StageRole::Serve(self.serve(&key, stage, serve)?),
                     (None, Some(_)) => self.proxy(&key, stage)?,
-                    _ => {
-                        return Err(self
-                            .source
-                            .invalid(&key, "must have `serve` or `proxy`, one of the two"));
-                    }
+                    _ => return Err(self.source.invalid(&key, ONE_ROLE)),
                 };
+                if !stage.next.is_empty() {
+                    let problem = "only a plain stage has `next`; a path leads on from others";
+                    return Err(self.source.invalid(&format!("{key}.next"), problem));
+                }
                 Ok(Stage {
                     name: name.clone(),
-                    host,
+                    host: self.host(&format!("{key}.on"), on)?,
                     role,
                 })
             })
@@ -398,7 +264,7 @@ impl Check<'_> {
                 format!("there is a group `{name}` already"),
             ));
         }
-        let host = self.host(&format!("{key}.on"), &group.on)?;
+        let host = self.host_of_clients(&key, group)?;
         self.at_least_one(&format!("{key}.count"), group.count)?;
         match &group.arrivals {
             ArrivalsFile::Poisson { connections, .. }
@@ -412,13 +278,18 @@ impl Check<'_> {
                 })?;
             }
         }
-        let path = self.path(&key, host, scenario)?;
-        let last = path.last().expect("a path has a hop").to;
-        let StageRole::Serve(serve) = &scenario.stages[last].role else {
-            unreachable!("a path ends at a stage that serves");
+        let path = if self.is_plain() {
+            self.plain_path(&key, group)?
+        } else {
+            self.path(&key, host, scenario)?
         };
-        let work = serve.work.clone();
-        let classes = self.classes(&key, &group.classes, &work, &mut scenario.classes)?;
+        let last = path.last().expect("a path has a hop").to;
+        let work = match &scenario.stages[last].role {
+            StageRole::Serve(serve) => Some(serve.work.clone()),
+            _ => None,
+        };
+        let classes =
+            self.classes(&key, &group.classes, work.as_ref(), &mut scenario.classes)?;
         let id = scenario.groups.push(Group {
             name,
             host,
@@ -432,31 +303,42 @@ impl Check<'_> {
         Ok(())
     }
 
+    fn host_of_clients(&self, key: &str, group: &ClientsFile) -> Result<HostId, FileError> {
+        match &group.on {
+            Some(on) => self.host(&format!("{key}.on"), on),
+            None if self.is_plain() => Ok(self.nowhere()),
+            None => {
+                let problem = "must be given, since the path is not of plain stages";
+                Err(self.source.invalid(&format!("{key}.on"), problem))
+            }
+        }
+    }
+
+    /// The classes of a group whose path ends at `work`; without it at a plain stage.
     fn classes(
         &self,
         key: &str,
         classes: &[ClassFile],
-        work: &Work,
+        work: Option<&Work>,
         table: &mut Table<ClassId, Class>,
     ) -> Result<Vec<ClassId>, FileError> {
-        let reply = work.output_bytes();
+        let base = Class {
+            name: "default".to_owned(),
+            share: 1.0,
+            payload: work.map_or(Bytes(0), Work::input_bytes),
+            reply: work.map_or(Bytes(0), Work::output_bytes),
+            priority: 0,
+            weight: 1.0,
+        };
         if classes.is_empty() {
-            let name = "default".to_owned();
-            return Ok(vec![table.push(Class {
-                name,
-                share: 1.0,
-                payload: work.input_bytes(),
-                reply,
-            })]);
+            return Ok(vec![table.push(base)]);
         }
         let total: f64 = classes.iter().map(|class| class.share).sum();
         let mut ids = Vec::new();
         for (index, class) in classes.iter().enumerate() {
             let key = format!("{key}.classes.{index}");
-            if !(class.share > 0.0 && class.share.is_finite()) {
-                let problem = format!("must be more than zero, found {}", class.share);
-                return Err(self.source.invalid(&format!("{key}.share"), problem));
-            }
+            self.positive(&format!("{key}.share"), class.share)?;
+            self.positive(&format!("{key}.weight"), class.weight.unwrap_or(1.0))?;
             if classes[..index]
                 .iter()
                 .any(|other| other.name == class.name)
@@ -464,23 +346,36 @@ impl Check<'_> {
                 let problem = format!("the group has a class `{}` already", class.name);
                 return Err(self.source.invalid(&format!("{key}.name"), problem));
             }
+            if work.is_some() && (class.priority.is_some() || class.weight.is_some()) {
+                let problem = "`priority` and `weight` are for plain stations";
+                return Err(self.source.invalid(&key, problem));
+            }
             let payload = match (class.payload, work) {
-                (None, _) => work.input_bytes(),
-                (Some(payload), Work::Synthetic(_)) => payload,
-                (Some(_), Work::Net { .. }) => {
-                    let problem = "only a synthetic stage takes payloads of any size, a net's follow from its input";
+                (None, _) => base.payload,
+                (Some(payload), Some(Work::Synthetic(_))) => payload,
+                (Some(_), _) => {
+                    let problem = "only a synthetic stage takes payloads of any size; a net's follow from its input, and a plain stage has none";
                     return Err(self.source.invalid(&format!("{key}.payload"), problem));
                 }
             };
-            let share = class.share / total;
             ids.push(table.push(Class {
                 name: class.name.clone(),
-                share,
+                share: class.share / total,
                 payload,
-                reply,
+                priority: class.priority.unwrap_or(0),
+                weight: class.weight.unwrap_or(1.0),
+                ..base
             }));
         }
         Ok(ids)
+    }
+
+    fn positive(&self, key: &str, value: f64) -> Result<f64, FileError> {
+        if value > 0.0 && value.is_finite() {
+            return Ok(value);
+        }
+        let problem = format!("must be more than zero, found {value}");
+        Err(self.source.invalid(key, problem))
     }
 
     fn path(&self, key: &str, host: HostId, scenario: &Scenario) -> Result<Vec<Hop>, FileError> {
@@ -523,11 +418,15 @@ impl Check<'_> {
                 }
                 _ => {}
             }
-            let link = self.link(&key, from, scenario.stages[to].host, hop.over, scenario)?;
+            let over = hop.over.ok_or_else(|| {
+                let problem = "must be given, since the stage is not a plain one (allowed: tcp, local)";
+                self.source.invalid(&format!("{key}.over"), problem)
+            })?;
+            let link = self.link(&key, from, scenario.stages[to].host, over, scenario)?;
             hops.push(Hop {
                 from,
                 to,
-                over: hop.over,
+                over,
                 link,
             });
             from = scenario.stages[to].host;

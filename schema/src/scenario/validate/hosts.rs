@@ -1,0 +1,194 @@
+//! Checks of the hosts, their cores and the links between them.
+
+use super::{Check, joins};
+use crate::error::FileError;
+use crate::ids::{CoreSetId, HostId, Id, LinkId, Table};
+use crate::scenario::{CoreSet, Host, HostFile, Link, LocalFile, PlacementFile};
+use crate::units::SimDuration;
+
+/// The name of the host on which plain stages, and clients of nothing else, stand in tables.
+const NOWHERE: &str = "-";
+
+/// The hosts, and the sets of cores that they run on.
+type HostsAndCores = (Table<HostId, Host>, Table<CoreSetId, CoreSet>);
+
+impl Check<'_> {
+    pub(super) fn hosts(&self) -> Result<HostsAndCores, FileError> {
+        let mut core_sets: Table<CoreSetId, CoreSet> = Table::default();
+        let mut hosts = Table::default();
+        let local = match &self.file.placement {
+            PlacementFile::Separate => None,
+            PlacementFile::Local(local) | PlacementFile::Netns(local) => Some(local),
+        };
+        for (index, (name, host)) in self.file.hosts.iter().enumerate() {
+            self.at_least_one(&format!("hosts.{name}.cores"), host.cores)?;
+            let set = CoreSet {
+                cores: self.cores_of(name, host.cores, local)?,
+                machine: if local.is_some() { 0 } else { index },
+                part: host.part.clone(),
+            };
+            let known = core_sets
+                .iter()
+                .find(|(_, known)| **known == set)
+                .map(|(id, _)| id);
+            let core_set = known.unwrap_or_else(|| core_sets.push(set));
+            let pinned = local.is_some_and(|l| l.pin.contains_key(name));
+            hosts.push(Host {
+                name: name.clone(),
+                part: host.part.clone(),
+                core_set,
+                pinned,
+            });
+        }
+        if let Some(local) = local {
+            self.one_machine(local, &core_sets)?;
+        }
+        if self.is_plain() {
+            let core_set = core_sets.push(CoreSet {
+                cores: Vec::new(),
+                machine: hosts.len(),
+                part: NOWHERE.to_owned(),
+            });
+            hosts.push(Host {
+                name: NOWHERE.to_owned(),
+                part: NOWHERE.to_owned(),
+                core_set,
+                pinned: false,
+            });
+        }
+        Ok((hosts, core_sets))
+    }
+
+    /// The host of plain stages, the last in the table.
+    pub(super) fn nowhere(&self) -> HostId {
+        HostId::from_index(self.file.hosts.len())
+    }
+
+    fn cores_of(
+        &self,
+        name: &str,
+        n: u32,
+        local: Option<&LocalFile>,
+    ) -> Result<Vec<u32>, FileError> {
+        let Some(pin) = local.and_then(|l| l.pin.get(name)) else {
+            return Ok((0..n).collect());
+        };
+        let key = format!("placement.{}.pin.{name}", self.placement_name());
+        let mut cores = pin.clone();
+        cores.sort_unstable();
+        cores.dedup();
+        if cores.is_empty() || cores.len() != pin.len() {
+            return Err(self
+                .source
+                .invalid(&key, "must name at least one core, each once"));
+        }
+        match cores.iter().find(|core| **core >= n) {
+            Some(core) => Err(self.source.invalid(
+                &key,
+                format!(
+                    "there is no core {core}, host `{name}` has {n} (allowed: 0 to {})",
+                    n - 1
+                ),
+            )),
+            None => Ok(cores),
+        }
+    }
+
+    const fn placement_name(&self) -> &'static str {
+        match self.file.placement {
+            PlacementFile::Separate => "separate",
+            PlacementFile::Local(_) => "local",
+            PlacementFile::Netns(_) => "netns",
+        }
+    }
+
+    /// The hosts of one machine have one part and one number of cores, and share all or none of
+    /// the cores they are pinned to.
+    fn one_machine(
+        &self,
+        local: &LocalFile,
+        core_sets: &Table<CoreSetId, CoreSet>,
+    ) -> Result<(), FileError> {
+        let name = self.placement_name();
+        for host in local.pin.keys() {
+            self.host(&format!("placement.{name}.pin.{host}"), host)?;
+        }
+        let mut hosts = self.file.hosts.iter();
+        if let Some((first, machine)) = hosts.next() {
+            for (other, host) in hosts {
+                if (host.cores, &host.part) != (machine.cores, &machine.part) {
+                    return Err(self.source.invalid(
+                        &format!("hosts.{other}"),
+                        format!(
+                            "with placement `{name}` all hosts are one machine, but `{first}` is {} with {} cores and `{other}` is {} with {}",
+                            machine.part, machine.cores, host.part, host.cores
+                        ),
+                    ));
+                }
+            }
+        }
+        for (a, set) in core_sets.iter() {
+            for (b, other) in core_sets.iter() {
+                if a < b && set.cores.iter().any(|core| other.cores.contains(core)) {
+                    let hosts = [set, other].map(|set| self.hosts_on(local, set).join(", "));
+                    return Err(self.source.invalid(
+                        &format!("placement.{name}.pin"),
+                        format!(
+                            "cores {:?} ({}) and {:?} ({}) overlap: two hosts must share all of their cores or none; a host that is not pinned has all",
+                            set.cores, hosts[0], other.cores, hosts[1]
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the hosts on the cores of `set`, with all hosts on one machine.
+    fn hosts_on(&self, local: &LocalFile, set: &CoreSet) -> Vec<String> {
+        let on = |(name, host): &(&String, &HostFile)| {
+            self.cores_of(name, host.cores, Some(local))
+                .is_ok_and(|cores| cores == set.cores)
+        };
+        let hosts = self.file.hosts.iter().filter(on);
+        hosts.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn links(&self) -> Result<Table<LinkId, Link>, FileError> {
+        let mut links = Table::default();
+        for (index, link) in self.file.links.iter().enumerate() {
+            let key = format!("links.{index}.between");
+            let between = [
+                self.host(&key, &link.between[0])?,
+                self.host(&key, &link.between[1])?,
+            ];
+            if between[0] == between[1] {
+                return Err(self
+                    .source
+                    .invalid(&key, "a link joins two different hosts"));
+            }
+            if links
+                .rows()
+                .iter()
+                .any(|known: &Link| joins(known, between[0], between[1]))
+            {
+                let [a, b] = &link.between;
+                return Err(self.source.invalid(
+                    &key,
+                    format!("there is a link between `{a}` and `{b}` already"),
+                ));
+            }
+            if link.part.is_none() && link.rate.is_none() {
+                let problem = "must have a `part`, or a `rate` and a `delay`";
+                return Err(self.source.invalid(&format!("links.{index}"), problem));
+            }
+            links.push(Link {
+                between,
+                part: link.part.clone(),
+                rate: link.rate,
+                delay: link.delay.unwrap_or(SimDuration::ZERO),
+            });
+        }
+        Ok(links)
+    }
+}
