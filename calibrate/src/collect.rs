@@ -176,7 +176,7 @@ impl Collector<'_> {
         let group = self.group(span).expect("the span is well formed");
         let thinks = match &group.arrivals {
             ArrivalsFile::ClosedLoop { think } => !think.is_zero(),
-            ArrivalsFile::Poisson { .. } | ArrivalsFile::Deterministic { .. } => false,
+            _ => false,
         };
         if self.light && thinks {
             let part = self.scenario.hosts[span.host].part.clone();

@@ -116,7 +116,7 @@ pub(crate) type Costs = BTreeMap<(String, String), Collected>;
 
 /// Whether at most one request of the run can be under way at a time.
 pub(crate) fn is_light(scenario: &Scenario) -> bool {
-    let closed = |group: &Group| matches!(group.arrivals, ArrivalsFile::ClosedLoop { .. });
+    let closed = |group: &Group| group.arrivals.is_closed_loop();
     scenario.clients.len() == 1 && scenario.groups.rows().iter().all(closed)
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn inference_driver(work: &Work, batch_size: u32) -> (Driver, f64, Sh
 pub(crate) fn serve(scenario: &Scenario, stage: StageId) -> Option<&Serve> {
     match &scenario.stages.rows().get(stage.index())?.role {
         StageRole::Serve(serve) => Some(serve),
-        StageRole::Proxy => None,
+        StageRole::Proxy | StageRole::Plain(_) => None,
     }
 }
 

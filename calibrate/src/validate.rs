@@ -223,16 +223,10 @@ fn is_saturated(scenario: &Scenario, summary: &Summary) -> bool {
         .utilization
         .values()
         .any(|share| *share >= SATURATED);
-    let rate = |arrivals: &ArrivalsFile| match arrivals {
-        ArrivalsFile::ClosedLoop { .. } => None,
-        ArrivalsFile::Poisson { rate, .. } | ArrivalsFile::Deterministic { rate, .. } => {
-            Some(rate.per_second())
-        }
-    };
     let clients = scenario.clients.rows().iter();
     // A closed loop among the groups has no offered load to fall short of.
     let offered: Option<f64> = clients
-        .map(|client| rate(&scenario.groups[client.group].arrivals))
+        .map(|client| scenario.groups[client.group].arrivals.mean_rate())
         .sum();
     // Two standard deviations of a Poisson count: a short run may simply have got few arrivals.
     // Rounds of one seed have the same arrivals, so all of them are worth one.

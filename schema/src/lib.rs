@@ -10,6 +10,7 @@
 //! runs on, and never reads a clock.
 #![forbid(unsafe_code)]
 
+pub mod arrivals;
 pub mod breakdown;
 pub mod comparison;
 pub mod distribution;
@@ -20,6 +21,7 @@ pub mod profile;
 pub mod random;
 pub mod run;
 pub mod scenario;
+pub mod stages;
 pub mod stats;
 pub mod summary;
 pub mod units;

@@ -9,11 +9,31 @@ use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// The estimate.
+    #[serde(with = "null_unless_finite")]
     pub value: f64,
     /// Lower end of the interval.
+    #[serde(with = "null_unless_finite")]
     pub low: f64,
     /// Upper end of the interval.
+    #[serde(with = "null_unless_finite")]
     pub high: f64,
+}
+
+/// JSON has no infinity and no NaN: both are `null` there, which is read as NaN.
+mod null_unless_finite {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands over a reference"
+    )]
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+    }
 }
 
 /// Arithmetic mean; NaN of nothing.

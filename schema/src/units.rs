@@ -95,11 +95,12 @@ impl SimDuration {
     /// # Panics
     /// If that is more than 213 days.
     pub fn from_secs_f64(secs: f64) -> SimDuration {
-        let ps = (secs * 1e12 + 0.5).floor();
-        if ps.is_nan() || ps <= 0.0 {
-            return SimDuration::ZERO;
-        }
-        assert!(ps < 1.8e19, "a duration of {secs} s does not fit 213 days");
+        let ps = secs * 1e12 + 0.5;
+        // Of NaN both the comparison and the conversion make what is wanted here.
+        assert!(
+            ps.is_nan() || ps < 1.8e19,
+            "a duration of {secs} s does not fit 213 days"
+        );
         SimDuration(ps as u64)
     }
 

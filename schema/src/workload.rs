@@ -6,10 +6,10 @@
 
 use rand::rngs::ChaCha8Rng;
 
-use crate::distribution::Sampler;
-use crate::ids::{ClassId, ClientId, RequestId};
-use crate::random::{Seed, exponential, stream, uniform};
-use crate::scenario::{ArrivalsFile, Extent, Scenario};
+use crate::arrivals::{Gaps, GapsError};
+use crate::ids::{ClassId, ClientId, RequestId, Table};
+use crate::random::{Seed, stream, uniform};
+use crate::scenario::{Class, Extent, Scenario};
 use crate::units::{Bytes, SimDuration, SimTime};
 
 /// One request as planned.
@@ -26,69 +26,69 @@ pub struct Planned {
     pub gap: SimDuration,
 }
 
-/// What the gaps between a client's requests are drawn from.
-#[derive(Debug)]
-enum Gaps {
-    Random(Sampler),
-    /// Mean, in seconds.
-    Poisson(f64),
-    /// In seconds.
-    Equal(f64),
-}
-
-impl Gaps {
-    fn new(arrivals: &ArrivalsFile) -> Gaps {
-        match arrivals {
-            ArrivalsFile::ClosedLoop { think } => {
-                Gaps::Random(think.sampler().expect("validation has checked it"))
-            }
-            ArrivalsFile::Poisson { rate, .. } => Gaps::Poisson(1.0 / rate.per_second()),
-            ArrivalsFile::Deterministic { rate, .. } => Gaps::Equal(1.0 / rate.per_second()),
-        }
-    }
-}
-
-/// The requests of one client, in order, without end.
+/// The requests of one client, in order; they end if the arrivals do.
 #[derive(Debug)]
 pub struct ClientPlan {
     client: ClientId,
-    arrivals: Gaps,
     /// Class, size and cumulative share.
     classes: Vec<(ClassId, Bytes, f64)>,
-    gaps: ChaCha8Rng,
+    gaps: Gaps,
     kinds: ChaCha8Rng,
     next_seq: u32,
 }
 
 impl ClientPlan {
     /// The requests of `client` from `seed` (the scenario's own, or that of a replication).
-    pub fn new(scenario: &Scenario, client: ClientId, seed: Seed) -> ClientPlan {
+    ///
+    /// # Errors
+    /// If the client replays a trace that was not read.
+    pub fn new(
+        scenario: &Scenario,
+        client: ClientId,
+        seed: Seed,
+    ) -> Result<ClientPlan, GapsError> {
         let row = &scenario.clients[client];
         let group = &scenario.groups[row.group];
         let source = format!("client/{}/{}", group.name, row.index);
+        let replayed = group.replayed.clone();
+        let gaps = Gaps::new(&group.arrivals, replayed, seed, &source)?;
+        let kinds = stream(seed, &format!("{source}/class"));
+        Ok(ClientPlan::of(client, gaps, kinds, &group.classes, &scenario.classes))
+    }
+
+    /// The requests of `client` with these gaps, each of one of these classes of `table`, which
+    /// `kinds` draws.
+    pub fn of(
+        client: ClientId,
+        gaps: Gaps,
+        kinds: ChaCha8Rng,
+        classes: &[ClassId],
+        table: &Table<ClassId, Class>,
+    ) -> ClientPlan {
         let mut total = 0.0;
-        let classes = group.classes.iter().map(|id| {
-            total += scenario.classes[*id].share;
-            (*id, scenario.classes[*id].payload, total)
+        let classes = classes.iter().map(|id| {
+            total += table[*id].share;
+            (*id, table[*id].payload, total)
         });
         ClientPlan {
             client,
-            arrivals: Gaps::new(&group.arrivals),
             classes: classes.collect(),
-            gaps: stream(seed, &format!("{source}/arrivals")),
-            kinds: stream(seed, &format!("{source}/class")),
+            gaps,
+            kinds,
             next_seq: 0,
         }
     }
 
-    fn gap(&mut self) -> SimDuration {
-        match &self.arrivals {
-            Gaps::Random(sampler) => sampler.sample(&mut self.gaps),
-            Gaps::Poisson(mean_s) => {
-                SimDuration::from_secs_f64(exponential(&mut self.gaps, *mean_s))
-            }
-            Gaps::Equal(gap_s) => SimDuration::from_secs_f64(*gap_s),
+    /// The class of the next request, and its size; one class takes no draw.
+    fn kind(&mut self) -> (ClassId, Bytes) {
+        if let [(class, payload, _)] = self.classes[..] {
+            return (class, payload);
         }
+        let u = uniform(&mut self.kinds);
+        let last = self.classes.len() - 1;
+        let chosen = self.classes.iter().position(|(_, _, share)| u < *share);
+        let (class, payload, _) = self.classes[chosen.unwrap_or(last)];
+        (class, payload)
     }
 }
 
@@ -96,15 +96,8 @@ impl Iterator for ClientPlan {
     type Item = Planned;
 
     fn next(&mut self) -> Option<Planned> {
-        let gap = self.gap();
-        let u = uniform(&mut self.kinds);
-        let last = self.classes.len() - 1;
-        let at = self
-            .classes
-            .iter()
-            .position(|(_, _, share)| u < *share)
-            .unwrap_or(last);
-        let (class, payload, _) = self.classes[at];
+        let gap = self.gaps.next()?;
+        let (class, payload) = self.kind();
         let id = RequestId::new(self.client, self.next_seq);
         self.next_seq = self
             .next_seq
@@ -129,10 +122,17 @@ pub struct Schedule {
 impl Schedule {
     /// The schedule of `scenario`.
     pub const fn new(scenario: &Scenario) -> Schedule {
-        Schedule {
-            warmup: scenario.warmup,
-            measure: scenario.measure,
-        }
+        Schedule::of(scenario.warmup, scenario.measure)
+    }
+
+    /// The schedule that leaves out `warmup` and measures `measure`.
+    pub const fn of(warmup: Extent, measure: Extent) -> Schedule {
+        Schedule { warmup, measure }
+    }
+
+    /// How much is measured.
+    pub const fn measure(&self) -> Extent {
+        self.measure
     }
 
     /// Whether a client still sends request number `seq`, which would be sent at `at`.

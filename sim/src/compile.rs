@@ -1,8 +1,9 @@
 //! From scenario and profile to [`Tables`]: names become ids, and every cost is looked up.
 
+use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{ArrivalsFile, Hop, Scenario, StageRole, Work};
+use schema::scenario::{Hop, Scenario, StageRole, Work};
 use schema::units::SimDuration;
 
 use crate::error::SimError;
@@ -43,8 +44,9 @@ impl<'a> Tables<'a> {
                 instances: Table::default(),
             },
         };
-        for group in scenario.groups.ids() {
-            compiler.group(group)?;
+        for (id, group) in scenario.groups.iter() {
+            Gaps::new(&group.arrivals, group.replayed.clone(), scenario.seed, "")?;
+            compiler.group(id)?;
         }
         for client in scenario.clients.ids() {
             compiler.client(client)?;
@@ -156,7 +158,7 @@ impl<'a> Compiler<'a> {
         let server = self.server(stage)?;
         self.tables.groups.push(GroupRow {
             role,
-            is_closed_loop: matches!(group.arrivals, ArrivalsFile::ClosedLoop { .. }),
+            is_closed_loop: group.arrivals.is_closed_loop(),
             path,
             server,
             stage,

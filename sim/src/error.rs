@@ -1,6 +1,7 @@
 //! Why a scenario cannot be simulated.
 
 use schema::profile::ProfileError;
+use schema::units::SimTime;
 
 /// Why a scenario cannot be simulated.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,54 @@ pub enum SimError {
         /// What it is.
         what: String,
     },
+    /// A network was put together in a way that makes no sense.
+    #[error("a network cannot be run: {what}")]
+    Network {
+        /// What is wrong.
+        what: String,
+    },
+    /// The requests of a client cannot be drawn.
+    #[error("failed to draw the requests of a client")]
+    Requests(#[from] schema::arrivals::GapsError),
+    /// Nothing happens any more, and requests have not ended.
+    #[error(
+        "replication {replication} stands still at {} s with {n} requests under way: each waits for another, for room or for tokens{}",
+        at.as_secs_f64(),
+        at_stages(stages)
+    )]
+    Stuck {
+        /// Which replication.
+        replication: u32,
+        /// When.
+        at: SimTime,
+        /// Requests that have not ended.
+        n: u32,
+        /// How many of them are in which stages.
+        stages: Vec<(String, u32)>,
+    },
+    /// Requests go from stage to stage without end at one instant.
+    #[error(
+        "replication {replication} never gets past {} s: requests go round through stages that take no time",
+        at.as_secs_f64()
+    )]
+    Endless {
+        /// Which replication.
+        replication: u32,
+        /// When.
+        at: SimTime,
+    },
+    /// A request came to give back tokens that it did not have.
+    #[error(
+        "replication {replication}: a request came to `{stage}` and had no tokens of `{pool}`; lead it through `{pool}` before"
+    )]
+    NoTokens {
+        /// Which replication.
+        replication: u32,
+        /// The stage that takes them back.
+        stage: String,
+        /// The stage that gives them out.
+        pool: String,
+    },
     /// No replications were asked for.
     #[error("the number of replications must be at least 1, found 0")]
     NoReplications,
@@ -77,4 +126,14 @@ pub enum SimError {
         /// Area less sum, in picoseconds.
         difference_ps: i128,
     },
+}
+
+/// `; in A: 3, in B: 1`.
+fn at_stages(stages: &[(String, u32)]) -> String {
+    let mut text = String::new();
+    for (index, (stage, n)) in stages.iter().enumerate() {
+        text += if index == 0 { "; " } else { ", " };
+        text += &format!("in `{stage}`: {n}");
+    }
+    text
 }

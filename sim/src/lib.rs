@@ -36,13 +36,17 @@ mod event;
 mod ids;
 pub mod network;
 mod pipeline;
+pub mod queueing;
 mod record;
 mod replication;
 mod server;
 pub mod stations;
 pub mod statistics;
+pub mod theory;
 mod tables;
 mod workload;
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 use schema::profile::Profile;
@@ -146,22 +150,31 @@ pub fn completions(
     Ok(served.collect())
 }
 
-/// Runs every replication, in the order of their indices whichever thread ran which.
+/// Runs every replication.
 fn replicate(
     tables: &Tables<'_>,
     options: &Options,
     keep: Keep,
 ) -> Result<Vec<Replication>, SimError> {
     let run = |index| replication::run(tables, index, options.arrivals, keep);
-    match options.replications {
+    in_parallel(0..options.replications, options.threads, run)
+}
+
+/// Runs each of these replications, in the order of their indices whichever thread ran which.
+fn in_parallel<T: Send>(
+    indices: Range<u32>,
+    threads: usize,
+    run: impl Fn(u32) -> Result<T, SimError> + Sync + Send,
+) -> Result<Vec<T>, SimError> {
+    match indices.len() {
         0 => Err(SimError::NoReplications),
-        1 => Ok(vec![run(0)?]),
-        n => {
+        1 => Ok(vec![run(indices.start)?]),
+        _ => {
             let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(options.threads)
+                .num_threads(threads)
                 .build()
                 .map_err(SimError::Threads)?;
-            pool.install(|| (0..n).into_par_iter().map(run).collect())
+            pool.install(|| indices.into_par_iter().map(run).collect())
         }
     }
 }

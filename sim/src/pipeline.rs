@@ -118,7 +118,7 @@ impl<'a> Pipeline<'a> {
                 .map(|server| Instance::new(tables, *server))
                 .collect(),
             record,
-            window: Window::new(tables.scenario),
+            window: Window::new(Schedule::new(tables.scenario), tables.scenario.clients.len()),
             population: Population::default(),
             core_time: CoreTime::default(),
             failure: None,

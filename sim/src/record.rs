@@ -1,8 +1,8 @@
 //! What is kept of a replication: spans or completions, the measured window, the population.
 
-use schema::ids::{HostId, Id, RequestId, StageId};
+use schema::ids::{ClientId, HostId, Id, StageId};
 use schema::run::{Leg, Span, SpanName, Status};
-use schema::scenario::{Extent, Scenario};
+use schema::scenario::Extent;
 use schema::units::{Bytes, SimDuration, SimTime};
 use schema::workload::Schedule;
 
@@ -183,15 +183,14 @@ struct Left {
 }
 
 impl Window {
-    pub(crate) fn new(scenario: &Scenario) -> Window {
-        let schedule = Schedule::new(scenario);
-        let left = match scenario.measure {
+    pub(crate) fn new(schedule: Schedule, n_clients: usize) -> Window {
+        let left = match schedule.measure() {
             Extent::Requests(n) => {
                 let left = Left {
                     has_started: false,
                     to_end: n,
                 };
-                vec![left; scenario.clients.len()]
+                vec![left; n_clients]
             }
             Extent::Time(_) => Vec::new(),
         };
@@ -209,10 +208,10 @@ impl Window {
         self.schedule.window()
     }
 
-    /// A request is due at the instant `now`; whether that opens the window.
-    pub(crate) fn on_ready(&mut self, request: RequestId, now: SimTime) -> bool {
-        match self.left.get_mut(request.client().index()) {
-            Some(left) if self.schedule.counts(request.seq(), now) && !left.has_started => {
+    /// A request of `client` that counts is due; whether that opens the window.
+    pub(crate) fn on_ready(&mut self, client: ClientId) -> bool {
+        match self.left.get_mut(client.index()) {
+            Some(left) if !left.has_started => {
                 left.has_started = true;
                 self.n_not_started -= 1;
                 self.n_not_started == 0
@@ -221,14 +220,14 @@ impl Window {
         }
     }
 
-    /// A request that was due at `ready` ends; whether that closes the window.
-    pub(crate) fn on_end(&mut self, request: RequestId, ready: SimTime) -> bool {
-        match self.left.get_mut(request.client().index()) {
-            Some(left) if self.schedule.counts(request.seq(), ready) => {
+    /// A request of `client` that counts ends; whether that closes the window.
+    pub(crate) fn on_end(&mut self, client: ClientId) -> bool {
+        match self.left.get_mut(client.index()) {
+            Some(left) => {
                 left.to_end -= 1;
                 left.to_end == 0 && self.closed.is_none()
             }
-            _ => false,
+            None => false,
         }
     }
 }

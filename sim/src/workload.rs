@@ -43,7 +43,8 @@ impl ClientState {
         let mut free = tables.clients[client].connections.clone();
         free.reverse();
         ClientState {
-            plan: ClientPlan::new(tables.scenario, client, seed),
+            plan: ClientPlan::new(tables.scenario, client, seed)
+                .expect("the tables were made from requests that can be drawn"),
             next: None,
             free,
             waiting: VecDeque::new(),
@@ -59,7 +60,7 @@ impl ClientState {
         client: ClientId,
         schedule: Schedule,
     ) -> Option<SimDuration> {
-        let planned = self.plan.next().expect("a plan has no end");
+        let planned = self.plan.next()?;
         let at = queue.now() + planned.gap;
         if !schedule.sends(planned.id.seq(), at) {
             return None;
@@ -90,7 +91,7 @@ impl Pipeline<'_> {
             ready: now,
         };
         self.population.change(now, 1);
-        if self.window.on_ready(planned.id, now) {
+        if self.schedule.counts(planned.id.seq(), now) && self.window.on_ready(id) {
             self.open_window(now);
         }
         let group = self.tables.scenario.clients[id].group;
@@ -150,7 +151,7 @@ impl Pipeline<'_> {
         self.record.whole(connection, stage, bytes, now);
         self.population.change(now, -1);
         self.population.add_sojourn(now.since(ready));
-        if self.window.on_end(request, ready) {
+        if self.schedule.counts(request.seq(), ready) && self.window.on_end(client) {
             self.close_window(now);
         }
         let state = &mut self.clients[client];

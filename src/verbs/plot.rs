@@ -103,7 +103,7 @@ fn load(runs: &[(String, Run)]) -> Result<plots::Figure, Failure> {
             .groups
             .rows()
             .iter()
-            .any(|g| !matches!(g.arrivals, ArrivalsFile::ClosedLoop { .. }))
+            .any(|group| !group.arrivals.is_closed_loop())
     };
     let n_open = runs.iter().filter(is_open).count();
     if n_open != 0 && n_open != runs.len() {
@@ -156,12 +156,7 @@ fn offered(run: &Run, kind: Load) -> f64 {
     match kind {
         Load::Clients => run.scenario.clients.len() as f64,
         Load::OfferedRate => clients
-            .map(|client| match &run.scenario.groups[client.group].arrivals {
-                ArrivalsFile::Poisson { rate, .. } | ArrivalsFile::Deterministic { rate, .. } => {
-                    rate.per_second()
-                }
-                ArrivalsFile::ClosedLoop { .. } => 0.0,
-            })
+            .filter_map(|client| run.scenario.groups[client.group].arrivals.mean_rate())
             .sum(),
     }
 }

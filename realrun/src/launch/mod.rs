@@ -247,6 +247,7 @@ fn start(
         let assignment = Assignment {
             scenario: scenario.file().clone(),
             role: role.clone(),
+            traces: scenario.folder().to_owned(),
             dir: journals.to_owned(),
             bind: place.bind(),
             addresses: addresses(scenario, place, host, &listening),

@@ -62,7 +62,8 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
             continue;
         }
         let payloads = Arc::new(payloads(shared, client));
-        let requests = ClientPlan::new(scenario, client, scenario.seed);
+        let requests = ClientPlan::new(scenario, client, scenario.seed)
+            .expect("the traces were read with the assignment");
         let plan = Arc::new(Mutex::new(Plan {
             requests,
             intended: SimTime::ZERO,
@@ -165,7 +166,7 @@ impl Sender {
             .plan
             .lock()
             .expect("no thread panics while it holds the plan");
-        let planned = plan.requests.next().expect("a plan has no end");
+        let planned = plan.requests.next()?;
         let scenario = &self.shared.scenario;
         let group = &scenario.groups[scenario.clients[self.client].group];
         let intended = match group.arrivals {
@@ -173,7 +174,7 @@ impl Sender {
                 let now = clock::monotonic_ns().saturating_sub(origin);
                 SimTime::from_ps(now * 1_000) + planned.gap
             }
-            ArrivalsFile::Poisson { .. } | ArrivalsFile::Deterministic { .. } => {
+            _ => {
                 plan.intended = plan.intended + planned.gap;
                 plan.intended
             }

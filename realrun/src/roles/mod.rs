@@ -87,6 +87,8 @@ pub struct Assignment {
     pub scenario: ScenarioFile,
     /// The part to play.
     pub role: Role,
+    /// The folder relative to which the scenario names traces to be replayed.
+    pub traces: PathBuf,
     /// Where journals and sockets go.
     pub dir: PathBuf,
     /// Where to listen.
@@ -255,8 +257,10 @@ pub fn run(
         })?;
     keep_to(&assignment.cores)?;
     let _writing = Writing::into(&assignment.dir)?;
+    let mut scenario = Scenario::from_file(&assignment.scenario)?;
+    scenario.read_replays(&assignment.traces)?;
     let shared = Arc::new(Shared {
-        scenario: Scenario::from_file(&assignment.scenario)?,
+        scenario,
         assignment,
         start_ns: OnceLock::new(),
         reports: Mutex::new(Box::new(output)),

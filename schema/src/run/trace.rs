@@ -52,11 +52,13 @@ pub enum SpanName {
     D2h,
     /// The client takes the reply.
     Postprocess,
+    /// A plain station serves the request.
+    Service,
 }
 
 impl SpanName {
     /// Every name, in the order of a request.
-    pub const ALL: [SpanName; 12] = [
+    pub const ALL: [SpanName; 13] = [
         SpanName::Request,
         SpanName::Prepare,
         SpanName::Send,
@@ -69,6 +71,7 @@ impl SpanName {
         SpanName::Inference,
         SpanName::D2h,
         SpanName::Postprocess,
+        SpanName::Service,
     ];
 
     /// The parts of a request: every name but [`SpanName::Request`].
@@ -91,6 +94,7 @@ impl SpanName {
             SpanName::Inference => "inference",
             SpanName::D2h => "d2h",
             SpanName::Postprocess => "postprocess",
+            SpanName::Service => "service",
         }
     }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::arrivals::ArrivalsFile;
+
 use super::plain::{BalanceFile, ForkFile, JoinFile, NextFile, ReleaseFile, StationFile, TokensFile};
-use crate::distribution::Distribution;
-use crate::units::{ByteRate, Bytes, Frequency, SimDuration};
+use crate::units::{ByteRate, Bytes, SimDuration};
 
 /// A scenario file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -253,34 +254,6 @@ pub struct ClientsFile {
     pub path: Vec<HopFile>,
 }
 
-/// When a client sends.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum ArrivalsFile {
-    /// One request at a time: the next is sent a think time after the last reply.
-    ClosedLoop {
-        /// Time between a reply and the next request; zero if not given.
-        #[serde(default = "default_think")]
-        think: Distribution,
-    },
-    /// A Poisson process.
-    Poisson {
-        /// Mean rate of each client.
-        rate: Frequency,
-        /// Connections that carry one request each; a request that finds none free waits.
-        #[serde(default = "default_connections")]
-        connections: u32,
-    },
-    /// Equally spaced.
-    Deterministic {
-        /// Rate of each client.
-        rate: Frequency,
-        /// Connections that carry one request each; a request that finds none free waits.
-        #[serde(default = "default_connections")]
-        connections: u32,
-    },
-}
-
 /// A kind of request.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -340,10 +313,4 @@ const fn default_warmup() -> Extent {
 }
 const fn default_one() -> u32 {
     1
-}
-const fn default_think() -> Distribution {
-    Distribution::Constant(SimDuration::ZERO)
-}
-const fn default_connections() -> u32 {
-    16
 }

@@ -9,11 +9,13 @@ mod source;
 mod validate;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use file::*;
 pub use plain::*;
 pub use source::Source;
 
+use crate::arrivals::read_replay;
 use crate::error::FileError;
 use crate::ids::{ClassId, ClientId, CoreSetId, GroupId, HostId, LinkId, StageId, Table};
 use crate::nets::NetInfo;
@@ -216,9 +218,12 @@ pub struct Group {
     pub host: HostId,
     /// When each client sends.
     pub arrivals: ArrivalsFile,
+    /// The gaps of the trace that its clients replay, once it was read.
+    pub replayed: Option<Arc<[SimDuration]>>,
     /// Its classes.
     pub classes: Vec<ClassId>,
-    /// The way of a request; never empty, its last stage serves and all before it are proxies.
+    /// The way of a request; never empty. Either all stages are plain, or the last serves and all
+    /// before it are proxies.
     pub path: Vec<Hop>,
 }
 
@@ -267,16 +272,44 @@ pub fn to_toml(file: &ScenarioFile) -> String {
 }
 
 impl Scenario {
-    /// Reads and checks the scenario in the file `path`, with the overrides applied.
+    /// Reads and checks the scenario in the file `path`, with the overrides applied, and the traces
+    /// that its clients replay.
     ///
     /// # Errors
-    /// If the file cannot be read or is not a valid scenario.
+    /// If a file cannot be read, or is not a valid scenario or trace.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Scenario, FileError> {
         let text = std::fs::read_to_string(path).map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Scenario::parse(path, text, overrides)
+        let mut scenario = Scenario::parse(path, text, overrides)?;
+        let dir = scenario.folder().to_owned();
+        scenario.read_replays(&dir)?;
+        Ok(scenario)
+    }
+
+    /// Reads the traces that clients replay, from files that are named relative to `dir`.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is no trace.
+    pub fn read_replays(&mut self, dir: &Path) -> Result<(), FileError> {
+        for id in self.groups.ids() {
+            let group = &mut self.groups[id];
+            if let ArrivalsFile::Replay(replay) = &group.arrivals {
+                group.replayed = Some(read_replay(&dir.join(&replay.file), replay)?.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The files with the traces that clients replay, as the scenario names them.
+    pub fn replays(&self) -> Vec<&str> {
+        let groups = self.groups.rows().iter();
+        let files = groups.filter_map(|group| match &group.arrivals {
+            ArrivalsFile::Replay(replay) => Some(replay.file.as_str()),
+            _ => None,
+        });
+        files.collect()
     }
 
     /// Checks the scenario in `text`, which is said to come from `path`.
@@ -306,6 +339,11 @@ impl Scenario {
         &self.file
     }
 
+    /// The folder of the file that it was read from.
+    pub fn folder(&self) -> &Path {
+        self.source.path().parent().unwrap_or(Path::new(""))
+    }
+
     /// Where it was read from, for messages.
     pub const fn source(&self) -> &Source {
         &self.source
@@ -313,10 +351,7 @@ impl Scenario {
 
     /// Number of connections that `client` opens: one for a closed loop.
     pub fn connections(&self, client: ClientId) -> u32 {
-        match self.groups[self.clients[client].group].arrivals {
-            ArrivalsFile::ClosedLoop { .. } => 1,
-            ArrivalsFile::Poisson { connections, .. }
-            | ArrivalsFile::Deterministic { connections, .. } => connections,
-        }
+        let group = &self.groups[self.clients[client].group];
+        group.arrivals.connections().unwrap_or(1)
     }
 }

@@ -292,6 +292,37 @@ pub struct Station {
     pub breakdown: Option<Breakdown>,
 }
 
+impl Station {
+    /// A station of `servers` servers without limits, which never fail.
+    pub const fn new(servers: u32, discipline: Discipline, service: Distribution) -> Station {
+        Station {
+            servers,
+            discipline,
+            service,
+            services: BTreeMap::new(),
+            capacity: None,
+            when_full: WhenFull::Reject,
+            patience: None,
+            retry: None,
+            breakdown: None,
+        }
+    }
+
+    /// A station of `servers` servers that take requests one by one, first come first served.
+    pub const fn fifo(servers: u32, service: Distribution) -> Station {
+        let (order, batch) = (Order::Fifo, None);
+        Station::new(servers, Discipline::Line { order, batch }, service)
+    }
+
+    /// Number of servers that requests share, or take turns at; none of a delay.
+    pub const fn shared_servers(&self) -> Option<u32> {
+        match self.discipline {
+            Discipline::Delay => None,
+            _ => Some(self.servers),
+        }
+    }
+}
+
 /// Who is served next, and how.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Discipline {

@@ -103,9 +103,14 @@ impl<E: Copy + Debug> EventQueue<E> {
             self.push_behind(Entry { at, event });
             return;
         }
-        let index = self.front.iter().rposition(|entry| entry.at > at);
-        self.front
-            .insert(index.map_or(0, |index| index + 1), Entry { at, event });
+        let entry = Entry { at, event };
+        let mut index = self.front.len();
+        self.front.push(entry);
+        while index > 0 && self.front[index - 1].at <= at {
+            self.front[index] = self.front[index - 1];
+            index -= 1;
+        }
+        self.front[index] = entry;
         if self.front.len() > FRONT {
             self.shorten_front();
         }

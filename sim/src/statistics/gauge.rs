@@ -54,6 +54,9 @@ impl Gauge {
     /// Counts what has been the level until `now`; must come before each change of it.
     #[inline]
     pub fn advance(&mut self, now: SimTime) {
+        if now == self.updated {
+            return;
+        }
         let passed = u128::from(now.since(self.updated).as_ps());
         self.updated = now;
         self.present += passed * u128::from(self.level.present);

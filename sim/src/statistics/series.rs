@@ -62,9 +62,11 @@ impl Series {
         }
     }
 
-    /// The `p` quantile, in seconds, with a distribution-free interval from order statistics,
-    /// widened to what the series is worth.
-    pub fn quantile_interval(&self, p: f64, confidence: f64) -> Estimate {
+    /// The `p` quantile, in seconds, with a distribution-free interval from order
+    /// statistics.
+    ///
+    /// `worth` is what it is worth, as [`effective_samples`](Series::effective_samples) tells.
+    pub fn quantile_interval(&self, p: f64, confidence: f64, worth: f64) -> Estimate {
         let value = self.histogram.quantile(p);
         if self.n() == 0 {
             return Estimate {
@@ -73,7 +75,7 @@ impl Series {
                 high: f64::INFINITY,
             };
         }
-        let (low, high) = quantile_ranks(p, confidence, self.effective_samples());
+        let (low, high) = quantile_ranks(p, confidence, worth);
         Estimate {
             value,
             low: self.histogram.quantile(low),

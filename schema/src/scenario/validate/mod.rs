@@ -6,7 +6,7 @@ mod plain;
 use std::collections::BTreeMap;
 
 use super::{
-    ArrivalsFile, BatchFile, Class, ClassFile, Client, Extent, Group, Hop, InputFile, Link,
+    BatchFile, Class, ClassFile, Client, Extent, Group, Hop, InputFile, Link,
     ClientsFile, NetFile, Placement, PlacementFile, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile,
     Source, Stage, StageFile, StageRole, Transport, Work,
 };
@@ -266,18 +266,10 @@ impl Check<'_> {
         }
         let host = self.host_of_clients(&key, group)?;
         self.at_least_one(&format!("{key}.count"), group.count)?;
-        match &group.arrivals {
-            ArrivalsFile::Poisson { connections, .. }
-            | ArrivalsFile::Deterministic { connections, .. } => {
-                self.at_least_one(&format!("{key}.arrivals.connections"), *connections)?;
-            }
-            ArrivalsFile::ClosedLoop { think } => {
-                think.sampler().map_err(|(below, problem)| {
-                    let key = format!("{key}.arrivals.closed-loop.think.{below}");
-                    self.source.invalid(&key, problem)
-                })?;
-            }
-        }
+        group.arrivals.check().map_err(|(below, problem)| {
+            let key = format!("{key}.arrivals.{below}");
+            self.source.invalid(&key, problem)
+        })?;
         let path = if self.is_plain() {
             self.plain_path(&key, group)?
         } else {
@@ -294,6 +286,7 @@ impl Check<'_> {
             name,
             host,
             arrivals: group.arrivals.clone(),
+            replayed: None,
             classes,
             path,
         });

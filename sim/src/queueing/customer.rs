@@ -1,0 +1,177 @@
+//! Requests on their way through the stations.
+
+use schema::ids::{ClassId, ClientId, Id, RequestId, StageId};
+use schema::units::{SimDuration, SimTime};
+
+/// A request in the network, or a copy of one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct CustomerId(u32);
+
+impl Id for CustomerId {
+    fn from_index(index: usize) -> Self {
+        CustomerId(u32::try_from(index).expect("fewer than 2^32 requests are under way"))
+    }
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a customer waits in a line: void once its visit has ended or its service has started.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Ticket {
+    pub(super) customer: CustomerId,
+    visit: u32,
+}
+
+/// A request in the network, or a copy of one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Customer {
+    /// When the request was sent.
+    pub(super) born: SimTime,
+    /// When the present visit began.
+    pub(super) arrived: SimTime,
+    /// When the service of the present visit first started.
+    pub(super) started: SimTime,
+    /// How long it has waited in earlier visits.
+    pub(super) waited: SimDuration,
+    /// Service that the present visit still needs.
+    pub(super) work: SimDuration,
+    /// Place in the order of the present station, the least first.
+    pub(super) rank: u64,
+    pub(super) request: RequestId,
+    pub(super) class: ClassId,
+    /// The request that this is a copy of.
+    pub(super) parent: Option<CustomerId>,
+    /// Of a copy at a join, the one that came before it; of a request, its copy that came last.
+    pub(super) link: Option<CustomerId>,
+    /// Copies that have not ended yet.
+    pub(super) n_copies: u32,
+    /// Where those wait that have.
+    pub(super) join: Option<StageId>,
+    /// The balancer that sent it to the present station, and to which of its stations.
+    pub(super) sent_by: Option<(StageId, u32)>,
+    /// Counts visits and starts of service, so that tickets of earlier ones are void.
+    visit: u32,
+    /// Number of the present hop of its path.
+    pub(super) hop: u8,
+    /// How often it has come back to the present station.
+    pub(super) attempts: u32,
+    pub(super) is_waiting: bool,
+    /// Whether the service of the present visit has started.
+    pub(super) has_started: bool,
+    /// Whether it is in the statistics.
+    pub(super) counts: bool,
+    /// Whether it, or a copy of it, was lost.
+    pub(super) is_lost: bool,
+}
+
+impl Customer {
+    /// A request that is sent now.
+    pub(super) fn new(request: RequestId, class: ClassId, now: SimTime, counts: bool) -> Customer {
+        Customer {
+            born: now,
+            arrived: now,
+            started: now,
+            waited: SimDuration::ZERO,
+            work: SimDuration::ZERO,
+            rank: 0,
+            request,
+            class,
+            parent: None,
+            link: None,
+            n_copies: 0,
+            join: None,
+            sent_by: None,
+            visit: 0,
+            hop: 0,
+            attempts: 0,
+            is_waiting: false,
+            has_started: false,
+            counts,
+            is_lost: false,
+        }
+    }
+
+    /// A copy of it, which is called `parent`.
+    pub(super) const fn copy(&self, parent: CustomerId) -> Customer {
+        Customer {
+            parent: Some(parent),
+            n_copies: 0,
+            ..*self
+        }
+    }
+
+    /// Who sent it.
+    pub(super) fn client(&self) -> ClientId {
+        self.request.client()
+    }
+}
+
+/// All requests in the network.
+#[derive(Debug, Default)]
+pub(super) struct Customers {
+    rows: Vec<Customer>,
+    free: Vec<CustomerId>,
+}
+
+impl Customers {
+    pub(super) fn add(&mut self, customer: Customer) -> CustomerId {
+        if let Some(id) = self.free.pop() {
+            let visit = self.rows[id.index()].visit;
+            self.rows[id.index()] = Customer { visit, ..customer };
+            return id;
+        }
+        let id = CustomerId::from_index(self.rows.len());
+        self.rows.push(customer);
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: CustomerId) {
+        self[id].visit = self[id].visit.wrapping_add(1);
+        self.free.push(id);
+    }
+
+    /// A ticket of `id` for a line.
+    pub(super) fn wait(&mut self, id: CustomerId) -> Ticket {
+        let customer = &mut self[id];
+        customer.is_waiting = true;
+        Ticket {
+            customer: id,
+            visit: customer.visit,
+        }
+    }
+
+    /// The ticket of `id`, if it waits.
+    pub(super) fn ticket(&self, id: CustomerId) -> Option<Ticket> {
+        let customer = &self[id];
+        customer.is_waiting.then_some(Ticket {
+            customer: id,
+            visit: customer.visit,
+        })
+    }
+
+    /// `id` no longer waits; its ticket is void.
+    pub(super) fn end_wait(&mut self, id: CustomerId) {
+        let customer = &mut self[id];
+        customer.is_waiting = false;
+        customer.visit = customer.visit.wrapping_add(1);
+    }
+
+    pub(super) fn is_valid(&self, ticket: Ticket) -> bool {
+        let customer = &self[ticket.customer];
+        customer.is_waiting && customer.visit == ticket.visit
+    }
+}
+
+impl std::ops::Index<CustomerId> for Customers {
+    type Output = Customer;
+    fn index(&self, id: CustomerId) -> &Customer {
+        &self.rows[id.index()]
+    }
+}
+
+impl std::ops::IndexMut<CustomerId> for Customers {
+    fn index_mut(&mut self, id: CustomerId) -> &mut Customer {
+        &mut self.rows[id.index()]
+    }
+}

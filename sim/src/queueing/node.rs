@@ -1,0 +1,269 @@
+//! The state of the stages of a network.
+
+use std::collections::VecDeque;
+
+use rand::rngs::ChaCha8Rng;
+use schema::distribution::Sampler;
+use schema::ids::StageId;
+use schema::random::uniform;
+use schema::scenario::{Order, PolicyName};
+use schema::units::{SimDuration, SimTime};
+
+use super::customer::{Customer, CustomerId};
+use super::line::Line;
+use super::preemptive::Preemptive;
+use super::sharing::Sharing;
+use super::time_sliced::TimeSliced;
+use super::waiting::WaitingLine;
+use crate::statistics::{Gauge, Series};
+
+/// A stage, with what it keeps for the statistics.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) role: Role,
+    pub(super) next: Routing,
+    pub(super) gauge: Gauge,
+    pub(super) counts: Counts,
+    /// Of all visits that count; then of each label, if there are several.
+    pub(super) visits: Vec<Visits>,
+    /// Sum of the lengths of all visits.
+    pub(super) sojourn_ps: u128,
+}
+
+/// Where requests go next.
+#[derive(Debug)]
+pub(super) enum Routing {
+    /// Along their path.
+    Path,
+    /// To this stage.
+    To(StageId),
+    /// With these cumulative probabilities; with what remains, along their path.
+    Draw(Vec<(f64, StageId)>, Box<ChaCha8Rng>),
+}
+
+/// What a stage does with a request.
+#[derive(Debug)]
+pub(super) enum Role {
+    Station(Box<StationState>),
+    Fork(Vec<StageId>),
+    Join,
+    Balance(Box<Balancer>),
+    Tokens(Box<Pool>),
+    /// Where the tokens came from.
+    Release(StageId),
+}
+
+/// How often things have happened since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Counts {
+    /// Requests that entered.
+    pub(super) entered: u64,
+    /// Requests that left with their service.
+    pub(super) served: u64,
+    /// Requests that were turned away since the station was full.
+    pub(super) rejected: u64,
+    /// Requests that left since they waited too long.
+    pub(super) reneged: u64,
+    /// Times that a request of the two kinds before was to come back.
+    pub(super) retried: u64,
+    /// Requests of those two kinds that did not.
+    pub(super) lost: u64,
+}
+
+impl Counts {
+    /// What has happened since `earlier`.
+    pub(super) const fn since(&self, earlier: &Counts) -> Counts {
+        Counts {
+            entered: self.entered - earlier.entered,
+            served: self.served - earlier.served,
+            rejected: self.rejected - earlier.rejected,
+            reneged: self.reneged - earlier.reneged,
+            retried: self.retried - earlier.retried,
+            lost: self.lost - earlier.lost,
+        }
+    }
+}
+
+/// Statistics of visits.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Visits {
+    pub(super) sojourn: Series,
+    pub(super) waiting: Series,
+}
+
+impl Visits {
+    /// A visit that ends at `now`.
+    #[inline]
+    pub(super) fn record(&mut self, customer: &Customer, now: SimTime) {
+        self.sojourn.record(now.since(customer.arrived));
+        self.waiting.record(customer.started.since(customer.arrived));
+    }
+}
+
+impl Visits {
+    /// A request that ends.
+    #[inline]
+    pub(super) fn record_whole(&mut self, sojourn: SimDuration, waited: SimDuration) {
+        self.sojourn.record(sojourn);
+        self.waiting.record(waited);
+    }
+}
+
+/// A station.
+#[derive(Debug)]
+pub(super) struct StationState {
+    pub(super) discipline: Servers,
+    pub(super) service: Service,
+    pub(super) order: Order,
+    pub(super) capacity: u32,
+    /// Whether those who find it full stay where they are.
+    pub(super) blocks: bool,
+    /// Those who stay where they are until there is room.
+    pub(super) blocked: VecDeque<Blocked>,
+    pub(super) patience: Option<Box<(Sampler, ChaCha8Rng)>>,
+    pub(super) retry: Option<Box<Orbit>>,
+    pub(super) breakdown: Option<Box<Breakdowns>>,
+}
+
+/// How a station serves.
+#[derive(Debug)]
+pub(super) enum Servers {
+    Line(Line),
+    Preemptive(Preemptive),
+    Sharing(Sharing),
+    TimeSliced(TimeSliced),
+    Delay,
+}
+
+/// What service times are drawn from.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) rng: ChaCha8Rng,
+    pub(super) samplers: Vec<Sampler>,
+    /// Which of them, by label; empty if there is one.
+    pub(super) by_label: Vec<usize>,
+}
+
+impl Service {
+    #[inline]
+    pub(super) fn draw(&mut self, label: usize) -> SimDuration {
+        let sampler = self.by_label.get(label).copied().unwrap_or(0);
+        self.samplers[sampler].sample(&mut self.rng)
+    }
+}
+
+/// A request that stays where it is until there is room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocked {
+    pub(super) customer: CustomerId,
+    /// The station that it stays in, and the server that it keeps there.
+    pub(super) at: Option<(StageId, Option<u32>)>,
+}
+
+/// Where requests are that will come back.
+#[derive(Debug)]
+pub(super) struct Orbit {
+    pub(super) attempts: u32,
+    pub(super) backoff: Sampler,
+    pub(super) factor: f64,
+    pub(super) rng: ChaCha8Rng,
+}
+
+impl Orbit {
+    /// How long the request stays away before it comes back for the `attempt`th time.
+    pub(super) fn draw(&mut self, attempt: u32) -> SimDuration {
+        let first = self.backoff.sample(&mut self.rng);
+        if attempt == 1 {
+            return first;
+        }
+        let exponent = i32::try_from(attempt - 1).unwrap_or(i32::MAX);
+        SimDuration::from_secs_f64(first.as_secs_f64() * self.factor.powi(exponent))
+    }
+}
+
+/// When servers fail and come back.
+#[derive(Debug)]
+pub(super) struct Breakdowns {
+    pub(super) up: Sampler,
+    pub(super) down: Sampler,
+    /// By server.
+    pub(super) rngs: Vec<ChaCha8Rng>,
+}
+
+/// A balancer.
+#[derive(Debug)]
+pub(super) struct Balancer {
+    pub(super) policy: PolicyName,
+    pub(super) to: Vec<StageId>,
+    /// Requests sent to each that have not left it.
+    pub(super) outstanding: Vec<u32>,
+    /// Weights, and the credit of each.
+    pub(super) weights: Vec<(f64, f64)>,
+    pub(super) next: usize,
+    pub(super) rng: ChaCha8Rng,
+}
+
+impl Balancer {
+    /// The index of the station that the next request goes to; `present` gives the number of
+    /// requests in any.
+    pub(super) fn choose(&mut self, present: impl Fn(StageId) -> u32) -> usize {
+        let n = self.to.len();
+        let indices = 0..n;
+        match self.policy {
+            PolicyName::RoundRobin => {
+                let chosen = self.next;
+                self.next = (chosen + 1) % n;
+                chosen
+            }
+            PolicyName::Random => draw_index(&mut self.rng, n),
+            PolicyName::LeastOutstanding => indices
+                .min_by_key(|index| self.outstanding[*index])
+                .expect("a balancer has stations"),
+            PolicyName::JoinShortestQueue => indices
+                .min_by_key(|index| present(self.to[*index]))
+                .expect("a balancer has stations"),
+            PolicyName::PowerOfTwo => {
+                let first = draw_index(&mut self.rng, n);
+                // One of the others: those from the first on count one further.
+                let second = draw_index(&mut self.rng, n - 1);
+                let second = second + usize::from(second >= first);
+                if present(self.to[second]) < present(self.to[first]) {
+                    second
+                } else {
+                    first
+                }
+            }
+            PolicyName::Weighted => self.choose_weighted(),
+        }
+    }
+
+    /// Smooth weighted round robin (as nginx has it): every station earns its weight, the richest
+    /// is chosen and pays the sum of all.
+    fn choose_weighted(&mut self) -> usize {
+        let mut total = 0.0;
+        let mut richest = 0;
+        for index in 0..self.weights.len() {
+            let (weight, credit) = &mut self.weights[index];
+            *credit += *weight;
+            total += *weight;
+            if self.weights[index].1 > self.weights[richest].1 {
+                richest = index;
+            }
+        }
+        self.weights[richest].1 -= total;
+        richest
+    }
+}
+
+fn draw_index(rng: &mut ChaCha8Rng, n: usize) -> usize {
+    ((uniform(rng) * n as f64) as usize).min(n - 1)
+}
+
+/// Tokens, and those who wait for them.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) free: u32,
+    pub(super) take: u32,
+    pub(super) waiting: WaitingLine,
+}
