@@ -12,7 +12,7 @@ use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use statrs::function::gamma::gamma;
 
-use crate::random::uniform;
+use crate::random::{exponential, uniform};
 use crate::units::SimDuration;
 use piece::{Family, Piece};
 
@@ -298,10 +298,12 @@ enum Kind {
 
 impl Sampler {
     /// The next variate from `rng`; a constant takes no draw.
+    #[inline]
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> SimDuration {
         match &self.0 {
             Kind::Constant(time) => *time,
-            _ => self.draw(uniform(rng)),
+            Kind::Exponential(mean) => SimDuration::from_secs_f64(exponential(rng, *mean)),
+            Kind::Pieces(_) => self.draw(uniform(rng)),
         }
     }
 

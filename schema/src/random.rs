@@ -32,11 +32,13 @@ pub fn stream(seed: Seed, name: &str) -> ChaCha8Rng {
 
 /// A uniform draw from the open interval (0, 1): the middle of one of 2⁵² equal cells, each of which
 /// a float represents, so that inverse distribution functions never see 0 or 1.
+#[inline]
 pub fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     ((rng.next_u64() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
 }
 
 /// An exponential draw with mean `mean`, by inversion.
+#[inline]
 pub fn exponential(rng: &mut ChaCha8Rng, mean: f64) -> f64 {
     -mean * uniform(rng).ln()
 }

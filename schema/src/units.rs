@@ -94,6 +94,7 @@ impl SimDuration {
     ///
     /// # Panics
     /// If that is more than 213 days.
+    #[inline]
     pub fn from_secs_f64(secs: f64) -> SimDuration {
         let ps = secs * 1e12 + 0.5;
         // Of NaN both the comparison and the conversion make what is wanted here.

@@ -70,7 +70,12 @@ fn run_engine(n_stations: u32) -> f64 {
     let service = Distribution::Exponential(SimDuration::from_secs_f64(SERVICE));
     let mut network = Network::new();
     let path = (0..n_stations)
-        .map(|index| network.station(&format!("station-{index}"), Station::fifo(1, service.clone())))
+        .map(|index| {
+            network.station(
+                &format!("station-{index}"),
+                Station::fifo(1, service.clone()),
+            )
+        })
         .collect();
     network.clients(Clients {
         name: "customers".to_owned(),
@@ -92,7 +97,12 @@ fn run_engine(n_stations: u32) -> f64 {
         threads: 1,
         keep: Keep::Statistics,
     });
-    report.expect("the network is stable").whole.sojourn.mean.value
+    report
+        .expect("the network is stable")
+        .whole
+        .sojourn
+        .mean
+        .value
 }
 
 /// An event of the loop written by hand.
@@ -118,7 +128,11 @@ fn run_by_hand(n_stations: usize) -> f64 {
         events.push(Reverse((at, n_scheduled, event)));
         n_scheduled += 1;
     };
-    schedule(&mut events, ps(exponential(&mut gaps, 1.0 / RATE)), Event::Arrival);
+    schedule(
+        &mut events,
+        ps(exponential(&mut gaps, 1.0 / RATE)),
+        Event::Arrival,
+    );
     while let Some(Reverse((now, _, event))) = events.pop() {
         let (station, born) = match event {
             Event::Arrival => {

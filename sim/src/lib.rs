@@ -42,8 +42,8 @@ mod replication;
 mod server;
 pub mod stations;
 pub mod statistics;
-pub mod theory;
 mod tables;
+pub mod theory;
 mod workload;
 
 use std::ops::Range;

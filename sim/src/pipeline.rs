@@ -118,7 +118,10 @@ impl<'a> Pipeline<'a> {
                 .map(|server| Instance::new(tables, *server))
                 .collect(),
             record,
-            window: Window::new(Schedule::new(tables.scenario), tables.scenario.clients.len()),
+            window: Window::new(
+                Schedule::new(tables.scenario),
+                tables.scenario.clients.len(),
+            ),
             population: Population::default(),
             core_time: CoreTime::default(),
             failure: None,

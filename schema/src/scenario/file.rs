@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::arrivals::ArrivalsFile;
 
-use super::plain::{BalanceFile, ForkFile, JoinFile, NextFile, ReleaseFile, StationFile, TokensFile};
+use super::plain::{
+    BalanceFile, ForkFile, JoinFile, NextFile, ReleaseFile, StationFile, TokensFile,
+};
 use crate::units::{ByteRate, Bytes, SimDuration};
 
 /// A scenario file.

@@ -70,7 +70,10 @@ impl Engine {
             let known = |label: &String| *label == class.name;
             classes.push(ClassRow {
                 group: 0,
-                label: labels.iter().position(known).expect("every class has a label") as u32,
+                label: labels
+                    .iter()
+                    .position(known)
+                    .expect("every class has a label") as u32,
                 priority: class.priority,
                 weight: weights.partition_point(|weight| *weight < class.weight) as u32,
             });
@@ -94,7 +97,14 @@ impl Engine {
             }
         }
         let paths = network.groups.iter().map(|group| group.path.clone());
-        Engine::new(nodes, clients, classes, paths.collect(), schedule, replication)
+        Engine::new(
+            nodes,
+            clients,
+            classes,
+            paths.collect(),
+            schedule,
+            replication,
+        )
     }
 }
 
@@ -226,8 +236,8 @@ fn station(
             })
         }),
         breakdown: spec.breakdown.as_ref().map(|breakdown| {
-            let rngs = (0..spec.servers)
-                .map(|server| stream(seed, &name(&format!("breakdown/{server}"))));
+            let rngs =
+                (0..spec.servers).map(|server| stream(seed, &name(&format!("breakdown/{server}"))));
             Box::new(Breakdowns {
                 up: sampler(&breakdown.up),
                 down: sampler(&breakdown.down),

@@ -7,6 +7,18 @@ use schema::units::{SimDuration, SimTime};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct CustomerId(u32);
 
+impl CustomerId {
+    /// Its number, for packing.
+    pub(super) const fn raw(self) -> u32 {
+        self.0
+    }
+
+    /// The id with this number.
+    pub(super) const fn from_raw(raw: u32) -> CustomerId {
+        CustomerId(raw)
+    }
+}
+
 impl Id for CustomerId {
     fn from_index(index: usize) -> Self {
         CustomerId(u32::try_from(index).expect("fewer than 2^32 requests are under way"))
@@ -20,7 +32,7 @@ impl Id for CustomerId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Ticket {
     pub(super) customer: CustomerId,
-    visit: u32,
+    pub(super) visit: u32,
 }
 
 /// A request in the network, or a copy of one.
@@ -66,8 +78,8 @@ pub(super) struct Customer {
 }
 
 impl Customer {
-    /// A request that is sent now.
-    pub(super) fn new(request: RequestId, class: ClassId, now: SimTime, counts: bool) -> Customer {
+    #[inline]
+    const fn new(request: RequestId, class: ClassId, now: SimTime, counts: bool) -> Customer {
         Customer {
             born: now,
             arrived: now,
@@ -92,15 +104,6 @@ impl Customer {
         }
     }
 
-    /// A copy of it, which is called `parent`.
-    pub(super) const fn copy(&self, parent: CustomerId) -> Customer {
-        Customer {
-            parent: Some(parent),
-            n_copies: 0,
-            ..*self
-        }
-    }
-
     /// Who sent it.
     pub(super) fn client(&self) -> ClientId {
         self.request.client()
@@ -115,14 +118,35 @@ pub(super) struct Customers {
 }
 
 impl Customers {
-    pub(super) fn add(&mut self, customer: Customer) -> CustomerId {
-        if let Some(id) = self.free.pop() {
-            let visit = self.rows[id.index()].visit;
-            self.rows[id.index()] = Customer { visit, ..customer };
+    /// A request that is sent now.
+    #[inline]
+    pub(super) fn add(
+        &mut self,
+        request: RequestId,
+        class: ClassId,
+        now: SimTime,
+        counts: bool,
+    ) -> CustomerId {
+        let Some(id) = self.free.pop() else {
+            let id = CustomerId::from_index(self.rows.len());
+            self.rows.push(Customer::new(request, class, now, counts));
             return id;
-        }
-        let id = CustomerId::from_index(self.rows.len());
-        self.rows.push(customer);
+        };
+        let row = &mut self.rows[id.index()];
+        *row = Customer {
+            visit: row.visit,
+            ..Customer::new(request, class, now, counts)
+        };
+        id
+    }
+
+    /// A copy of `original`, which starts anew.
+    pub(super) fn add_copy(&mut self, original: CustomerId) -> CustomerId {
+        let row = self[original];
+        let id = self.add(row.request, row.class, row.born, row.counts);
+        let copy = &mut self[id];
+        copy.parent = Some(original);
+        copy.hop = row.hop;
         id
     }
 

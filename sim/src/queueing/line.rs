@@ -158,7 +158,11 @@ impl Line {
 
     /// The first in the line has waited long enough.
     pub(super) fn on_batch_due(&mut self, ctx: &mut Context<'_>, generation: u32) {
-        if self.batching.as_ref().is_some_and(|b| b.generation == generation) {
+        if self
+            .batching
+            .as_ref()
+            .is_some_and(|b| b.generation == generation)
+        {
             self.serve_batches(ctx);
         }
     }
@@ -218,7 +222,7 @@ impl Line {
             server,
             generation: row.generation,
         };
-        ctx.queue.schedule_at(row.due, event);
+        ctx.queue.schedule_at(row.due, event.pack());
     }
 
     /// Starts every batch that is due, and sees to it that the next is started when it is.
@@ -235,8 +239,11 @@ impl Line {
             let due = ctx.customers[first].arrived + lot.delay;
             if self.n_waiting < lot.max as usize && ctx.now() < due {
                 let station = ctx.station;
-                let event = Event::BatchDue { station, generation };
-                ctx.queue.schedule_at(due, event);
+                let event = Event::BatchDue {
+                    station,
+                    generation,
+                };
+                ctx.queue.schedule_at(due, event.pack());
                 return;
             }
             self.serve_batch(ctx, &lot);

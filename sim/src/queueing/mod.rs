@@ -1,5 +1,6 @@
 //! Networks of plain stages.
 
+mod breakdown;
 mod build;
 mod client;
 mod customer;
@@ -8,12 +9,14 @@ mod event;
 mod line;
 mod network;
 mod node;
+mod passing;
 mod preemptive;
 mod report;
 mod run;
 mod sharing;
 mod time_sliced;
 mod trace;
+mod visit;
 mod waiting;
 
 pub use network::{Clients, Kind, Network};

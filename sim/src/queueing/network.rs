@@ -5,9 +5,7 @@ use std::sync::Arc;
 use schema::arrivals::Gaps;
 use schema::ids::{ClassId, Id, StageId, Table};
 use schema::random::Seed;
-use schema::scenario::{
-    ArrivalsFile, Class, Next, PlainKind, Scenario, StageRole, Station,
-};
+use schema::scenario::{ArrivalsFile, Class, Next, PlainKind, Scenario, StageRole, Station};
 use schema::units::{Bytes, SimDuration};
 
 use crate::error::SimError;
@@ -186,7 +184,9 @@ impl Network {
             let total: f64 = stage.next.iter().map(|next| next.probability).sum();
             let is_probability = (0.0..=1.0 + 1e-9).contains(&total);
             if !is_probability || !stage.next.iter().all(|next| known(&next.to)) {
-                return wrong(format!("stage `{name}` must lead to stages, with at most 1 in all"));
+                return wrong(format!(
+                    "stage `{name}` must lead to stages, with at most 1 in all"
+                ));
             }
             if let PlainKind::Station(station) = &stage.kind {
                 let breakdown = station.breakdown.iter();

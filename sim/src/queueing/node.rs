@@ -42,6 +42,47 @@ pub(super) enum Routing {
     Draw(Vec<(f64, StageId)>, Box<ChaCha8Rng>),
 }
 
+impl Routing {
+    /// Where `customer` goes next; `None` if it leaves the network.
+    #[inline]
+    pub(super) fn choose(&mut self, customer: &mut Customer, path: &[StageId]) -> Option<StageId> {
+        match self {
+            Routing::Path => {}
+            Routing::To(next) => return Some(*next),
+            Routing::Draw(choices, rng) => {
+                let u = uniform(rng);
+                let chosen = choices.iter().find(|(until, _)| u < *until);
+                if let Some((_, next)) = chosen {
+                    return Some(*next);
+                }
+            }
+        }
+        let next = path.get(usize::from(customer.hop) + 1).copied();
+        customer.hop += u8::from(next.is_some());
+        next
+    }
+}
+
+impl Node {
+    /// The visit of `customer`, of the class called `label`, ends with its service.
+    #[inline]
+    pub(super) fn leave(&mut self, customer: &mut Customer, label: u32, now: SimTime) {
+        self.gauge.advance(now);
+        self.gauge.level.present -= 1;
+        self.gauge.level.in_service -= 1;
+        self.counts.served += 1;
+        self.sojourn_ps += u128::from(now.since(customer.arrived).as_ps());
+        if customer.counts {
+            self.visits[0].record(customer, now);
+            if self.visits.len() > 1 {
+                self.visits[1 + label as usize].record(customer, now);
+            }
+        }
+        customer.attempts = 0;
+        customer.waited += customer.started.since(customer.arrived);
+    }
+}
+
 /// What a stage does with a request.
 #[derive(Debug)]
 pub(super) enum Role {
@@ -97,7 +138,8 @@ impl Visits {
     #[inline]
     pub(super) fn record(&mut self, customer: &Customer, now: SimTime) {
         self.sojourn.record(now.since(customer.arrived));
-        self.waiting.record(customer.started.since(customer.arrived));
+        self.waiting
+            .record(customer.started.since(customer.arrived));
     }
 }
 

@@ -95,6 +95,6 @@ impl Preemptive {
             server,
             generation: row.generation,
         };
-        ctx.queue.schedule_at(row.due, event);
+        ctx.queue.schedule_at(row.due, event.pack());
     }
 }

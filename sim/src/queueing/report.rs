@@ -50,8 +50,16 @@ impl Observed {
         let visits = engine.nodes.rows().iter().map(|node| &node.visits);
         let visits = visits.chain([&engine.whole.visits]);
         let none = vec![Reading::default(); engine.nodes.len() + 1];
-        let opened = if engine.opened.is_empty() { &none } else { &engine.opened };
-        let closed = if engine.closed.is_empty() { opened } else { &engine.closed };
+        let opened = if engine.opened.is_empty() {
+            &none
+        } else {
+            &engine.opened
+        };
+        let closed = if engine.closed.is_empty() {
+            opened
+        } else {
+            &engine.closed
+        };
         let stages = visits.zip(opened.iter().zip(closed));
         Observed {
             window_s: window.as_secs_f64(),
@@ -138,7 +146,8 @@ fn stage_summary(
         let values: Vec<f64> = replications.iter().map(|r| value(r)).collect();
         mean_interval(&values, CONFIDENCE)
     };
-    let total = |count: &dyn Fn(&Counts) -> u64| replications.iter().map(|r| count(&r.counts)).sum();
+    let total =
+        |count: &dyn Fn(&Counts) -> u64| replications.iter().map(|r| count(&r.counts)).sum();
     let offered = |counts: &Counts| counts.entered + counts.rejected;
     let share = |count: &dyn Fn(&Counts) -> u64| {
         over(&|r| count(&r.counts) as f64 / offered(&r.counts).max(1) as f64)
@@ -148,7 +157,9 @@ fn stage_summary(
     };
     let all = visits(0);
     let rates = replications.iter().zip(windows);
-    let rates: Vec<f64> = rates.map(|(r, window)| r.counts.served as f64 / window).collect();
+    let rates: Vec<f64> = rates
+        .map(|(r, window)| r.counts.served as f64 / window)
+        .collect();
     let service = all.iter().map(|v| v.sojourn[0].value - v.waiting[0].value);
     let n_labels = replications[0].visits.len() - 1;
     let classes = (0..n_labels).map(|label| {

@@ -93,6 +93,6 @@ impl Sharing {
             station: ctx.station,
             generation: self.generation,
         };
-        ctx.queue.schedule_at(next, event);
+        ctx.queue.schedule_at(next, event.pack());
     }
 }

@@ -103,13 +103,7 @@ impl TimeSliced {
     }
 
     /// `server` works on `customer` from `since` on.
-    fn turn(
-        &mut self,
-        ctx: &mut Context<'_>,
-        server: u32,
-        customer: CustomerId,
-        since: SimTime,
-    ) {
+    fn turn(&mut self, ctx: &mut Context<'_>, server: u32, customer: CustomerId, since: SimTime) {
         if !ctx.customers[customer].has_started {
             ctx.start(customer);
         }
@@ -152,6 +146,6 @@ impl TimeSliced {
             server,
             generation: row.generation,
         };
-        ctx.queue.schedule_at(row.until, event);
+        ctx.queue.schedule_at(row.until, event.pack());
     }
 }

@@ -286,7 +286,11 @@ impl<T> ProcessorSharing<T> {
         let n_weighted = |class: &Sharers<T>| class.jobs.len() as f64 * class.weight;
         let mut weights: f64 = self.classes.iter().map(n_weighted).sum();
         let mut is_capped = true;
-        for class in self.classes.iter_mut().filter(|class| !class.jobs.is_empty()) {
+        for class in self
+            .classes
+            .iter_mut()
+            .filter(|class| !class.jobs.is_empty())
+        {
             is_capped = is_capped && class.weight * cores >= cap * weights;
             if is_capped {
                 class.share = self.cap;

@@ -8,44 +8,59 @@ const MOST: usize = 64;
 /// Means of between 32 and 63 equal batches of successive values, once there are that many values.
 ///
 /// The batch size doubles as the series grows, so memory is bounded (the dynamic batch means of
-/// Yeh and Schmeiser, 2000).
-#[derive(Clone, PartialEq, Debug, Default)]
+/// Yeh and Schmeiser, 2000). It follows the sum of the values, which whoever records them keeps
+/// anyway.
+#[derive(Clone, PartialEq, Debug)]
 pub struct BatchMeans {
     /// Sums of full batches.
-    sums: Vec<f64>,
-    /// Values in a batch, as a power of two.
-    size_bits: u32,
-    n_last: u64,
-    sum_last: f64,
+    sums: Vec<u128>,
+    /// Values in a batch, a power of two.
+    size: u64,
+    /// Values until the present batch is full.
+    left: u64,
+    /// Sum of all values in full batches.
+    before: u128,
+}
+
+impl Default for BatchMeans {
+    fn default() -> Self {
+        BatchMeans {
+            sums: Vec::new(),
+            size: 1,
+            left: 1,
+            before: 0,
+        }
+    }
 }
 
 impl BatchMeans {
-    /// Adds the next value.
+    /// There is one more value; the sum of all is `sum` now.
     #[inline]
-    pub fn record(&mut self, value: f64) {
-        self.sum_last += value;
-        self.n_last += 1;
-        if self.n_last >> self.size_bits > 0 {
-            self.close();
+    pub fn record(&mut self, sum: u128) {
+        self.left -= 1;
+        if self.left == 0 {
+            self.close(sum);
         }
     }
 
-    fn close(&mut self) {
-        self.sums.push(self.sum_last);
-        (self.n_last, self.sum_last) = (0, 0.0);
+    #[cold]
+    fn close(&mut self, sum: u128) {
+        self.sums.push(sum - self.before);
+        self.before = sum;
         if self.sums.len() == MOST {
             for index in 0..MOST / 2 {
                 self.sums[index] = self.sums[2 * index] + self.sums[2 * index + 1];
             }
             self.sums.truncate(MOST / 2);
-            self.size_bits += 1;
+            self.size *= 2;
         }
+        self.left = self.size;
     }
 
     /// Means of the full batches.
     pub fn means(&self) -> Vec<f64> {
-        let size = (1u64 << self.size_bits) as f64;
-        self.sums.iter().map(|sum| sum / size).collect()
+        let mean = |sum: &u128| *sum as f64 / self.size as f64;
+        self.sums.iter().map(mean).collect()
     }
 
     /// Student's t interval of the mean from the full batches, which are taken to be independent;
@@ -62,8 +77,10 @@ mod tests {
     #[test]
     fn batches_double_and_keep_every_value() {
         let mut batches = BatchMeans::default();
+        let mut sum = 0;
         for value in 0..1000 {
-            batches.record(f64::from(value));
+            sum += value;
+            batches.record(sum);
         }
         let means = batches.means();
         // 1000 values in batches of 16: 62 full ones.
@@ -76,7 +93,7 @@ mod tests {
     #[test]
     fn too_short_a_series_has_an_infinite_interval() {
         let mut batches = BatchMeans::default();
-        batches.record(1.0);
+        batches.record(1);
         assert!(batches.interval(0.95).high.is_infinite());
     }
 }

@@ -101,6 +101,11 @@ mod tests {
         gauge.advance(at(40));
         assert_eq!(gauge.area_ps(), 50);
         let averages = gauge.averages(&opened, SimDuration::from_ps(20));
-        assert!(averages.iter().zip([1.0, 1.0, 1.5]).all(|(a, b)| (a - b).abs() < 1e-12));
+        assert!(
+            averages
+                .iter()
+                .zip([1.0, 1.0, 1.5])
+                .all(|(a, b)| (a - b).abs() < 1e-12)
+        );
     }
 }

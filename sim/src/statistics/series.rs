@@ -19,7 +19,7 @@ impl Series {
     pub fn record(&mut self, time: SimDuration) {
         self.sum_ps += u128::from(time.as_ps());
         self.histogram.record(time);
-        self.batches.record(time.as_ps() as f64);
+        self.batches.record(self.sum_ps);
     }
 
     /// Number of times.

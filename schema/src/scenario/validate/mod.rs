@@ -6,9 +6,9 @@ mod plain;
 use std::collections::BTreeMap;
 
 use super::{
-    BatchFile, Class, ClassFile, Client, Extent, Group, Hop, InputFile, Link,
-    ClientsFile, NetFile, Placement, PlacementFile, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile,
-    Source, Stage, StageFile, StageRole, Transport, Work,
+    BatchFile, Class, ClassFile, Client, ClientsFile, Extent, Group, Hop, InputFile, Link, NetFile,
+    Placement, PlacementFile, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile, Source,
+    Stage, StageFile, StageRole, Transport, Work,
 };
 use crate::error::{FileError, suggest};
 use crate::ids::{ClassId, HostId, Id, LinkId, StageId, Table};
@@ -280,8 +280,7 @@ impl Check<'_> {
             StageRole::Serve(serve) => Some(serve.work.clone()),
             _ => None,
         };
-        let classes =
-            self.classes(&key, &group.classes, work.as_ref(), &mut scenario.classes)?;
+        let classes = self.classes(&key, &group.classes, work.as_ref(), &mut scenario.classes)?;
         let id = scenario.groups.push(Group {
             name,
             host,
@@ -412,7 +411,8 @@ impl Check<'_> {
                 _ => {}
             }
             let over = hop.over.ok_or_else(|| {
-                let problem = "must be given, since the stage is not a plain one (allowed: tcp, local)";
+                let problem =
+                    "must be given, since the stage is not a plain one (allowed: tcp, local)";
                 self.source.invalid(&format!("{key}.over"), problem)
             })?;
             let link = self.link(&key, from, scenario.stages[to].host, over, scenario)?;

@@ -215,7 +215,8 @@ impl Check<'_> {
             self.distribution(&format!("{key}.retry.backoff"), &retry.backoff)?;
             self.positive(&format!("{key}.retry.factor"), retry.factor)?;
             if file.capacity.is_none() && file.patience.is_none() {
-                let problem = "needs a `capacity` or a `patience`, without which nothing is retried";
+                let problem =
+                    "needs a `capacity` or a `patience`, without which nothing is retried";
                 return Err(self.source.invalid(&format!("{key}.retry"), problem));
             }
         }
@@ -257,9 +258,24 @@ impl Check<'_> {
         let options = [
             ("cap", file.cap.is_some(), of(DisciplineName::Ps), "ps"),
             ("limit", file.limit.is_some(), of(DisciplineName::Ps), "ps"),
-            ("slice", file.slice.is_some(), of(DisciplineName::TimeSliced), "time-sliced"),
-            ("switch", file.switch.is_some(), of(DisciplineName::TimeSliced), "time-sliced"),
-            ("batch", file.batch.is_some(), is_line, "fifo, lifo, priority"),
+            (
+                "slice",
+                file.slice.is_some(),
+                of(DisciplineName::TimeSliced),
+                "time-sliced",
+            ),
+            (
+                "switch",
+                file.switch.is_some(),
+                of(DisciplineName::TimeSliced),
+                "time-sliced",
+            ),
+            (
+                "batch",
+                file.batch.is_some(),
+                is_line,
+                "fifo, lifo, priority",
+            ),
         ];
         for (option, is_given, has, which) in options {
             self.only(key, option, which, has || !is_given)?;
