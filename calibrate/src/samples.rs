@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ids::{Id, RequestId, StageId};
 use schema::profile::{Driver, PartKind};
 use schema::run::{Run, Span, SpanName, Status};
-use schema::scenario::{ArrivalsFile, Group, Scenario, Serve, StageRole, Work};
+use schema::scenario::{Group, Scenario, Serve, StageRole, Work};
 use schema::units::SimTime;
 use schema::workload::Schedule;
 

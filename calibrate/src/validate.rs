@@ -6,7 +6,7 @@ use std::fmt;
 
 use schema::comparison::{END_TO_END, Metric, Row};
 use schema::run::{Run, SpanName};
-use schema::scenario::{ArrivalsFile, Scenario};
+use schema::scenario::Scenario;
 use schema::stats::Estimate;
 use schema::summary::{Summary, Times};
 

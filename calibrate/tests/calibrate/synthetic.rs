@@ -138,7 +138,7 @@ pub(crate) fn draw(scenario: &Scenario, laws: &Laws, seed: Seed) -> Vec<Span> {
         spans: Vec::new(),
         stage: hop.to,
     };
-    for planned in ClientPlan::new(scenario, client, seed) {
+    for planned in ClientPlan::new(scenario, client, seed).expect("no trace is replayed") {
         let at = schema::units::SimTime::from_ps(drawn.now_ns * 1_000);
         if !schedule.sends(planned.id.seq(), at) {
             break;
