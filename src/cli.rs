@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sim::Precision;
 
 /// Measures, fits and simulates pipelines that serve neural nets.
 #[derive(Debug, Parser)]
@@ -48,6 +49,8 @@ pub(crate) enum Verb {
     Calibrate(Calibrate),
     /// Runs a scenario in the engine
     Simulate(Simulate),
+    /// The difference of two simulated scenarios, with common random numbers
+    Compare(Compare),
     /// Simulates what was measured and compares, stage by stage
     Validate(Validate),
     /// Draws a figure from runs
@@ -124,14 +127,55 @@ pub(crate) struct Calibrate {
 pub(crate) struct Simulate {
     /// The scenario file
     pub(crate) scenario: PathBuf,
-    /// The profile file
+    /// The profile file; a scenario of plain stages needs none
     #[arg(short, long)]
-    pub(crate) profile: PathBuf,
+    pub(crate) profile: Option<PathBuf>,
     /// The run directory
     #[arg(short, long)]
     pub(crate) out: Option<PathBuf>,
-    /// Number of independent replications
+    /// Number of independent replications; with --until the number to start with
     #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) replications: u32,
+    /// Runs more replications until a metric is precise enough, such as 'p99 ±2%'
+    #[arg(long, value_name = "METRIC ±PERCENT")]
+    until: Option<Precision>,
+    /// Most replications that --until may run
+    #[arg(long, requires = "until", value_parser = clap::value_parser!(u32).range(2..))]
+    max_replications: Option<u32>,
+    /// Keeps every visit and request of plain stages, not only their statistics
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Threads to use; the result does not depend on it
+    #[arg(short = 'j', long, default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+impl Simulate {
+    /// What `--until` asks for.
+    pub(crate) fn precision(&self) -> Option<Precision> {
+        let precision = self.until?;
+        Some(Precision {
+            at_most: self.max_replications.unwrap_or(precision.at_most),
+            ..precision
+        })
+    }
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// The first scenario file
+    pub(crate) first: PathBuf,
+    /// The second scenario file; the first again if not given
+    pub(crate) second: Option<PathBuf>,
+    /// Overrides a key of the second scenario only; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set_second: Vec<String>,
+    /// The profile file; scenarios of plain stages need none
+    #[arg(short, long)]
+    pub(crate) profile: Option<PathBuf>,
+    /// Number of pairs of replications
+    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) replications: u32,
     /// Threads to use; the result does not depend on it
     #[arg(short = 'j', long, default_value_t = 0)]
@@ -170,7 +214,7 @@ pub(crate) struct Plot {
 }
 
 /// A kind of figure.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum PlotKind {
     /// Stacked bars of where the time goes
     Breakdown,

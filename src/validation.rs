@@ -9,7 +9,7 @@ use schema::error::FileError;
 use schema::profile::Profile;
 use schema::run::{Run, RunKind, content_hash};
 use schema::scenario::Scenario;
-use sim::{Arrivals, Options};
+use sim::{Arrivals, Keep, Options};
 
 use crate::failure::Failure;
 
@@ -114,8 +114,10 @@ pub(crate) fn simulate(scenario: &Scenario, profile: &Profile) -> Result<Run, Fa
         replications: REPLICATIONS,
         arrivals: Arrivals::Shared,
         threads: 0,
+        precision: None,
+        keep: Keep::Trace,
     };
-    Ok(sim::simulate(scenario, profile, &options)?)
+    Ok(sim::simulate(scenario, Some(profile), &options)?)
 }
 
 /// Every row, in order.

@@ -152,6 +152,8 @@ fn summary(name: &str, parts: &[(&str, f64)], stretch: f64) -> Summary {
         other_s: 0.02 * end_to_end.mean.value,
         utilization: BTreeMap::from([("classify".to_owned(), 0.7)]),
         diagnostics: Diagnostics::default(),
+        system: None,
+        stages: BTreeMap::new(),
     }
 }
 

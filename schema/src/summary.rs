@@ -8,6 +8,7 @@ use crate::breakdown::{Breakdown, breakdowns};
 use crate::ids::{Id, StageId};
 use crate::run::{MACHINE, Run, RunKind, Span, SpanName, Status};
 use crate::scenario::{Scenario, StageRole};
+use crate::stages::StageSummary;
 use crate::stats::{
     Estimate, autocorrelation, batch_means_interval, effective_sample_size, mean, mean_interval,
     quantile, quantile_interval,
@@ -50,6 +51,12 @@ pub struct Summary {
     pub utilization: BTreeMap<String, f64>,
     /// Whether the series may be trusted as a sample.
     pub diagnostics: Diagnostics,
+    /// From end to end, if all stages are plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<StageSummary>,
+    /// The plain stages, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stages: BTreeMap<String, StageSummary>,
 }
 
 /// Statistics of a time, in seconds, with intervals at [`CONFIDENCE`].
@@ -193,6 +200,8 @@ pub fn summarize(run: &Run) -> Summary {
         other_s: mean(&series.iter().map(|r| r.other_s()).collect::<Vec<_>>()),
         utilization: utilization(run, &counted.windows),
         diagnostics,
+        system: None,
+        stages: BTreeMap::new(),
     }
 }
 
@@ -389,15 +398,20 @@ fn diagnose(run: &Run, counted: &Counted, end_to_end: &[f64]) -> Diagnostics {
     } else {
         result.effective_samples = end_to_end.len() as f64;
     }
-    for (stage, share) in utilization(run, &counted.windows) {
-        if share >= SATURATED {
-            warnings.push(format!(
-                "saturated: the instances of `{stage}` work {:.0}% of the time; times depend on how many requests wait, compare throughput",
-                100.0 * share
-            ));
-        }
-    }
+    warnings.extend(saturated(&utilization(run, &counted.windows)));
     Diagnostics { warnings, ..result }
+}
+
+/// What to say of the stages of which such a share is busy.
+pub fn saturated(utilization: &BTreeMap<String, f64>) -> Vec<String> {
+    let saturated = utilization.iter().filter(|(_, share)| **share >= SATURATED);
+    let warnings = saturated.map(|(stage, share)| {
+        format!(
+            "saturated: the instances of `{stage}` work {:.0}% of the time; times depend on how many requests wait, compare throughput",
+            100.0 * share
+        )
+    });
+    warnings.collect()
 }
 
 fn interval_of_half(series: &[f64]) -> Estimate {

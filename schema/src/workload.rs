@@ -145,7 +145,8 @@ impl Schedule {
         match (self.warmup, self.measure) {
             (Extent::Requests(skip), Extent::Requests(n)) => seq < skip.saturating_add(n),
             (_, Extent::Time(_)) => at < self.end().expect("the length is a time"),
-            (Extent::Time(_), Extent::Requests(n)) => seq < n,
+            (Extent::Time(_) | Extent::Auto, Extent::Requests(n)) => seq < n,
+            (_, Extent::Auto) => unreachable!("a length is never found by the engine"),
         }
     }
 
@@ -154,6 +155,8 @@ impl Schedule {
         let warm = match self.warmup {
             Extent::Requests(skip) => seq >= skip,
             Extent::Time(skip) => at >= SimTime::ZERO + skip,
+            // Not found yet.
+            Extent::Auto => true,
         };
         warm && self.sends(seq, at)
     }
@@ -162,11 +165,11 @@ impl Schedule {
     pub fn end(&self) -> Option<SimTime> {
         let warmup = match self.warmup {
             Extent::Time(time) => time,
-            Extent::Requests(_) => SimDuration::ZERO,
+            Extent::Requests(_) | Extent::Auto => SimDuration::ZERO,
         };
         match self.measure {
             Extent::Time(time) => Some(SimTime::ZERO + warmup + time),
-            Extent::Requests(_) => None,
+            Extent::Requests(_) | Extent::Auto => None,
         }
     }
 
@@ -175,7 +178,7 @@ impl Schedule {
     pub fn window(&self) -> Option<(SimTime, SimTime)> {
         let start = match self.warmup {
             Extent::Time(time) => SimTime::ZERO + time,
-            Extent::Requests(0) => SimTime::ZERO,
+            Extent::Requests(0) | Extent::Auto => SimTime::ZERO,
             Extent::Requests(_) => return None,
         };
         self.end().map(|end| (start, end))

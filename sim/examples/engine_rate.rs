@@ -95,6 +95,7 @@ fn run_engine(n_stations: u32) -> f64 {
         replications: 1,
         arrivals: Arrivals::Shared,
         threads: 1,
+        precision: None,
         keep: Keep::Statistics,
     });
     report

@@ -11,7 +11,7 @@ use std::path::Path;
 use schema::profile::{CostLaw, Driver, PROFILE_FORMAT, Part, PartKind, Profile, Residual, cost};
 use schema::scenario::{Scenario, Transport};
 use schema::stats::{mean, mean_interval};
-use sim::{Arrivals, Options, Served, completions};
+use sim::{Arrivals, Keep, Options, Served, completions};
 
 const SCENARIO: &str = r#"
 format = 1
@@ -84,6 +84,8 @@ fn main() {
         replications: 20,
         arrivals: Arrivals::Independent,
         threads: 0,
+        precision: None,
+        keep: Keep::Trace,
     };
     let served = completions(&scenario, &profile(), &options).expect("the profile has every cost");
     let means: Vec<f64> = served.iter().map(mean_sojourn_s).collect();

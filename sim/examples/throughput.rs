@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use schema::profile::{CostLaw, Driver, PROFILE_FORMAT, Part, PartKind, Profile, Residual, cost};
 use schema::scenario::{Scenario, Transport};
-use sim::{Arrivals, Options, completions, simulate};
+use sim::{Arrivals, Keep, Options, completions, simulate};
 
 const SCENARIO: &str = r#"
 format = 1
@@ -96,6 +96,8 @@ fn main() {
         replications: 1,
         arrivals: Arrivals::Shared,
         threads: 1,
+        precision: None,
+        keep: Keep::Trace,
     };
     let profile = profile();
     let start = Instant::now();
@@ -108,7 +110,7 @@ fn main() {
         events as f64 / requests as f64
     );
     let start = Instant::now();
-    let run = simulate(&scenario, &profile, &options).expect("the profile has every cost");
+    let run = simulate(&scenario, Some(&profile), &options).expect("the profile has every cost");
     let wall_s = start.elapsed().as_secs_f64();
     println!(
         "with trace: {} spans in {wall_s:.2} s: {:.2} million events/s",

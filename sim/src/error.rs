@@ -89,6 +89,22 @@ pub enum SimError {
         /// The stage that gives them out.
         pool: String,
     },
+    /// Stages on hosts need a profile with the costs of their parts.
+    #[error("the scenario has stages on hosts, whose costs are in a profile: give one")]
+    NoProfile,
+    /// A single replication has no interval.
+    #[error("a comparison takes at least 2 replications")]
+    NoPairs,
+    /// Pilot runs did not show where the initial transient ends.
+    #[error(
+        "{at}: the initial transient does not end within half of a pilot run of {n} requests; measure longer, or give a warm-up; if the load is more than can be served it never ends"
+    )]
+    Transient {
+        /// File, line and key of the warm-up.
+        at: String,
+        /// Requests of a pilot run.
+        n: u64,
+    },
     /// No replications were asked for.
     #[error("the number of replications must be at least 1, found 0")]
     NoReplications,

@@ -28,6 +28,7 @@
 //! [`simulate`] are made before the first event, and the loop sees ids only, no names.
 #![forbid(unsafe_code)]
 
+mod compare;
 mod compile;
 mod costs;
 pub mod engine;
@@ -36,6 +37,7 @@ mod event;
 mod ids;
 pub mod network;
 mod pipeline;
+mod precision;
 pub mod queueing;
 mod record;
 mod replication;
@@ -44,23 +46,28 @@ pub mod stations;
 pub mod statistics;
 mod tables;
 pub mod theory;
+mod warmup;
 mod workload;
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 use schema::profile::Profile;
-use schema::run::{Manifest, Outcome, RUN_FORMAT, Run, RunKind};
+use schema::run::{Manifest, Outcome, RUN_FORMAT, Run, RunKind, Span};
 use schema::scenario::Scenario;
+use schema::summary::Summary;
 
+pub use compare::{Difference, compare};
 pub use error::SimError;
+pub use precision::{Metric, Precision, PrecisionError};
 pub use replication::Completion;
 
-use replication::{Keep, Replication};
+use queueing::{Network, Plan};
+use replication::{Detail, Replication};
 use tables::Tables;
 
 /// How a scenario is simulated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Options {
     /// Number of replications, at least one.
     pub replications: u32,
@@ -69,6 +76,35 @@ pub struct Options {
     /// Number of threads that the replications share; zero for one a core. It never changes the
     /// result.
     pub threads: usize,
+    /// How precise some metric is to be: as many more replications are run as that takes.
+    pub precision: Option<Precision>,
+    /// What is kept of a scenario of plain stages; of others always the trace.
+    pub keep: Keep,
+}
+
+impl Options {
+    /// How the network of a scenario of plain stages is run.
+    fn plan(&self, scenario: &Scenario) -> Plan {
+        Plan {
+            seed: scenario.seed,
+            warmup: scenario.warmup,
+            measure: scenario.measure,
+            replications: self.replications,
+            arrivals: self.arrivals,
+            threads: self.threads,
+            precision: self.precision,
+            keep: self.keep,
+        }
+    }
+}
+
+/// What is kept of a run, besides its statistics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keep {
+    /// Nothing: memory does not grow with the length of the run.
+    Statistics,
+    /// Every visit and every request, as spans.
+    Trace,
 }
 
 /// Which requests a replication serves.
@@ -82,7 +118,7 @@ pub enum Arrivals {
     Independent,
 }
 
-/// Serves `scenario` with the costs of `profile`.
+/// Serves `scenario` with the costs of `profile`, which a scenario of plain stages does without.
 ///
 /// The manifest's `inputs` are left empty: only the caller knows the files.
 ///
@@ -91,35 +127,101 @@ pub enum Arrivals {
 /// or if a check of the engine's own failed; see [`SimError`].
 pub fn simulate(
     scenario: &Scenario,
+    profile: Option<&Profile>,
+    options: &Options,
+) -> Result<Run, SimError> {
+    let scenario = &warmup::resolve(scenario, profile, options)?;
+    match Network::of(scenario) {
+        Some(network) => simulate_network(scenario, &network, options),
+        None => simulate_pipeline(scenario, profile.ok_or(SimError::NoProfile)?, options),
+    }
+}
+
+fn simulate_network(
+    scenario: &Scenario,
+    network: &Network,
+    options: &Options,
+) -> Result<Run, SimError> {
+    let report = network.run(&options.plan(scenario))?;
+    let summary = report.summary();
+    let manifest = manifest(scenario, report.window_s.len(), Vec::new());
+    Ok(Run {
+        manifest,
+        scenario: scenario.clone(),
+        trace: report.trace,
+        kept: Some(Box::new(summary)),
+    })
+}
+
+fn simulate_pipeline(
+    scenario: &Scenario,
     profile: &Profile,
     options: &Options,
 ) -> Result<Run, SimError> {
     let tables = Tables::compile(scenario, profile)?;
-    let replications = replicate(&tables, options, Keep::Trace)?;
-    let warnings = tables.warnings(&replications);
-    let mut cpu = Vec::new();
+    let run = |indices| replicate(&tables, indices, options, Detail::Trace);
+    let metric = options.precision.map_or(Metric::Mean, |p| p.metric);
+    let value = |replication: &Replication| metric.of(&alone(scenario, replication).summary());
+    let precision = options.precision.as_ref();
+    let replications = precision::replications(options.replications, precision, run, value)?;
+    let mut manifest = manifest(scenario, replications.len(), tables.warnings(&replications));
     let mut trace = Vec::with_capacity(replications.iter().map(|r| r.trace.len()).sum());
     for mut replication in replications {
-        cpu.append(&mut replication.cpu);
+        manifest.cpu.append(&mut replication.cpu);
         trace.append(&mut replication.trace);
     }
-    let manifest = Manifest {
+    Ok(Run {
+        manifest,
+        scenario: scenario.clone(),
+        trace,
+        kept: None,
+    })
+}
+
+/// What a run says about itself.
+fn manifest(scenario: &Scenario, replications: usize, warnings: Vec<String>) -> Manifest {
+    Manifest {
         format: RUN_FORMAT,
         kind: RunKind::Simulated,
         program: concat!("tandem ", env!("CARGO_PKG_VERSION")).to_owned(),
         scenario: scenario.file().clone(),
         inputs: std::collections::BTreeMap::new(),
-        replications: options.replications,
+        replications: replications as u32,
         outcome: Outcome::Complete,
-        cpu,
+        cpu: Vec::new(),
         warnings,
         measured: None,
+    }
+}
+
+/// A replication as a run of its own.
+fn alone(scenario: &Scenario, replication: &Replication) -> Run {
+    let as_first = |span: &Span| Span {
+        replication: 0,
+        ..*span
     };
-    Ok(Run {
-        manifest,
+    Run {
+        manifest: manifest(scenario, 1, Vec::new()),
         scenario: scenario.clone(),
-        trace,
-    })
+        trace: replication.trace.iter().map(as_first).collect(),
+        kept: None,
+    }
+}
+
+/// The summary of each replication alone.
+fn replicated(
+    scenario: &Scenario,
+    profile: Option<&Profile>,
+    options: &Options,
+) -> Result<Vec<Summary>, SimError> {
+    let scenario = &warmup::resolve(scenario, profile, options)?;
+    if let Some(network) = Network::of(scenario) {
+        return network.summaries(&options.plan(scenario));
+    }
+    let tables = Tables::compile(scenario, profile.ok_or(SimError::NoProfile)?)?;
+    let replications = replicate(&tables, 0..options.replications, options, Detail::Trace)?;
+    let summaries = replications.iter().map(|r| alone(scenario, r).summary());
+    Ok(summaries.collect())
 }
 
 /// What a replication served, without its spans.
@@ -142,7 +244,8 @@ pub fn completions(
     options: &Options,
 ) -> Result<Vec<Served>, SimError> {
     let tables = Tables::compile(scenario, profile)?;
-    let replications = replicate(&tables, options, Keep::Completions)?;
+    let indices = 0..options.replications;
+    let replications = replicate(&tables, indices, options, Detail::Completions)?;
     let served = replications.into_iter().map(|replication| Served {
         completions: replication.completions,
         events: replication.events,
@@ -150,14 +253,15 @@ pub fn completions(
     Ok(served.collect())
 }
 
-/// Runs every replication.
+/// Runs these replications.
 fn replicate(
     tables: &Tables<'_>,
+    indices: Range<u32>,
     options: &Options,
-    keep: Keep,
+    detail: Detail,
 ) -> Result<Vec<Replication>, SimError> {
-    let run = |index| replication::run(tables, index, options.arrivals, keep);
-    in_parallel(0..options.replications, options.threads, run)
+    let run = |index| replication::run(tables, index, options.arrivals, detail);
+    in_parallel(indices, options.threads, run)
 }
 
 /// Runs each of these replications, in the order of their indices whichever thread ran which.

@@ -7,7 +7,7 @@ use schema::units::{Bytes, SimDuration, SimTime};
 use schema::workload::Schedule;
 
 use crate::pipeline::Connection;
-use crate::replication::{Completion, Keep};
+use crate::replication::{Completion, Detail};
 
 /// What a span is about.
 #[derive(Clone, Copy, Debug)]
@@ -58,13 +58,13 @@ pub(crate) struct At {
 #[derive(Debug)]
 pub(crate) struct Recorder {
     replication: u32,
-    keep: Keep,
+    keep: Detail,
     trace: Vec<Span>,
     completions: Vec<Completion>,
 }
 
 impl Recorder {
-    pub(crate) const fn new(replication: u32, keep: Keep) -> Recorder {
+    pub(crate) const fn new(replication: u32, keep: Detail) -> Recorder {
         Recorder {
             replication,
             keep,
@@ -84,7 +84,7 @@ impl Recorder {
 
     /// A part of the connection's request, at `stage`, has ended.
     pub(crate) fn part(&mut self, connection: &Connection, stage: StageId, part: Part, at: At) {
-        if self.keep == Keep::Completions {
+        if self.keep == Detail::Completions {
             return;
         }
         self.trace.push(Span {
@@ -115,7 +115,7 @@ impl Recorder {
         end: SimTime,
     ) {
         let (ready, start) = (connection.ready, connection.start);
-        if self.keep == Keep::Completions {
+        if self.keep == Detail::Completions {
             self.completions.push(Completion {
                 request: connection.request,
                 ready,
@@ -192,7 +192,7 @@ impl Window {
                 };
                 vec![left; n_clients]
             }
-            Extent::Time(_) => Vec::new(),
+            Extent::Time(_) | Extent::Auto => Vec::new(),
         };
         Window {
             schedule,

@@ -28,7 +28,7 @@ pub struct Completion {
 
 /// What a replication keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Keep {
+pub(crate) enum Detail {
     /// Every span.
     Trace,
     /// When each request was sent and completed.
@@ -52,7 +52,7 @@ pub(crate) fn run(
     tables: &Tables<'_>,
     index: u32,
     arrivals: Arrivals,
-    keep: Keep,
+    keep: Detail,
 ) -> Result<Replication, SimError> {
     let seed = tables.scenario.seed;
     let requests = match arrivals {

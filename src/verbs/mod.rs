@@ -1,6 +1,7 @@
 //! One file a verb.
 
 mod calibrate;
+mod compare;
 mod doctor;
 mod measure;
 mod plot;
@@ -14,7 +15,9 @@ mod validate;
 use std::path::Path;
 use std::process::ExitCode;
 
-use schema::scenario::Scenario;
+use schema::scenario::{Extent, Scenario};
+use schema::stages::StageSummary;
+use schema::summary::Summary;
 
 use crate::cli::{Cli, Common, Verb};
 use crate::failure::Failure;
@@ -33,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Recover(arguments) => recover::run(&common, &arguments),
         Verb::Calibrate(arguments) => calibrate::run(&common, &arguments),
         Verb::Simulate(arguments) => simulate::run(&common, &arguments),
+        Verb::Compare(arguments) => compare::run(&common, &arguments),
         Verb::Validate(arguments) => validate::run(&common, &arguments),
         Verb::Plot(arguments) => plot::run(&common, &arguments),
         Verb::Report(arguments) => report::run(&common, &arguments),
@@ -66,6 +70,15 @@ pub(crate) fn folder(run: &str) -> String {
 )]
 pub(crate) fn print(text: &str) {
     println!("{text}");
+}
+
+/// An extent in words.
+pub(crate) fn extent(extent: Extent) -> String {
+    match extent {
+        Extent::Requests(n) => format!("{n} requests of each client"),
+        Extent::Time(time) => time.to_string(),
+        Extent::Auto => "auto".to_owned(),
+    }
 }
 
 /// Prints a run's summary: a table, or with `--json` the summary file's content.
@@ -105,6 +118,11 @@ pub(crate) fn print_summary(
         "[ms]", "mean", "", "p50", "p90", "p99"
     );
     row("end-to-end", &summary.end_to_end);
+    if let Some(system) = &summary.system {
+        print_stages(system, &summary);
+        print_warnings(common, run, &summary);
+        return Ok(());
+    }
     for name in schema::run::SpanName::parts() {
         if let Some(times) = summary.parts.get(name.name()) {
             row(name.name(), times);
@@ -118,15 +136,64 @@ pub(crate) fn print_summary(
     for (stage, share) in &summary.utilization {
         println!("{stage:<12} {:>9.1} % busy", 100.0 * share);
     }
-    if !common.quiet {
-        for warning in run
-            .manifest
-            .warnings
-            .iter()
-            .chain(&summary.diagnostics.warnings)
-        {
-            eprintln!("warning: {warning}");
-        }
-    }
+    print_warnings(common, run, &summary);
     Ok(())
+}
+
+/// Prints the statistics of plain stages.
+#[expect(
+    clippy::print_stdout,
+    reason = "the result of a verb goes to standard output"
+)]
+fn print_stages(system: &StageSummary, summary: &Summary) {
+    println!(
+        "\n{:<16} {:>9} {:>11} {:>7} {:>11} {:>11} {:>9} {:>7} {:>11} {:>9} {:>8}",
+        "stage", "n", "sojourn", "", "waiting", "p99", "number", "busy", "throughput", "rejected", "reneged"
+    );
+    println!(
+        "{:<16} {:>9} {:>11} {:>7} {:>11} {:>11} {:>9} {:>7} {:>11} {:>9} {:>8}",
+        "", "", "[ms]", "", "[ms]", "[ms]", "", "[%]", "[/s]", "", ""
+    );
+    let row = |name: &str, stage: &StageSummary| {
+        let busy = stage.utilization.map_or(String::new(), |u| format!("{:.1}", 100.0 * u.value));
+        let mean = stage.sojourn.mean;
+        println!(
+            "{name:<16} {:>9} {:>11.4} ±{:>5.1}% {:>11.4} {:>11.4} {:>9.3} {busy:>7} {:>11.2} {:>9} {:>8}",
+            stage.n,
+            1e3 * mean.value,
+            50.0 * (mean.high - mean.low) / mean.value,
+            1e3 * stage.waiting.mean.value,
+            1e3 * stage.sojourn.p99.value,
+            stage.number_in_system.value,
+            stage.throughput.value,
+            stage.rejected,
+            stage.reneged
+        );
+        for (class, visits) in &stage.classes {
+            let mean = visits.sojourn.mean;
+            println!(
+                "{:<16} {:>9} {:>11.4} ±{:>5.1}% {:>11.4} {:>11.4}",
+                format!("  {class}"),
+                visits.n,
+                1e3 * mean.value,
+                50.0 * (mean.high - mean.low) / mean.value,
+                1e3 * visits.waiting.mean.value,
+                1e3 * visits.sojourn.p99.value
+            );
+        }
+    };
+    for (name, stage) in &summary.stages {
+        row(name, stage);
+    }
+    row("end to end", system);
+}
+
+fn print_warnings(common: &Common, run: &schema::run::Run, summary: &Summary) {
+    if common.quiet {
+        return;
+    }
+    let warnings = run.manifest.warnings.iter();
+    for warning in warnings.chain(&summary.diagnostics.warnings) {
+        eprintln!("warning: {warning}");
+    }
 }

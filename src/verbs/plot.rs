@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use plots::Pair;
 use plots::load_curve::{Load, LoadPoint};
 use schema::run::{Run, RunKind};
-use schema::scenario::ArrivalsFile;
 use schema::summary::Summary;
 
 use crate::cli::{Common, Plot, PlotKind};
@@ -13,6 +12,14 @@ use crate::failure::Failure;
 
 pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure> {
     let runs = together(super::calibrate::load(&arguments.runs)?);
+    if arguments.kind == PlotKind::Cdf
+        && let Some((name, _)) = runs.iter().find(|(_, run)| !run.has_trace())
+    {
+        return Err(anyhow::anyhow!(
+            "run `{name}` has kept no requests, which `cdf` draws; simulate it again with --trace"
+        )
+        .into());
+    }
     let figure = match arguments.kind {
         PlotKind::Breakdown => {
             let summaries = pairs(&runs, Run::summary);

@@ -1,11 +1,13 @@
-//! `tandem simulate SCENARIO -p PROFILE`: runs a scenario in the engine.
+//! `tandem simulate SCENARIO [-p PROFILE]`: runs a scenario in the engine.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use schema::profile::Profile;
-use schema::run::content_hash;
-use sim::{Arrivals, Options};
+use schema::run::{Run, content_hash};
+use schema::scenario::{Extent, Scenario};
+use sim::{Arrivals, Keep, Metric, Options, Precision};
 
 use super::load_scenario;
 use crate::cli::{Common, Simulate};
@@ -14,27 +16,74 @@ use crate::validation::Fitted;
 
 pub(super) fn run(common: &Common, arguments: &Simulate) -> Result<ExitCode, Failure> {
     let scenario = load_scenario(common, &arguments.scenario)?;
-    let profile = Profile::load(&arguments.profile)?;
-    let fitted = Fitted {
-        path: &arguments.profile,
-        profile: &profile,
-    };
+    let profile = arguments.profile.as_deref();
+    let profile = profile.map(Profile::load).transpose()?;
     let options = Options {
         replications: arguments.replications,
         arrivals: Arrivals::Independent,
         threads: arguments.threads,
+        precision: arguments.precision(),
+        keep: if arguments.trace {
+            Keep::Trace
+        } else {
+            Keep::Statistics
+        },
     };
-    let mut run = sim::simulate(&scenario, &profile, &options)?;
-    let source = scenario.source();
-    let path = source.path().display().to_string();
-    run.manifest.inputs = [
-        (path, content_hash(source.text().as_bytes())),
-        fitted.input()?,
-    ]
-    .into();
+    let mut run = sim::simulate(&scenario, profile.as_ref(), &options)?;
+    run.manifest.inputs = inputs(&scenario)?;
+    if let (Some(path), Some(profile)) = (&arguments.profile, &profile) {
+        let (path, hash) = Fitted { path, profile }.input()?;
+        run.manifest.inputs.insert(path, hash);
+    }
     let default = || PathBuf::from("tandem-out").join(format!("{}-simulated", scenario.name));
     let out = arguments.out.clone().unwrap_or_else(default);
     run.save(&out)?;
+    if scenario.warmup == Extent::Auto && !common.quiet {
+        eprintln!("warm-up: {}", super::extent(run.scenario.warmup));
+    }
     super::print_summary(common, &run, &out)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(match options.precision {
+        Some(precision) => reached(common, &run, &precision),
+        None => ExitCode::SUCCESS,
+    })
+}
+
+/// The hashes of the scenario and of the traces that its clients replay, by file.
+pub(super) fn inputs(scenario: &Scenario) -> Result<BTreeMap<String, String>, Failure> {
+    let source = scenario.source();
+    let path = source.path().display().to_string();
+    let mut inputs: BTreeMap<String, String> =
+        [(path, content_hash(source.text().as_bytes()))].into();
+    for file in scenario.replays() {
+        let path = scenario.folder().join(file);
+        let bytes = std::fs::read(&path)?;
+        inputs.insert(path.display().to_string(), content_hash(&bytes));
+    }
+    Ok(inputs)
+}
+
+/// Whether the replications that may be spent were enough.
+fn reached(common: &Common, run: &Run, precision: &Precision) -> ExitCode {
+    let summary = run.summary();
+    let estimate = match precision.metric {
+        Metric::Mean => summary.end_to_end.mean,
+        Metric::P50 => summary.end_to_end.p50,
+        Metric::P90 => summary.end_to_end.p90,
+        Metric::P99 => summary.end_to_end.p99,
+        Metric::Throughput => summary.throughput,
+    };
+    let half = (estimate.high - estimate.low) / 2.0 / estimate.value.abs();
+    let n = run.manifest.replications;
+    let name = precision.metric.name();
+    if half <= precision.relative {
+        if !common.quiet {
+            eprintln!("{name} is within ±{:.2}% after {n} replications", 100.0 * half);
+        }
+        return ExitCode::SUCCESS;
+    }
+    eprintln!(
+        "{name} is within ±{:.2}% only after {n} replications, the most allowed; measure longer or allow more with --max-replications",
+        100.0 * half
+    );
+    ExitCode::FAILURE
 }

@@ -8,7 +8,7 @@ use calibrate::{Calibration, Source, calibrate};
 use schema::profile::{IdleLaw, Profile, Residual, cost};
 use schema::run::Run;
 use schema::scenario::Scenario;
-use sim::{Arrivals, Options, simulate};
+use sim::{Arrivals, Keep, Options, simulate};
 
 const IDLE: IdleLaw = IdleLaw {
     slowdown: 0.2,
@@ -47,8 +47,10 @@ fn run(profile: &Profile, seed: u64) -> Run {
         replications: 1,
         arrivals: Arrivals::Shared,
         threads: 1,
+        precision: None,
+        keep: Keep::Trace,
     };
-    simulate(&scenario, profile, &options).unwrap()
+    simulate(&scenario, Some(profile), &options).unwrap()
 }
 
 fn fit(run: &Run) -> Calibration {

@@ -115,6 +115,7 @@ pub(crate) fn run_of(scenario: &Scenario, trace: Vec<Span>, cpu: &[(&str, f64)])
         manifest,
         scenario: scenario.clone(),
         trace,
+        kept: None,
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) fn summary(parts: &[(&str, f64)]) -> Summary {
             effective_samples: 80.0,
             ..Diagnostics::default()
         },
+        system: None,
+        stages: BTreeMap::new(),
     }
 }
 

@@ -15,7 +15,7 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{Placement, Scenario, StageRole, Work};
+use schema::scenario::{Extent, Placement, Scenario, StageRole, Work};
 
 pub use placement::netns_problem;
 
@@ -185,14 +185,23 @@ fn inputs(scenario: &Scenario) -> Result<BTreeMap<String, String>, RealrunError>
 }
 
 fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
+    let refuse = |key: &str, problem: &str| {
+        Err(RealrunError::Unsupported {
+            key: scenario.source().position(key),
+            problem: problem.to_owned(),
+        })
+    };
+    if scenario.is_plain() {
+        return refuse("stages", "plain stages are for the engine, see `tandem simulate`");
+    }
+    if scenario.warmup == Extent::Auto {
+        let problem = "only the engine finds the warm-up itself; give a number of requests or a time";
+        return refuse("run.warmup", problem);
+    }
     if scenario.placement == Placement::Separate {
-        return Err(RealrunError::Unsupported {
-            key: scenario.source().position("placement"),
-            problem:
-                "every host is a machine of its own, and only this machine can be measured on; \
-                      write `placement = { local = {} }`, or give --set placement.local={}"
-                    .to_owned(),
-        });
+        let problem = "every host is a machine of its own, and only this machine can be measured on; \
+                       write `placement = { local = {} }`, or give --set placement.local={}";
+        return refuse("placement", problem);
     }
     let here = machine::cores();
     for (_, host) in scenario.hosts.iter().filter(|(_, host)| host.pinned) {

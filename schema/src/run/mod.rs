@@ -4,6 +4,7 @@ mod manifest;
 mod trace;
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -33,8 +34,11 @@ pub struct Run {
     pub manifest: Manifest,
     /// The scenario, checked; its ids are those of the trace.
     pub scenario: Scenario,
-    /// Every span.
+    /// Every span; empty if only the statistics were kept.
     pub trace: Vec<Span>,
+    /// The statistics, if they were kept while the run was made; otherwise they come from the
+    /// trace.
+    pub kept: Option<Box<Summary>>,
 }
 
 impl Run {
@@ -48,6 +52,7 @@ impl Run {
             manifest,
             scenario,
             trace,
+            kept: None,
         })
     }
 
@@ -90,7 +95,15 @@ impl Run {
 
     /// Statistics of the run.
     pub fn summary(&self) -> Summary {
-        summarize(self)
+        match &self.kept {
+            Some(summary) => (**summary).clone(),
+            None => summarize(self),
+        }
+    }
+
+    /// Whether every span was kept.
+    pub const fn has_trace(&self) -> bool {
+        self.kept.is_none() || !self.trace.is_empty()
     }
 
     /// Writes the run directory `dir`, which is made if it does not exist.
@@ -104,7 +117,17 @@ impl Run {
         })?;
         write_json(&dir.join(MANIFEST_FILE), &self.manifest)?;
         write_json(&dir.join(SUMMARY_FILE), &self.summary())?;
-        self.save_trace(dir)
+        if self.has_trace() {
+            return self.save_trace(dir);
+        }
+        // One of an earlier run would be taken for this one's.
+        let path = dir.join(TRACE_FILE);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(FileError::Write { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes only the trace into the directory `dir`.
@@ -151,6 +174,19 @@ impl Run {
         }
         let scenario = Scenario::from_file(&manifest.scenario)?;
         let path = dir.join(TRACE_FILE);
+        let kept = if scenario.is_plain() {
+            Some(read_json(&dir.join(SUMMARY_FILE))?)
+        } else {
+            None
+        };
+        if kept.is_some() && !path.exists() {
+            return Ok(Run {
+                manifest,
+                scenario,
+                trace: Vec::new(),
+                kept,
+            });
+        }
         let file = File::open(&path).map_err(|source| FileError::Read {
             path: path.clone(),
             source,
@@ -166,6 +202,7 @@ impl Run {
             manifest,
             scenario,
             trace,
+            kept,
         })
     }
 }

@@ -58,6 +58,9 @@ pub enum Extent {
     Requests(u32),
     /// So long.
     Time(SimDuration),
+    /// Of a warm-up: as long as the initial transient lasts, by MSER-5 over pilot runs of the
+    /// engine.
+    Auto,
 }
 
 impl Extent {
@@ -66,6 +69,7 @@ impl Extent {
         match self {
             Extent::Requests(_) => "requests",
             Extent::Time(_) => "time",
+            Extent::Auto => "auto",
         }
     }
 }

@@ -339,6 +339,28 @@ impl Scenario {
         &self.file
     }
 
+    /// Whether its stages are plain ones, which only the engine runs.
+    pub fn is_plain(&self) -> bool {
+        let mut stages = self.stages.rows().iter();
+        stages.any(|stage| matches!(stage.role, StageRole::Plain(_)))
+    }
+
+    /// The same with another warm-up.
+    #[must_use]
+    pub fn with_warmup(mut self, warmup: Extent) -> Scenario {
+        self.warmup = warmup;
+        self.file.run.warmup = warmup;
+        self
+    }
+
+    /// The same with another seed.
+    #[must_use]
+    pub fn with_seed(mut self, seed: Seed) -> Scenario {
+        self.seed = seed;
+        self.file.run.seed = seed.0;
+        self
+    }
+
     /// The folder of the file that it was read from.
     pub fn folder(&self) -> &Path {
         self.source.path().parent().unwrap_or(Path::new(""))

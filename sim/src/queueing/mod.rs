@@ -20,4 +20,5 @@ mod visit;
 mod waiting;
 
 pub use network::{Clients, Kind, Network};
-pub use run::{Keep, Plan, Report};
+pub use crate::Keep;
+pub use run::{Plan, Report};

@@ -12,6 +12,7 @@ use super::build::labels;
 use super::engine::{Engine, Reading};
 use super::network::Network;
 use super::node::{Counts, Visits};
+use crate::precision::Metric;
 use crate::statistics::Series;
 
 /// What is kept of a replication.
@@ -74,11 +75,17 @@ impl Observed {
         }
     }
 
-    /// Statistics of the whole, for a rule of when to stop.
-    pub(super) fn end_to_end(&self) -> ([f64; 6], f64) {
+    /// A metric from end to end.
+    pub(super) fn value(&self, metric: Metric) -> f64 {
         let whole = self.stages.last().expect("the whole is the last");
-        let values = whole.visits[0].sojourn.map(|estimate| estimate.value);
-        (values, whole.counts.served as f64 / self.window_s)
+        let [mean, p50, p90, _, p99, _] = whole.visits[0].sojourn.map(|estimate| estimate.value);
+        match metric {
+            Metric::Mean => mean,
+            Metric::P50 => p50,
+            Metric::P90 => p90,
+            Metric::P99 => p99,
+            Metric::Throughput => whole.counts.served as f64 / self.window_s,
+        }
     }
 }
 

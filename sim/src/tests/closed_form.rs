@@ -189,7 +189,7 @@ fn a_batch_is_copied_one_by_one_and_preprocessed_and_run_once() {
         "clients.0.count=4",
         "run.measure.requests=1",
     ];
-    let run = simulate(&scenario(&overrides), &profile, &OPTIONS).unwrap();
+    let run = simulate(&scenario(&overrides), Some(&profile), &OPTIONS).unwrap();
     let ends = |name: &str| -> Vec<u64> {
         let spans = run.trace.iter().filter(|span| span.name.name() == name);
         let arrived = 2_000_000 + 3_000; // think time and delay, in ns

@@ -6,7 +6,7 @@ use super::*;
 use crate::{SimError, completions, simulate};
 
 fn error(overrides: &[&str], profile: &Profile) -> String {
-    simulate(&scenario(overrides), profile, &OPTIONS)
+    simulate(&scenario(overrides), Some(profile), &OPTIONS)
         .unwrap_err()
         .to_string()
 }
@@ -28,7 +28,7 @@ fn errors_name_what_is_missing_and_who_wants_it() {
 fn an_unused_part_may_be_missing() {
     let mut profile = profile();
     profile.parts.remove("gateway");
-    simulate(&scenario(&[]), &profile, &OPTIONS).unwrap();
+    simulate(&scenario(&[]), Some(&profile), &OPTIONS).unwrap();
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn errors_name_what_cannot_be_used() {
         replications: 0,
         ..OPTIONS
     };
-    assert_snapshot!(simulate(&scenario(&[]), &super::profile(), &none).unwrap_err(), @"the number of replications must be at least 1, found 0");
+    assert_snapshot!(simulate(&scenario(&[]), Some(&super::profile()), &none).unwrap_err(), @"the number of replications must be at least 1, found 0");
     let lost = SimError::NotConserved {
         replication: 2,
         sent: 10,
@@ -91,7 +91,7 @@ fn a_law_used_outside_its_range_is_named_once() {
     };
     let overrides = [r#"clients.0.classes=[
         { name = "small", share = 1, payload = "50 B" }, { name = "big", share = 1, payload = "9 kB" }]"#];
-    let run = simulate(&scenario(&overrides), &profile, &options).unwrap();
+    let run = simulate(&scenario(&overrides), Some(&profile), &options).unwrap();
     assert_snapshot!(run.manifest.warnings.join("\n"), @r"
     extrapolates: cost `inference/synthetic` of part `server` was fitted on 0.01 to 0.1 seconds and is used for 0.001; measure it there
     extrapolates: cost `receive/tcp` of part `server` was fitted on 100 to 10000 bytes and is used for 50 to 9000; measure it there

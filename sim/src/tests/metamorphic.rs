@@ -42,8 +42,10 @@ fn equal_inputs_give_equal_bytes_on_any_number_of_threads() {
             replications: 3,
             arrivals: Arrivals::Shared,
             threads,
+        precision: None,
+        keep: Keep::Trace,
         };
-        bytes(&simulate(&scenario(&BUSY), &random_profile(), &options).unwrap())
+        bytes(&simulate(&scenario(&BUSY), Some(&random_profile()), &options).unwrap())
     };
     let first = with(1);
     assert!(first == with(1), "a second run differs");
@@ -65,6 +67,8 @@ fn replications_share_the_requests_or_do_not() {
             replications: 2,
             arrivals,
             threads: 1,
+        precision: None,
+        keep: Keep::Trace,
         };
         completions(&scenario(&overrides), &random_profile(), &options).unwrap()
     };
@@ -112,7 +116,7 @@ fn renaming_stages_changes_nothing_but_names() {
             .collect();
         let text = text(ingress, classify);
         let scenario = Scenario::parse(Path::new("base.toml"), text, &overrides).unwrap();
-        simulate(&scenario, &profile(), &OPTIONS).unwrap()
+        simulate(&scenario, Some(&profile()), &OPTIONS).unwrap()
     };
     let (before, after) = (run("ingress", "classify"), run("alpha", "zulu"));
     assert_eq!(nameless(&before.trace), nameless(&after.trace));
@@ -215,7 +219,7 @@ fn more_instances_never_make_a_request_wait_longer() {
             r#"clients.0.arrivals={ poisson = { rate = "900 /s", connections = 300 } }"#,
             &instances,
         ];
-        let run = simulate(&scenario(&overrides), &profile, &OPTIONS).unwrap();
+        let run = simulate(&scenario(&overrides), Some(&profile), &OPTIONS).unwrap();
         let mut waits: Vec<_> = (run.trace.iter().filter(|span| span.name.name() == "queue"))
             .map(|span| (span.request, span.end_ns - span.ready_ns))
             .collect();

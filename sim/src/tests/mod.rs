@@ -14,7 +14,7 @@ use schema::profile::{Residual, cost};
 use schema::scenario::{Scenario, Transport};
 use schema::units::{SimDuration, SimTime};
 
-use crate::{Arrivals, Options};
+use crate::{Arrivals, Keep, Options};
 
 const BASE: &str = r#"
 format = 1
@@ -66,6 +66,8 @@ const OPTIONS: Options = Options {
     replications: 1,
     arrivals: Arrivals::Shared,
     threads: 1,
+    precision: None,
+    keep: Keep::Trace,
 };
 
 /// The base scenario with some keys set otherwise.

@@ -58,7 +58,7 @@ fn run(overrides: &[String]) -> Run {
     let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();
     let mut profile = random_profile();
     set_contention(&mut profile, "server", 0.3);
-    simulate(&scenario(&overrides), &profile, &OPTIONS).unwrap()
+    simulate(&scenario(&overrides), Some(&profile), &OPTIONS).unwrap()
 }
 
 /// The spans of each request, in the order of requests.
@@ -174,7 +174,7 @@ proptest! {
 /// Alone and without contention, core time is the sum of the costs.
 #[test]
 fn core_time_is_the_sum_of_the_costs() {
-    let run = simulate(&scenario(&[PROXIED]), &profile(), &OPTIONS).unwrap();
+    let run = simulate(&scenario(&[PROXIED]), Some(&profile()), &OPTIONS).unwrap();
     let total = |host: &str, is_whole: bool| -> f64 {
         let of_host = |span: &&Span| run.scenario.hosts[span.host].name == host;
         let of_kind = |span: &&Span| (span.name == SpanName::Request) == is_whole;

@@ -110,13 +110,17 @@ impl Check<'_> {
         let empty = match run.measure {
             Extent::Requests(n) => n == 0,
             Extent::Time(time) => time == SimDuration::ZERO,
+            Extent::Auto => {
+                let problem = "only a warm-up can be `auto` (allowed: requests, time)";
+                return Err(self.source.invalid("run.measure", problem));
+            }
         };
         if empty {
             let problem = "must be more than zero, found zero";
             return Err(self.source.invalid("run.measure", problem));
         }
         match (run.warmup, run.measure) {
-            (Extent::Requests(0), _)
+            (Extent::Requests(0) | Extent::Auto, _)
             | (Extent::Requests(_), Extent::Requests(_))
             | (Extent::Time(_), Extent::Time(_)) => Ok(()),
             (warmup, measure) => Err(self.source.invalid(
