@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use schema::scenario::{Extent, Scenario};
 use schema::stages::StageSummary;
+use schema::stats::Estimate;
 use schema::summary::Summary;
 
 use crate::cli::{Cli, Common, Verb};
@@ -154,14 +155,22 @@ fn print_stages(system: &StageSummary, summary: &Summary) {
         "{:<16} {:>9} {:>11} {:>7} {:>11} {:>11} {:>9} {:>7} {:>11} {:>9} {:>8}",
         "", "", "[ms]", "", "[ms]", "[ms]", "", "[%]", "[/s]", "", ""
     );
+    let within = |mean: Estimate| {
+        let percent = 50.0 * (mean.high - mean.low) / mean.value;
+        if percent.is_finite() {
+            format!("±{percent:>5.1}%")
+        } else {
+            String::new()
+        }
+    };
     let row = |name: &str, stage: &StageSummary| {
         let busy = stage.utilization.map_or(String::new(), |u| format!("{:.1}", 100.0 * u.value));
         let mean = stage.sojourn.mean;
         println!(
-            "{name:<16} {:>9} {:>11.4} ±{:>5.1}% {:>11.4} {:>11.4} {:>9.3} {busy:>7} {:>11.2} {:>9} {:>8}",
+            "{name:<16} {:>9} {:>11.4} {:>7} {:>11.4} {:>11.4} {:>9.3} {busy:>7} {:>11.2} {:>9} {:>8}",
             stage.n,
             1e3 * mean.value,
-            50.0 * (mean.high - mean.low) / mean.value,
+            within(mean),
             1e3 * stage.waiting.mean.value,
             1e3 * stage.sojourn.p99.value,
             stage.number_in_system.value,
@@ -172,11 +181,11 @@ fn print_stages(system: &StageSummary, summary: &Summary) {
         for (class, visits) in &stage.classes {
             let mean = visits.sojourn.mean;
             println!(
-                "{:<16} {:>9} {:>11.4} ±{:>5.1}% {:>11.4} {:>11.4}",
+                "{:<16} {:>9} {:>11.4} {:>7} {:>11.4} {:>11.4}",
                 format!("  {class}"),
                 visits.n,
                 1e3 * mean.value,
-                50.0 * (mean.high - mean.low) / mean.value,
+                within(mean),
                 1e3 * visits.waiting.mean.value,
                 1e3 * visits.sojourn.p99.value
             );

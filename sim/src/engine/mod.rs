@@ -7,4 +7,4 @@
 
 mod queue;
 
-pub use queue::EventQueue;
+pub use queue::{Entry, EventQueue};

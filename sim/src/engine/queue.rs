@@ -6,7 +6,7 @@ use schema::units::{SimDuration, SimTime};
 
 /// Events in the front from which on some of them are moved behind it. Sorting so few by insertion
 /// costs less than another round of distribution; any value gives the same order.
-const FRONT: usize = 16;
+const FRONT: usize = 32;
 /// Number of buckets: one for the instant that they are counted from, one for each bit in which an
 /// instant may first differ from it.
 const BUCKETS: usize = u64::BITS as usize + 1;
@@ -29,6 +29,7 @@ pub struct EventQueue<E> {
     /// Latest first, so that the next is taken from the end; what is past `n_front` was taken.
     front: Vec<Entry<E>>,
     n_front: usize,
+    is_refilled: bool,
     /// What is scheduled for this instant or later goes behind the front. What is in the front is
     /// earlier, or all of it is for this instant, which has then come, and was scheduled before what
     /// is behind.
@@ -44,10 +45,18 @@ pub struct EventQueue<E> {
     spare: Vec<Entry<E>>,
 }
 
+/// An event with its time.
 #[derive(Clone, Copy, Debug)]
-struct Entry<E> {
+pub struct Entry<E> {
     at: SimTime,
     event: E,
+}
+
+impl<E> Entry<E> {
+    /// The event.
+    pub const fn event(&self) -> &E {
+        &self.event
+    }
 }
 
 impl<E: Copy + Debug> Default for EventQueue<E> {
@@ -64,6 +73,7 @@ impl<E: Copy + Debug> EventQueue<E> {
             n_scheduled: 0,
             front: Vec::with_capacity(2 * FRONT),
             n_front: 0,
+            is_refilled: false,
             limit: SimTime::MAX,
             base: SimTime::ZERO,
             buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
@@ -155,12 +165,14 @@ impl<E: Copy + Debug> EventQueue<E> {
         Some(entry.event)
     }
 
-    /// The event that [`pop`](EventQueue::pop) would give if nothing else were scheduled, unless it
-    /// is not known without work.
+    /// The next few events, if they have come to the front together since this was last asked;
+    /// otherwise none.
     #[inline]
-    pub fn peek(&self) -> Option<&E> {
-        let index = self.n_front.checked_sub(1)?;
-        Some(&self.front[index].event)
+    pub fn newly_in_front(&mut self) -> &[Entry<E>] {
+        if !std::mem::take(&mut self.is_refilled) {
+            return &[];
+        }
+        &self.front[..self.n_front]
     }
 
     #[inline]
@@ -239,6 +251,7 @@ impl<E: Copy + Debug> EventQueue<E> {
         self.front.sort_by_key(|entry| entry.at);
         self.front.reverse();
         self.n_front = self.front.len();
+        self.is_refilled = true;
     }
 }
 

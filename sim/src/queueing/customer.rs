@@ -1,30 +1,35 @@
 //! Requests on their way through the stations.
 
+use std::num::NonZeroU32;
+
 use schema::ids::{ClassId, ClientId, Id, RequestId, StageId};
 use schema::units::{SimDuration, SimTime};
 
-/// A request in the network, or a copy of one.
+/// A request in the network, or a copy of one; its index and 1, so that nobody takes no room.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct CustomerId(u32);
+pub(super) struct CustomerId(NonZeroU32);
 
 impl CustomerId {
-    /// Its number, for packing.
+    /// Its index, for packing.
+    #[inline]
     pub(super) const fn raw(self) -> u32 {
-        self.0
+        self.0.get() - 1
     }
 
-    /// The id with this number.
+    /// The id with this index.
+    #[inline]
     pub(super) const fn from_raw(raw: u32) -> CustomerId {
-        CustomerId(raw)
+        CustomerId(NonZeroU32::MIN.saturating_add(raw))
     }
 }
 
 impl Id for CustomerId {
     fn from_index(index: usize) -> Self {
-        CustomerId(u32::try_from(index).expect("fewer than 2^32 requests are under way"))
+        let raw = u32::try_from(index).expect("fewer than 2^32 requests are under way");
+        CustomerId::from_raw(raw)
     }
     fn index(self) -> usize {
-        self.0 as usize
+        self.raw() as usize
     }
 }
 
@@ -36,7 +41,9 @@ pub(super) struct Ticket {
 }
 
 /// A request in the network, or a copy of one.
+// Two lines of the cache, which processors fetch together.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(128))]
 pub(super) struct Customer {
     /// When the request was sent.
     pub(super) born: SimTime,
@@ -148,6 +155,14 @@ impl Customers {
         copy.parent = Some(original);
         copy.hop = row.hop;
         id
+    }
+
+    /// Sees to it that `id` is in the cache when it is needed soon.
+    #[inline]
+    pub(super) fn touch(&self, id: CustomerId) {
+        if let Some(row) = self.rows.get(id.index()) {
+            std::hint::black_box((row.born, row.visit));
+        }
     }
 
     pub(super) fn remove(&mut self, id: CustomerId) {

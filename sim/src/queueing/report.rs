@@ -62,16 +62,23 @@ impl Observed {
             &engine.closed
         };
         let stages = visits.zip(opened.iter().zip(closed));
+        let mut stages: Vec<StageObserved> = stages
+            .map(|(visits, (opened, closed))| StageObserved {
+                visits: visits.iter().map(VisitsObserved::of).collect(),
+                averages: closed.gauge.averages(&opened.gauge, window),
+                counts: closed.counts.since(&opened.counts),
+            })
+            .collect();
+        let (whole, parts) = stages.split_last_mut().expect("the whole is the last");
+        for part in parts {
+            whole.counts.rejected += part.counts.rejected;
+            whole.counts.reneged += part.counts.reneged;
+            whole.counts.retried += part.counts.retried;
+        }
         Observed {
             window_s: window.as_secs_f64(),
             events: engine.queue.n_scheduled(),
-            stages: stages
-                .map(|(visits, (opened, closed))| StageObserved {
-                    visits: visits.iter().map(VisitsObserved::of).collect(),
-                    averages: closed.gauge.averages(&opened.gauge, window),
-                    counts: closed.counts.since(&opened.counts),
-                })
-                .collect(),
+            stages,
         }
     }
 
@@ -121,24 +128,40 @@ pub(super) fn summarize(
     };
     let windows: Vec<f64> = replications.iter().map(|r| r.window_s).collect();
     let stages = network.stages.rows().iter().enumerate();
-    let by_name = stages.map(|(index, stage)| {
+    let by_name = stages.filter_map(|(index, stage)| {
         let servers = match &stage.kind {
             PlainKind::Station(station) => station.shared_servers(),
             PlainKind::Tokens(tokens) => Some(tokens.count),
-            _ => None,
+            PlainKind::Join => None,
+            // Nobody stays there.
+            PlainKind::Fork(_) | PlainKind::Balance(_) | PlainKind::Release(_) => return None,
         };
         let observed = of(index);
         let waiting = |o: &StageObserved| o.averages[0] - o.averages[1];
         let number_waiting = observed.iter().map(|o| waiting(o)).collect();
-        let summary = stage_summary(&observed, &windows, &labels, servers, number_waiting);
-        (stage.name.clone(), summary)
+        let summary = stage_summary(
+            &observed,
+            &windows,
+            &labels,
+            servers,
+            number_waiting,
+            |counts| counts.entered + counts.rejected,
+        );
+        Some((stage.name.clone(), summary))
     });
     let by_name = by_name.collect();
     let waiting = replications.iter().map(|replication| {
         let stages = &replication.stages[..n_stages];
         stages.iter().map(|o| o.averages[0] - o.averages[1]).sum()
     });
-    let whole = stage_summary(&of(n_stages), &windows, &labels, None, waiting.collect());
+    let whole = stage_summary(
+        &of(n_stages),
+        &windows,
+        &labels,
+        None,
+        waiting.collect(),
+        |counts| counts.entered,
+    );
     (whole, by_name)
 }
 
@@ -148,6 +171,7 @@ fn stage_summary(
     labels: &[String],
     servers: Option<u32>,
     number_waiting: Vec<f64>,
+    offered: impl Fn(&Counts) -> u64,
 ) -> StageSummary {
     let over = |value: &dyn Fn(&StageObserved) -> f64| -> Estimate {
         let values: Vec<f64> = replications.iter().map(|r| value(r)).collect();
@@ -155,7 +179,6 @@ fn stage_summary(
     };
     let total =
         |count: &dyn Fn(&Counts) -> u64| replications.iter().map(|r| count(&r.counts)).sum();
-    let offered = |counts: &Counts| counts.entered + counts.rejected;
     let share = |count: &dyn Fn(&Counts) -> u64| {
         over(&|r| count(&r.counts) as f64 / offered(&r.counts).max(1) as f64)
     };
