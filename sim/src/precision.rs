@@ -104,11 +104,13 @@ impl FromStr for Precision {
         let width = width.trim_start_matches("±").trim_start_matches("+-");
         let percent: Option<f64> = width.strip_suffix('%').and_then(|w| w.parse().ok());
         match (metric, percent) {
-            (Some(metric), Some(percent)) if percent > 0.0 && percent.is_finite() => Ok(Precision {
-                metric,
-                relative: percent / 100.0,
-                at_most: 1000,
-            }),
+            (Some(metric), Some(percent)) if percent > 0.0 && percent.is_finite() => {
+                Ok(Precision {
+                    metric,
+                    relative: percent / 100.0,
+                    at_most: 1000,
+                })
+            }
             _ => Err(wrong()),
         }
     }
@@ -131,7 +133,11 @@ impl Precision {
         let n = values.len() as u32;
         let ratio = (high - low) / 2.0 / (self.relative * value.abs());
         let wanted = (f64::from(n) * ratio * ratio).ceil();
-        let wanted = if wanted.is_finite() { wanted as u32 } else { u32::MAX };
+        let wanted = if wanted.is_finite() {
+            wanted as u32
+        } else {
+            u32::MAX
+        };
         wanted.clamp(n + 1, 2 * n).max(FEWEST).min(self.at_most)
     }
 }
@@ -172,7 +178,14 @@ mod tests {
         assert_eq!(p99(2.0).metric, Metric::P99);
         assert!((p99(2.0).relative - 0.02).abs() < 1e-12);
         assert_eq!("mean 0.5%".parse(), "mean +-0.5%".parse::<Precision>());
-        for wrong in ["p99", "p98 ±2%", "p99 ±2", "p99 ±0%", "p99 ±2% x", "p99 ±-1%"] {
+        for wrong in [
+            "p99",
+            "p98 ±2%",
+            "p99 ±2",
+            "p99 ±0%",
+            "p99 ±2% x",
+            "p99 ±-1%",
+        ] {
             assert!(wrong.parse::<Precision>().is_err(), "{wrong}");
         }
     }
@@ -190,7 +203,10 @@ mod tests {
     #[test]
     fn replications_stop_at_the_most_that_may_be_spent() {
         let run = |range: Range<u32>| Ok(range.map(|i| f64::from(i % 2)).collect());
-        let precision = Precision { at_most: 30, ..p99(0.1) };
+        let precision = Precision {
+            at_most: 30,
+            ..p99(0.1)
+        };
         let values = replications(4, Some(&precision), run, |value: &f64| *value).unwrap();
         assert_eq!(values.len(), 30);
     }

@@ -55,7 +55,9 @@ pub(crate) fn resolve(
     })?;
     let warmup = match scenario.measure {
         Extent::Time(_) => {
-            let ends = runs.iter().map(|run| run.get(left_out).map_or(SimTime::ZERO, |r| r.0));
+            let ends = runs
+                .iter()
+                .map(|run| run.get(left_out).map_or(SimTime::ZERO, |r| r.0));
             let latest = ends.max().unwrap_or(SimTime::ZERO);
             Extent::Time(latest.since(SimTime::ZERO))
         }

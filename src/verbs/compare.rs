@@ -12,7 +12,9 @@ use crate::failure::Failure;
 pub(super) fn run(common: &Common, arguments: &Compare) -> Result<ExitCode, Failure> {
     let first = load_scenario(common, &arguments.first)?;
     let mut second = common.clone();
-    second.overrides.extend(arguments.set_second.iter().cloned());
+    second
+        .overrides
+        .extend(arguments.set_second.iter().cloned());
     let other = arguments.second.as_ref().unwrap_or(&arguments.first);
     let second = load_scenario(&second, other)?;
     let profile = arguments.profile.as_deref();

@@ -149,7 +149,17 @@ pub(crate) fn print_summary(
 fn print_stages(system: &StageSummary, summary: &Summary) {
     println!(
         "\n{:<16} {:>9} {:>11} {:>7} {:>11} {:>11} {:>9} {:>7} {:>11} {:>9} {:>8}",
-        "stage", "n", "sojourn", "", "waiting", "p99", "number", "busy", "throughput", "rejected", "reneged"
+        "stage",
+        "n",
+        "sojourn",
+        "",
+        "waiting",
+        "p99",
+        "number",
+        "busy",
+        "throughput",
+        "rejected",
+        "reneged"
     );
     println!(
         "{:<16} {:>9} {:>11} {:>7} {:>11} {:>11} {:>9} {:>7} {:>11} {:>9} {:>8}",
@@ -164,7 +174,9 @@ fn print_stages(system: &StageSummary, summary: &Summary) {
         }
     };
     let row = |name: &str, stage: &StageSummary| {
-        let busy = stage.utilization.map_or(String::new(), |u| format!("{:.1}", 100.0 * u.value));
+        let busy = stage
+            .utilization
+            .map_or(String::new(), |u| format!("{:.1}", 100.0 * u.value));
         let mean = stage.sojourn.mean;
         println!(
             "{name:<16} {:>9} {:>11.4} {:>7} {:>11.4} {:>11.4} {:>9.3} {busy:>7} {:>11.2} {:>9} {:>8}",

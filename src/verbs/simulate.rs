@@ -77,7 +77,10 @@ fn reached(common: &Common, run: &Run, precision: &Precision) -> ExitCode {
     let name = precision.metric.name();
     if half <= precision.relative {
         if !common.quiet {
-            eprintln!("{name} is within ±{:.2}% after {n} replications", 100.0 * half);
+            eprintln!(
+                "{name} is within ±{:.2}% after {n} replications",
+                100.0 * half
+            );
         }
         return ExitCode::SUCCESS;
     }

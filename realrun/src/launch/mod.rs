@@ -192,10 +192,14 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
         })
     };
     if scenario.is_plain() {
-        return refuse("stages", "plain stages are for the engine, see `tandem simulate`");
+        return refuse(
+            "stages",
+            "plain stages are for the engine, see `tandem simulate`",
+        );
     }
     if scenario.warmup == Extent::Auto {
-        let problem = "only the engine finds the warm-up itself; give a number of requests or a time";
+        let problem =
+            "only the engine finds the warm-up itself; give a number of requests or a time";
         return refuse("run.warmup", problem);
     }
     if scenario.placement == Placement::Separate {

@@ -41,9 +41,9 @@ pub(super) struct Ticket {
 }
 
 /// A request in the network, or a copy of one.
-// Two lines of the cache, which processors fetch together.
+// A line of the cache: with many under way, what an event costs is to fetch them.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(128))]
+#[repr(align(64))]
 pub(super) struct Customer {
     /// When the request was sent.
     pub(super) born: SimTime,
@@ -55,10 +55,22 @@ pub(super) struct Customer {
     pub(super) waited: SimDuration,
     /// Service that the present visit still needs.
     pub(super) work: SimDuration,
-    /// Place in the order of the present station, the least first.
-    pub(super) rank: u64,
     pub(super) request: RequestId,
     pub(super) class: ClassId,
+    /// Counts visits and starts of service, so that tickets of earlier ones are void.
+    visit: u32,
+    /// Number of the present hop of its path.
+    pub(super) hop: u8,
+    pub(super) is_waiting: bool,
+    /// Whether the service of the present visit has started.
+    pub(super) has_started: bool,
+    /// Whether it is in the statistics.
+    pub(super) counts: bool,
+}
+
+/// What ties a customer to others, to a balancer, or to a station that it will come back to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ties {
     /// The request that this is a copy of.
     pub(super) parent: Option<CustomerId>,
     /// Of a copy at a join, the one that came before it; of a request, its copy that came last.
@@ -67,21 +79,12 @@ pub(super) struct Customer {
     pub(super) n_copies: u32,
     /// Where those wait that have.
     pub(super) join: Option<StageId>,
+    /// Whether a copy of it was lost.
+    pub(super) is_lost: bool,
     /// The balancer that sent it to the present station, and to which of its stations.
     pub(super) sent_by: Option<(StageId, u32)>,
-    /// Counts visits and starts of service, so that tickets of earlier ones are void.
-    visit: u32,
-    /// Number of the present hop of its path.
-    pub(super) hop: u8,
     /// How often it has come back to the present station.
     pub(super) attempts: u32,
-    pub(super) is_waiting: bool,
-    /// Whether the service of the present visit has started.
-    pub(super) has_started: bool,
-    /// Whether it is in the statistics.
-    pub(super) counts: bool,
-    /// Whether it, or a copy of it, was lost.
-    pub(super) is_lost: bool,
 }
 
 impl Customer {
@@ -93,21 +96,13 @@ impl Customer {
             started: now,
             waited: SimDuration::ZERO,
             work: SimDuration::ZERO,
-            rank: 0,
             request,
             class,
-            parent: None,
-            link: None,
-            n_copies: 0,
-            join: None,
-            sent_by: None,
             visit: 0,
             hop: 0,
-            attempts: 0,
             is_waiting: false,
             has_started: false,
             counts,
-            is_lost: false,
         }
     }
 
@@ -118,13 +113,31 @@ impl Customer {
 }
 
 /// All requests in the network.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Customers {
     rows: Vec<Customer>,
     free: Vec<CustomerId>,
+    /// By customer, in a network that has ties.
+    ties: Vec<Ties>,
+    pub(super) have_ties: bool,
 }
 
 impl Customers {
+    /// Nobody yet.
+    pub(super) const fn new(have_ties: bool) -> Customers {
+        Customers {
+            rows: Vec::new(),
+            free: Vec::new(),
+            ties: Vec::new(),
+            have_ties,
+        }
+    }
+
+    /// The ties of `id`, in a network that has any.
+    pub(super) fn ties(&mut self, id: CustomerId) -> &mut Ties {
+        &mut self.ties[id.index()]
+    }
+
     /// A request that is sent now.
     #[inline]
     pub(super) fn add(
@@ -137,8 +150,14 @@ impl Customers {
         let Some(id) = self.free.pop() else {
             let id = CustomerId::from_index(self.rows.len());
             self.rows.push(Customer::new(request, class, now, counts));
+            if self.have_ties {
+                self.ties.push(Ties::default());
+            }
             return id;
         };
+        if self.have_ties {
+            *self.ties(id) = Ties::default();
+        }
         let row = &mut self.rows[id.index()];
         *row = Customer {
             visit: row.visit,
@@ -151,9 +170,8 @@ impl Customers {
     pub(super) fn add_copy(&mut self, original: CustomerId) -> CustomerId {
         let row = self[original];
         let id = self.add(row.request, row.class, row.born, row.counts);
-        let copy = &mut self[id];
-        copy.parent = Some(original);
-        copy.hop = row.hop;
+        self.ties(id).parent = Some(original);
+        self[id].hop = row.hop;
         id
     }
 
@@ -161,7 +179,7 @@ impl Customers {
     #[inline]
     pub(super) fn touch(&self, id: CustomerId) {
         if let Some(row) = self.rows.get(id.index()) {
-            std::hint::black_box((row.born, row.visit));
+            std::hint::black_box(row.visit);
         }
     }
 

@@ -106,7 +106,7 @@ impl Engine {
         Engine {
             window: Window::new(schedule, clients.len()),
             queue: EventQueue::new(),
-            customers: Customers::default(),
+            customers: Customers::new(nodes.rows().iter().any(Node::makes_ties)),
             nodes,
             clients,
             classes,
@@ -274,13 +274,18 @@ impl Engine {
         if self.trace.is_some() {
             self.trace_visit(stage, id);
         }
+        if self.customers.have_ties {
+            self.customers.ties(id).attempts = 0;
+        }
         self.on_left(stage, id);
     }
 
     /// What a visit's end causes elsewhere, however it ended.
     #[inline]
     pub(super) fn on_left(&mut self, stage: StageId, id: CustomerId) {
-        if let Some((balancer, index)) = self.customers[id].sent_by.take() {
+        if self.customers.have_ties
+            && let Some((balancer, index)) = self.customers.ties(id).sent_by.take()
+        {
             let Role::Balance(balancer) = &mut self.nodes[balancer].role else {
                 unreachable!("a balancer sent it")
             };
@@ -299,13 +304,15 @@ impl Engine {
                 self.give_back(pool);
             }
         }
-        let customer = &self.customers[id];
-        let (client, counts) = (customer.client(), customer.counts);
-        if let Some(parent) = customer.parent {
+        if self.customers.have_ties
+            && let Some(parent) = self.customers.ties(id).parent
+        {
             self.customers.remove(id);
             self.on_copy_ended(parent, is_lost);
             return;
         }
+        let customer = &self.customers[id];
+        let (client, counts) = (customer.client(), customer.counts);
         let whole = &mut self.whole;
         whole.gauge.advance(now);
         whole.gauge.level.present -= 1;

@@ -68,14 +68,14 @@ impl Line {
 
     /// A request enters.
     #[inline]
-    pub(super) fn enter(&mut self, ctx: &mut Context<'_>, customer: CustomerId) {
+    pub(super) fn enter(&mut self, ctx: &mut Context<'_>, customer: CustomerId, rank: u64) {
         if self.batching.is_none()
             && let Some(server) = self.idle.pop()
         {
             self.serve(ctx, server, customer);
             return;
         }
-        self.waiting.push(ctx.customers, customer);
+        self.waiting.push(ctx.customers, customer, rank);
         self.n_waiting += 1;
         if self.batching.is_some() {
             self.serve_batches(ctx);

@@ -19,6 +19,6 @@ mod trace;
 mod visit;
 mod waiting;
 
-pub use network::{Clients, Kind, Network};
 pub use crate::Keep;
+pub use network::{Clients, Kind, Network};
 pub use run::{Plan, Report};

@@ -64,6 +64,15 @@ impl Routing {
 }
 
 impl Node {
+    /// Whether it ties requests to anything that outlasts a visit.
+    pub(super) fn makes_ties(&self) -> bool {
+        match &self.role {
+            Role::Fork(_) | Role::Balance(_) => true,
+            Role::Station(state) => state.retry.is_some(),
+            Role::Join | Role::Tokens(_) | Role::Release(_) => false,
+        }
+    }
+
     /// The visit of `customer`, of the class called `label`, ends with its service.
     #[inline]
     pub(super) fn leave(&mut self, customer: &mut Customer, label: u32, now: SimTime) {
@@ -78,7 +87,6 @@ impl Node {
                 self.visits[1 + label as usize].record(customer, now);
             }
         }
-        customer.attempts = 0;
         customer.waited += customer.started.since(customer.arrived);
     }
 }

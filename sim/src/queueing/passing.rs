@@ -34,7 +34,7 @@ impl Engine {
         let Role::Tokens(pool) = &mut node.role else {
             unreachable!("the stage is a pool")
         };
-        pool.waiting.push(&mut self.customers, id);
+        pool.waiting.push(&mut self.customers, id, 0);
         self.grant(stage);
     }
 
@@ -106,7 +106,7 @@ impl Engine {
         balancer.outstanding[index] += 1;
         let station = balancer.to[index];
         self.nodes[stage].role = node;
-        self.customers[id].sent_by = Some((stage, index as u32));
+        self.customers.ties(id).sent_by = Some((stage, index as u32));
         station
     }
 
@@ -115,7 +115,7 @@ impl Engine {
         let Role::Fork(to) = &self.nodes[stage].role else {
             unreachable!("the stage is a fork")
         };
-        let original = &mut self.customers[id];
+        let original = self.customers.ties(id);
         original.n_copies = to.len() as u32;
         original.link = None;
         for to in to {
@@ -127,7 +127,12 @@ impl Engine {
     /// A copy waits for the others; what is no copy passes.
     pub(super) fn enter_join(&mut self, id: CustomerId, stage: StageId) {
         let now = self.queue.now();
-        let Some(parent) = self.customers[id].parent else {
+        let parent = if self.customers.have_ties {
+            self.customers.ties(id).parent
+        } else {
+            None
+        };
+        let Some(parent) = parent else {
             match self.route(stage, id) {
                 Some(next) => self.tasks.push_back(Task::Enter(id, next)),
                 None => self.end(id, false),
@@ -139,17 +144,18 @@ impl Engine {
         node.gauge.level.present += 1;
         node.gauge.level.in_service += 1;
         node.counts.entered += 1;
-        let before = self.customers[parent].link.replace(id);
-        self.customers[parent].join = Some(stage);
+        let original = self.customers.ties(parent);
+        let before = original.link.replace(id);
+        original.join = Some(stage);
         let copy = &mut self.customers[id];
         copy.arrived = now;
-        copy.link = before;
+        self.customers.ties(id).link = before;
         self.on_copy_ended(parent, false);
     }
 
     /// A copy of `parent` is at its join, or has left the network.
     pub(super) fn on_copy_ended(&mut self, parent: CustomerId, is_lost: bool) {
-        let original = &mut self.customers[parent];
+        let original = self.customers.ties(parent);
         original.is_lost |= is_lost;
         original.n_copies -= 1;
         if original.n_copies > 0 {
@@ -165,8 +171,8 @@ impl Engine {
             let now = self.queue.now();
             let row = &mut self.customers[copy];
             row.started = now;
-            next = row.link;
             let hop = row.hop;
+            next = self.customers.ties(copy).link;
             self.leave(join, copy);
             self.customers.remove(copy);
             self.customers[parent].hop = hop;

@@ -19,6 +19,8 @@ pub(super) struct Preemptive {
 #[derive(Clone, Copy, Debug)]
 struct Server {
     customer: Option<CustomerId>,
+    /// The customer's place in the order.
+    rank: u64,
     due: SimTime,
     generation: u32,
 }
@@ -27,6 +29,7 @@ impl Preemptive {
     pub(super) fn new(servers: u32, order: Order) -> Preemptive {
         let server = Server {
             customer: None,
+            rank: 0,
             due: SimTime::ZERO,
             generation: 0,
         };
@@ -39,27 +42,26 @@ impl Preemptive {
 
     /// A request enters: an idle server takes it, or one that serves the last in the order, if that
     /// is after it. The search for that one takes a step for each server.
-    pub(super) fn enter(&mut self, ctx: &mut Context<'_>, customer: CustomerId) {
+    pub(super) fn enter(&mut self, ctx: &mut Context<'_>, customer: CustomerId, rank: u64) {
         if let Some(server) = self.idle.pop() {
             ctx.gauge.level.add_busy(1);
             ctx.start(customer);
-            self.run(ctx, server, customer);
+            self.run(ctx, server, customer, rank);
             return;
         }
-        let rank = |server: &Server| server.customer.map(|c| ctx.customers[c].rank);
-        let last = (0..self.servers.len()).max_by_key(|server| rank(&self.servers[*server]));
+        let last = (0..self.servers.len()).max_by_key(|server| self.servers[*server].rank);
         let last = last.expect("a station has a server");
         let row = &mut self.servers[last];
-        if rank(row) <= Some(ctx.customers[customer].rank) {
-            self.waiting.push(ctx.customers, customer);
+        if row.rank <= rank {
+            self.waiting.push(ctx.customers, customer, rank);
             return;
         }
         let interrupted = row.customer.expect("no server is idle");
         row.generation = row.generation.wrapping_add(1);
         ctx.customers[interrupted].work = row.due.since(ctx.now());
-        self.waiting.push(ctx.customers, interrupted);
+        self.waiting.push(ctx.customers, interrupted, row.rank);
         ctx.start(customer);
-        self.run(ctx, last as u32, customer);
+        self.run(ctx, last as u32, customer, rank);
     }
 
     /// A server is done: whom it served. It takes the next in the order.
@@ -74,11 +76,11 @@ impl Preemptive {
             return None;
         }
         let done = row.customer.take();
-        if let Some(next) = self.waiting.pop(ctx.customers) {
+        if let Some((next, rank)) = self.waiting.pop_ranked(ctx.customers) {
             if !ctx.customers[next].has_started {
                 ctx.start(next);
             }
-            self.run(ctx, server, next);
+            self.run(ctx, server, next, rank);
         } else {
             ctx.gauge.level.remove_busy(1);
             self.idle.push(server);
@@ -86,9 +88,10 @@ impl Preemptive {
         done
     }
 
-    fn run(&mut self, ctx: &mut Context<'_>, server: u32, customer: CustomerId) {
+    fn run(&mut self, ctx: &mut Context<'_>, server: u32, customer: CustomerId, rank: u64) {
         let row = &mut self.servers[server as usize];
         row.customer = Some(customer);
+        row.rank = rank;
         row.due = ctx.now() + ctx.customers[customer].work;
         let event = Event::Served {
             station: ctx.station,

@@ -44,7 +44,7 @@ impl Sharing {
             self.serve(ctx, customer, class(customer, ctx));
             self.plan(ctx);
         } else {
-            self.waiting.push(ctx.customers, customer);
+            self.waiting.push(ctx.customers, customer, 0);
         }
     }
 

@@ -55,7 +55,7 @@ impl TimeSliced {
             self.turn(ctx, server, customer, ctx.now());
             return;
         }
-        self.waiting.push(ctx.customers, customer);
+        self.waiting.push(ctx.customers, customer, 0);
         self.n_waiting += 1;
         if self.n_waiting == 1 {
             self.end_turns(ctx);
@@ -87,7 +87,7 @@ impl TimeSliced {
             Some(next) => {
                 self.n_waiting -= 1;
                 if !is_done {
-                    self.waiting.push(ctx.customers, customer);
+                    self.waiting.push(ctx.customers, customer, 0);
                     self.n_waiting += 1;
                 }
                 self.turn(ctx, server, next, ctx.now() + self.switch);

@@ -112,7 +112,6 @@ impl Engine {
         let customer = &mut self.customers[id];
         let node = &mut self.nodes[station];
         node.leave(customer, class.label, self.queue.now());
-        let is_sent = customer.sent_by.is_some();
         if let Some(server) = server
             && let Role::Station(state) = &mut node.role
             && let Servers::Line(line) = &mut state.discipline
@@ -128,7 +127,10 @@ impl Engine {
         if self.trace.is_some() {
             self.trace_visit(station, id);
         }
-        if is_sent || self.may_block {
+        if self.customers.have_ties {
+            self.customers.ties(id).attempts = 0;
+        }
+        if self.customers.have_ties || self.may_block {
             self.on_left(station, id);
         }
         match next {
@@ -223,7 +225,7 @@ impl Engine {
         let now = self.queue.now();
         customer.arrived = now;
         customer.has_started = false;
-        customer.rank = rank(state.order, class.priority, node.counts.entered);
+        let rank = rank(state.order, class.priority, node.counts.entered);
         node.counts.entered += 1;
         node.gauge.advance(now);
         node.gauge.level.present += 1;
@@ -234,8 +236,8 @@ impl Engine {
             station: stage,
         };
         match &mut state.discipline {
-            Servers::Line(servers) => servers.enter(&mut ctx, id),
-            Servers::Preemptive(servers) => servers.enter(&mut ctx, id),
+            Servers::Line(servers) => servers.enter(&mut ctx, id, rank),
+            Servers::Preemptive(servers) => servers.enter(&mut ctx, id, rank),
             Servers::Sharing(servers) => {
                 let classes = &self.classes;
                 servers.enter(&mut ctx, id, |customer, ctx| {
@@ -329,12 +331,12 @@ impl Engine {
         let Role::Station(state) = &mut node.role else {
             unreachable!("only a station turns away")
         };
-        let customer = &mut self.customers[id];
         match &mut state.retry {
-            Some(orbit) if customer.attempts < orbit.attempts => {
-                customer.attempts += 1;
+            Some(orbit) if self.customers.ties(id).attempts < orbit.attempts => {
+                let ties = self.customers.ties(id);
+                ties.attempts += 1;
                 node.counts.retried += 1;
-                let backoff = orbit.draw(customer.attempts);
+                let backoff = orbit.draw(ties.attempts);
                 let event = Event::Retried {
                     station: stage,
                     customer: id,

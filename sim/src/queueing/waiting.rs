@@ -24,12 +24,12 @@ impl WaitingLine {
         }
     }
 
-    /// `customer` joins the line.
-    pub(super) fn push(&mut self, customers: &mut Customers, customer: CustomerId) {
+    /// `customer` joins the line; only a line by rank looks at `rank`.
+    pub(super) fn push(&mut self, customers: &mut Customers, customer: CustomerId, rank: u64) {
         let ticket = customers.wait(customer);
         match self {
             WaitingLine::Fifo(line) => line.push_back(ticket),
-            WaitingLine::Ranked(line) => line.push(Reverse((customers[customer].rank, ticket))),
+            WaitingLine::Ranked(line) => line.push(Reverse((rank, ticket))),
         }
     }
 
@@ -53,6 +53,18 @@ impl WaitingLine {
         self.drop_first();
         customers.end_wait(customer);
         Some(customer)
+    }
+
+    /// Takes the first out of the line, with its rank; zero in a line without ranks.
+    pub(super) fn pop_ranked(&mut self, customers: &mut Customers) -> Option<(CustomerId, u64)> {
+        let customer = self.peek(customers)?;
+        let rank = match self {
+            WaitingLine::Fifo(_) => 0,
+            WaitingLine::Ranked(line) => line.peek().map_or(0, |first| first.0.0),
+        };
+        self.drop_first();
+        customers.end_wait(customer);
+        Some((customer, rank))
     }
 
     fn drop_first(&mut self) {

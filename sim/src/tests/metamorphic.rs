@@ -42,8 +42,8 @@ fn equal_inputs_give_equal_bytes_on_any_number_of_threads() {
             replications: 3,
             arrivals: Arrivals::Shared,
             threads,
-        precision: None,
-        keep: Keep::Trace,
+            precision: None,
+            keep: Keep::Trace,
         };
         bytes(&simulate(&scenario(&BUSY), Some(&random_profile()), &options).unwrap())
     };
@@ -67,8 +67,8 @@ fn replications_share_the_requests_or_do_not() {
             replications: 2,
             arrivals,
             threads: 1,
-        precision: None,
-        keep: Keep::Trace,
+            precision: None,
+            keep: Keep::Trace,
         };
         completions(&scenario(&overrides), &random_profile(), &options).unwrap()
     };
