@@ -1,166 +1,26 @@
-//! How many events a second the engine handles, beside a loop written by hand for the one purpose.
-//!
-//! Two works, each of 1,000,000 customers: an M/M/1 at utilisation 0.8, and three such stations in
-//! tandem. The engine runs them as any network: compiled from a description, with all statistics.
-//! The loop has a binary heap of events, lines, the same draws from the same streams, and nothing
-//! but the mean sojourn time. Both count an arrival and a departure from each station as events.
-//! Rounds alternate; the rates are medians. Prints one JSON object.
+//! How many events a second the engine handles, beside a loop written by hand for the one purpose,
+//! at 1,000,000 customers of an M/M/1 and of three stations in tandem. Prints one JSON object.
 //!
 //! ```text
 //! cargo run --release -p tandem-sim --example engine_rate
 //! ```
 #![expect(clippy::print_stdout, reason = "the result is what an example is for")]
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::time::Instant;
-
-use schema::arrivals::ArrivalsFile;
-use schema::distribution::Distribution;
-use schema::random::{Seed, exponential, stream};
-use schema::scenario::{Extent, Station};
-use schema::units::{Frequency, SimDuration};
-use sim::Arrivals;
-use sim::queueing::{Clients, Keep, Network, Plan};
+#[path = "../benches/works/mod.rs"]
+mod works;
 
 const CUSTOMERS: u32 = 1_000_000;
-/// Customers per second.
-const RATE: f64 = 0.8e6;
-/// Mean service time, in seconds.
-const SERVICE: f64 = 1e-6;
 const ROUNDS: usize = 7;
 
 fn main() {
-    let mut results = Vec::new();
-    for (work, n_stations) in [("mm1", 1), ("tandem", 3)] {
-        let (mut engine, mut by_hand) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            let n_events = f64::from(CUSTOMERS) * f64::from(1 + n_stations);
-            let (seconds, mean) = timed(|| run_engine(n_stations));
-            engine.push(n_events / seconds);
-            let (seconds, expected) = timed(|| run_by_hand(n_stations as usize));
-            by_hand.push(n_events / seconds);
-            assert!(
-                (mean / expected - 1.0).abs() < 1e-9,
-                "the engine has a mean sojourn time of {mean} s, the loop of {expected} s"
-            );
-        }
-        let (engine, by_hand) = (median(engine), median(by_hand));
-        results.push(format!(
-            "\"{work}\": {{\"events_per_s\": {engine:.0}, \"handwritten_events_per_s\": {by_hand:.0}, \"ratio\": {:.3}}}",
-            engine / by_hand
-        ));
-    }
+    let results = [("mm1", 1), ("tandem", 3)].map(|(work, n_stations)| {
+        let rates = works::compare(n_stations, CUSTOMERS, ROUNDS);
+        format!(
+            "\"{work}\": {{\"events_per_s\": {:.0}, \"handwritten_events_per_s\": {:.0}, \"ratio\": {:.3}}}",
+            rates.engine,
+            rates.by_hand,
+            rates.engine / rates.by_hand
+        )
+    });
     println!("{{{}}}", results.join(", "));
-}
-
-fn timed(work: impl FnOnce() -> f64) -> (f64, f64) {
-    let start = Instant::now();
-    let result = work();
-    (start.elapsed().as_secs_f64(), result)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// The mean sojourn time of the stations in tandem, by the engine, in seconds.
-fn run_engine(n_stations: u32) -> f64 {
-    let service = Distribution::Exponential(SimDuration::from_secs_f64(SERVICE));
-    let mut network = Network::new();
-    let path = (0..n_stations)
-        .map(|index| {
-            network.station(
-                &format!("station-{index}"),
-                Station::fifo(1, service.clone()),
-            )
-        })
-        .collect();
-    network.clients(Clients {
-        name: "customers".to_owned(),
-        count: 1,
-        arrivals: ArrivalsFile::Poisson {
-            rate: Frequency::from_per_second(RATE).expect("a rate is positive"),
-            connections: 1,
-        },
-        replayed: None,
-        classes: Vec::new(),
-        path,
-    });
-    let report = network.run(&Plan {
-        seed: Seed(1),
-        warmup: Extent::Requests(0),
-        measure: Extent::Requests(CUSTOMERS),
-        replications: 1,
-        arrivals: Arrivals::Shared,
-        threads: 1,
-        precision: None,
-        keep: Keep::Statistics,
-    });
-    report
-        .expect("the network is stable")
-        .whole
-        .sojourn
-        .mean
-        .value
-}
-
-/// An event of the loop written by hand.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    Arrival,
-    Departure(usize),
-}
-
-/// The mean sojourn time of the stations in tandem, by a loop that can do nothing else, in seconds.
-fn run_by_hand(n_stations: usize) -> f64 {
-    let ps = |seconds: f64| SimDuration::from_secs_f64(seconds).as_ps();
-    let mut gaps = stream(Seed(1), "client/customers/0/arrivals");
-    let mut services: Vec<_> = (0..n_stations)
-        .map(|index| stream(Seed(1), &format!("stage/station-{index}/service")))
-        .collect();
-    let mut events: BinaryHeap<Reverse<(u64, u64, Event)>> = BinaryHeap::new();
-    let mut n_scheduled = 0;
-    // By station: when each customer in it arrived in the first, and its service here.
-    let mut lines: Vec<VecDeque<(u64, u64)>> = vec![VecDeque::new(); n_stations];
-    let (mut n_arrived, mut sojourn) = (0, 0u128);
-    let mut schedule = |events: &mut BinaryHeap<_>, at, event| {
-        events.push(Reverse((at, n_scheduled, event)));
-        n_scheduled += 1;
-    };
-    schedule(
-        &mut events,
-        ps(exponential(&mut gaps, 1.0 / RATE)),
-        Event::Arrival,
-    );
-    while let Some(Reverse((now, _, event))) = events.pop() {
-        let (station, born) = match event {
-            Event::Arrival => {
-                n_arrived += 1;
-                if n_arrived < CUSTOMERS {
-                    let gap = ps(exponential(&mut gaps, 1.0 / RATE));
-                    schedule(&mut events, now + gap, Event::Arrival);
-                }
-                (0, now)
-            }
-            Event::Departure(station) => {
-                let (born, _) = lines[station].pop_front().expect("somebody is served");
-                if let Some((_, service)) = lines[station].front() {
-                    schedule(&mut events, now + service, Event::Departure(station));
-                }
-                (station + 1, born)
-            }
-        };
-        if station == n_stations {
-            sojourn += u128::from(now - born);
-            continue;
-        }
-        let service = ps(exponential(&mut services[station], SERVICE));
-        if lines[station].is_empty() {
-            schedule(&mut events, now + service, Event::Departure(station));
-        }
-        lines[station].push_back((born, service));
-    }
-    sojourn as f64 * 1e-12 / f64::from(CUSTOMERS)
 }

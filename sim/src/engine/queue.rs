@@ -6,7 +6,7 @@ use schema::units::{SimDuration, SimTime};
 
 /// Events in the front from which on some of them are moved behind it. Sorting so few by insertion
 /// costs less than another round of distribution; any value gives the same order.
-const FRONT: usize = 32;
+const FRONT: usize = 64;
 /// Number of buckets: one for the instant that they are counted from, one for each bit in which an
 /// instant may first differ from it.
 const BUCKETS: usize = u64::BITS as usize + 1;
