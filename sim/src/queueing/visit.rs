@@ -219,6 +219,7 @@ impl Engine {
         customer.work = state.service.draw(class.label as usize);
         if node.gauge.level.present >= state.capacity {
             node.counts.rejected += 1;
+            self.on_left(stage, id);
             self.turn_away(id, stage);
             return;
         }

@@ -34,12 +34,22 @@ fn fork_join() {
     );
 }
 
-/// A balancer before `n` stations of one server.
-fn balanced(policy: PolicyName, n: usize, lambda: f64, mu: f64, seconds: f64) -> Report {
+/// A balancer before `n` stations of one server and exponential service, with room for so many
+/// requests each.
+fn balanced(
+    policy: PolicyName,
+    n: usize,
+    lambda: f64,
+    (mu, capacity): (f64, Option<u32>),
+    seconds: f64,
+) -> Report {
     let mut network = Network::new();
     let to: Vec<StageId> = (0..n)
         .map(|index| {
-            let station = Station::fifo(1, exponential(1.0 / mu));
+            let station = Station {
+                capacity,
+                ..Station::fifo(1, exponential(1.0 / mu))
+            };
             network.station(&format!("station-{index}"), station)
         })
         .collect();
@@ -56,7 +66,7 @@ fn balanced(policy: PolicyName, n: usize, lambda: f64, mu: f64, seconds: f64) ->
 #[test]
 fn join_the_shorter_of_two() {
     let (lambda, mu) = (1600.0, 1000.0);
-    let with = |policy| balanced(policy, 2, lambda, mu, 100.0).whole;
+    let with = |policy| balanced(policy, 2, lambda, (mu, None), 100.0).whole;
     let right = with(PolicyName::JoinShortestQueue);
     let wrong = with(PolicyName::RoundRobin);
     assert_theory(
@@ -76,10 +86,12 @@ fn join_the_shorter_of_two() {
 /// One balancer knows of every request, so that those outstanding are those present.
 #[test]
 fn least_outstanding_of_one_balancer_is_join_the_shortest() {
-    let with = |policy| balanced(policy, 3, 2400.0, 1000.0, 5.0).whole;
-    let shortest = with(PolicyName::JoinShortestQueue);
-    assert_eq!(with(PolicyName::LeastOutstanding), shortest);
-    assert_ne!(with(PolicyName::PowerOfTwo), shortest);
+    for capacity in [None, Some(2)] {
+        let with = |policy| balanced(policy, 3, 2400.0, (1000.0, capacity), 5.0).whole;
+        let shortest = with(PolicyName::JoinShortestQueue);
+        assert_eq!(with(PolicyName::LeastOutstanding), shortest);
+        assert_ne!(with(PolicyName::PowerOfTwo), shortest);
+    }
 }
 
 /// The mean field is a limit for many stations; of 50, at a utilization of 0.7, it is taken to be
@@ -88,7 +100,7 @@ fn least_outstanding_of_one_balancer_is_join_the_shortest() {
 fn power_of_two_of_many() {
     let (n, lambda, mu) = (50, 700.0, 1000.0);
     let with = |policy| {
-        balanced(policy, n, n as f64 * lambda, mu, 2.0)
+        balanced(policy, n, n as f64 * lambda, (mu, None), 2.0)
             .whole
             .sojourn
             .mean
@@ -106,7 +118,7 @@ fn power_of_two_of_many() {
 #[test]
 fn round_robin_makes_arrivals_regular() {
     let (lambda, mu) = (1200.0, 1000.0);
-    let with = |policy| balanced(policy, 2, lambda, mu, 150.0);
+    let with = |policy| balanced(policy, 2, lambda, (mu, None), 150.0);
     let (right, wrong) = (with(PolicyName::RoundRobin), with(PolicyName::Random));
     let interarrival = Interarrival::Gamma {
         mean: 2.0 / lambda,
