@@ -4,7 +4,7 @@ use schema::ids::StageId;
 
 use super::engine::Engine;
 use super::event::Event;
-use super::node::Role;
+use super::node::{Role, Servers};
 
 impl Engine {
     /// Schedules the first failure of every server that fails.
@@ -40,12 +40,22 @@ impl Engine {
         self.plan_breakdown(station, server, event);
     }
 
+    /// Whether anyone waits where a server will come back.
+    fn anyone_waits_for_repair(&self) -> bool {
+        self.nodes.rows().iter().any(|node| match &node.role {
+            Role::Station(state) => match &state.discipline {
+                Servers::Line(line) => line.waits_for_repair(),
+                _ => false,
+            },
+            _ => false,
+        })
+    }
+
     /// Schedules the next failure or repair, unless nothing can happen any more.
     fn plan_breakdown(&mut self, station: StageId, server: u32, event: Event) {
         self.n_breakdowns -= 1;
         let nothing_else = self.queue.n_pending() == self.n_breakdowns;
-        let may_be_resumed = matches!(event, Event::Repaired { .. }) && self.n_interrupted > 0;
-        if nothing_else && self.tasks.is_empty() && self.n_interrupted == 0 && !may_be_resumed {
+        if nothing_else && self.n_interrupted == 0 && !self.anyone_waits_for_repair() {
             return;
         }
         let Role::Station(state) = &mut self.nodes[station].role else {

@@ -87,6 +87,11 @@ impl Line {
         self.n_waiting -= 1;
     }
 
+    /// Whether somebody waits while a server is out of order.
+    pub(super) fn waits_for_repair(&self) -> bool {
+        self.n_waiting > 0 && self.servers.iter().any(|server| !server.is_up)
+    }
+
     /// A server is done: whom it served, of a batch the first. The server stays with them until it
     /// is [released](Line::release).
     #[inline]

@@ -3,11 +3,11 @@
 use schema::random::Seed;
 use schema::scenario::{Breakdown, Extent, Retry, Station};
 use sim::Arrivals;
-use sim::queueing::{Keep, Plan};
+use sim::queueing::{Keep, Network, Plan};
 use sim::theory;
 
 use crate::fixture::{
-    LONGER, assert_theory, constant, exponential, poisson, run, run_single, single,
+    LONGER, assert_theory, client, constant, exponential, poisson, run, run_single, single,
 };
 
 #[test]
@@ -153,4 +153,32 @@ fn retrials_are_conserved() {
     };
     let lost = [0, 1, 3, 10].map(with);
     assert!(lost.is_sorted_by(|more, fewer| more > fewer), "{lost:?}");
+}
+
+/// Also when the last are at one station of which the server is down, and the other one's fails.
+#[test]
+fn servers_that_fail_serve_everybody() {
+    let mut network = Network::new();
+    let path = ["first", "second"].map(|name| {
+        let breakdown = Breakdown {
+            up: exponential(1e-3),
+            down: exponential(1e-3),
+        };
+        let station = Station {
+            breakdown: Some(breakdown),
+            ..Station::fifo(1, exponential(1e-3))
+        };
+        network.station(name, station)
+    });
+    network.clients(client(poisson(100.0), &path));
+    let plan = Plan {
+        seed: Seed(0),
+        warmup: Extent::Requests(0),
+        measure: Extent::Requests(10),
+        replications: 1000,
+        arrivals: Arrivals::Independent,
+        threads: 1,
+        keep: Keep::Statistics,
+    };
+    assert_eq!(network.run(&plan).unwrap().whole.n, 10 * 1000);
 }
