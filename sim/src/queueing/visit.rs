@@ -3,7 +3,7 @@
 use schema::ids::StageId;
 
 use super::customer::CustomerId;
-use super::engine::{Engine, Task};
+use super::engine::Engine;
 use super::event::{Context, Event};
 use super::line::Line;
 use super::node::{Blocked, Role, Servers, StationState};
@@ -139,21 +139,20 @@ impl Engine {
         }
     }
 
-    /// The service of a batch has ended, of which `customer` is the first: as one of each.
+    /// The service of a batch has ended, of which `customer` is the first: as one of each. Those who
+    /// go on enter where they go before anybody is blocked there.
     fn finish_batch(&mut self, station: StageId, server: u32, customer: CustomerId) {
         let mut done = self.with_line(station, |line, _| line.take_batch(server));
         done.insert(0, customer);
-        let mut n_blocked = 0;
+        let (mut entering, mut blocked) = (Vec::new(), Vec::new());
         for customer in done {
-            let next = self.route(station, customer);
-            match next {
-                Some(next) if self.is_blocked(next) => {
-                    self.block(station, customer, next, Some(server));
-                    n_blocked += 1;
+            match self.route(station, customer) {
+                Some(next) if self.is_blocked_after(next, &entering) => {
+                    blocked.push((customer, next));
                 }
                 Some(next) => {
                     self.leave(station, customer);
-                    self.tasks.push_back(Task::Enter(customer, next));
+                    entering.push((customer, next));
                 }
                 None => {
                     self.leave(station, customer);
@@ -161,10 +160,16 @@ impl Engine {
                 }
             }
         }
-        self.with_line(station, |line, ctx| match n_blocked {
+        self.with_line(station, |line, ctx| match blocked.len() {
             0 => line.release(ctx, server),
-            n => line.block(ctx, server, n),
+            n => line.block(ctx, server, n as u32),
         });
+        for (customer, next) in entering {
+            self.enter(customer, next);
+        }
+        for (customer, next) in blocked {
+            self.block(station, customer, next, Some(server));
+        }
     }
 
     /// `customer` stays at `station` until there is room at `next`.
@@ -187,13 +192,22 @@ impl Engine {
     /// Whether those who would enter stay where they are.
     #[inline]
     fn is_blocked(&self, stage: StageId) -> bool {
+        self.is_blocked_after(stage, &[])
+    }
+
+    /// Whether those who would enter after these, who are about to enter these stages, stay where
+    /// they are.
+    #[inline]
+    fn is_blocked_after(&self, stage: StageId, entering: &[(CustomerId, StageId)]) -> bool {
         if !self.may_block {
             return false;
         }
         let node = &self.nodes[stage];
         match &node.role {
             Role::Station(state) if state.blocks => {
-                node.gauge.level.present >= state.capacity || !state.blocked.is_empty()
+                let before = entering.iter().filter(|(_, to)| *to == stage).count();
+                let present = node.gauge.level.present as usize + before;
+                present >= state.capacity as usize || !state.blocked.is_empty()
             }
             _ => false,
         }

@@ -2,7 +2,8 @@
 
 use schema::arrivals::ArrivalsFile;
 use schema::distribution::Distribution;
-use schema::scenario::{Discipline, PlainKind, Station, TokensFile, WhenFull};
+use schema::scenario::{Discipline, Lot, Order, PlainKind, Station, TokensFile, WhenFull};
+use schema::units::SimDuration;
 use sim::queueing::{Clients, Network, Report};
 use sim::theory::{self, ClosedStation, OpenStation};
 
@@ -234,4 +235,38 @@ fn tokens_are_servers() {
         right.stages["pool"].utilization.unwrap(),
         wrong.stages["pool"].utilization.unwrap(),
     );
+}
+
+/// Those of a batch for whom there is no room stay at the first station too: nobody is at none.
+#[test]
+fn a_batch_that_blocks_stays() {
+    let mut network = Network::new();
+    let discipline = Discipline::Line {
+        order: Order::Fifo,
+        batch: Some(Lot {
+            max: 3,
+            delay: SimDuration::ZERO,
+            per_request: SimDuration::ZERO,
+        }),
+    };
+    let second = Station {
+        capacity: Some(2),
+        when_full: WhenFull::Block,
+        ..Station::fifo(1, exponential(1e-3))
+    };
+    let path = vec![
+        network.station("first", Station::new(1, discipline, exponential(2e-3))),
+        network.station("second", second),
+    ];
+    network.clients(Clients {
+        path,
+        ..closed_loop(6, constant(0.0))
+    });
+    let report = run(&network, 1.0);
+    let numbers = report
+        .stages
+        .values()
+        .map(|stage| stage.number_in_system.value);
+    let all = report.whole.number_in_system.value;
+    assert!((numbers.sum::<f64>() - all).abs() < 1e-9 * all);
 }
