@@ -74,7 +74,7 @@ fn sharing_of_several_servers() {
     let (lambda, mu, c) = (2100.0, 1000.0, 3);
     let with = |law: fn(f64) -> Distribution, servers| {
         let station = Station::new(servers, SHARING, law(1.0 / mu));
-        run_single(poisson(lambda), station, 40.0).sojourn.mean
+        run_single(poisson(lambda), station, 25.0).sojourn.mean
     };
     let theory = theory::mmc_mean_sojourn_time(lambda, mu, c).unwrap();
     for (what, law) in [

@@ -49,7 +49,7 @@ fn mg1(cv: f64, seconds: f64, service: impl Fn(f64) -> Distribution) {
 
 #[test]
 fn mg1_with_regular_service() {
-    mg1(0.5, 100.0, |mean| Distribution::Erlang {
+    mg1(0.5, 60.0, |mean| Distribution::Erlang {
         mean: secs(mean),
         stages: 4,
     });

@@ -18,7 +18,7 @@ fn erlang_a() {
             patience: Some(exponential(1.0 / theta)),
             ..Station::fifo(c, exponential(service))
         };
-        run_single(poisson(lambda), station, 60.0)
+        run_single(poisson(lambda), station, 30.0)
     };
     let (right, wrong) = (with(1.0 / mu), with(LONGER / mu));
     let theory = theory::erlang_a(lambda, mu, c, theta).unwrap();

@@ -82,7 +82,7 @@ fn mmc() {
     let (lambda, mu, c) = (2100.0, 1000.0, 3);
     let with = |service| {
         let station = Station::fifo(c, exponential(service));
-        run_single(poisson(lambda), station, 100.0)
+        run_single(poisson(lambda), station, 80.0)
     };
     let (right, wrong) = (with(1.0 / mu), with(LONGER / mu));
     assert_theory(
@@ -147,7 +147,7 @@ fn erlang_b() {
             capacity: Some(c),
             ..Station::fifo(c, service)
         };
-        run_single(poisson(lambda), station, 20.0).rejected_share
+        run_single(poisson(lambda), station, 10.0).rejected_share
     };
     assert_theory(
         "M/M/5/5 blocking",

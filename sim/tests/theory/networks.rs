@@ -214,7 +214,7 @@ fn tokens_are_servers() {
         let delay = network.station("delay", delay);
         let release = network.stage("release", PlainKind::Release(pool));
         network.clients(client(poisson(lambda), &[pool, delay, release]));
-        run(&network, 100.0)
+        run(&network, 70.0)
     };
     let (right, wrong) = (with(1.0 / mu), with(LONGER / mu));
     assert_theory(
