@@ -108,8 +108,11 @@ pub enum WhenFull {
     /// It is turned away.
     #[default]
     Reject,
-    /// It stays where it is, with the server that it has there (blocking after service), until
-    /// there is room; those who stay enter in the order in which they were ready to.
+    /// It stays where it is until there is room (blocking after service); those who stay enter in
+    /// the order in which they were ready to. At a station that serves a line (`fifo`, `lifo`,
+    /// `priority`) it keeps its server, at others only its place in the station. A request that
+    /// comes from a client, a fork, a balancer or a pool of tokens waits outside, where no station
+    /// counts it.
     Block,
 }
 

@@ -2,6 +2,7 @@
 
 mod breakdown;
 mod build;
+mod check;
 mod client;
 mod customer;
 mod engine;

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use schema::arrivals::Gaps;
 use schema::ids::{ClassId, Id, StageId, Table};
-use schema::random::Seed;
 use schema::scenario::{ArrivalsFile, Class, Next, PlainKind, Scenario, StageRole, Station};
 use schema::units::{Bytes, SimDuration};
-
-use crate::error::SimError;
 
 /// Stages, and the clients whose requests go through them.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -144,11 +140,14 @@ impl Network {
                 next: plain.next.clone(),
             });
         }
+        let mut counts = vec![0; scenario.groups.len()];
+        for client in scenario.clients.rows() {
+            counts[client.group.index()] += 1;
+        }
         for (id, group) in scenario.groups.iter() {
-            let clients = scenario.clients.rows().iter();
             network.groups.push(Group {
                 name: group.name.clone(),
-                count: clients.filter(|client| client.group == id).count() as u32,
+                count: counts[id.index()],
                 arrivals: group.arrivals.clone(),
                 replayed: group.replayed.clone(),
                 classes: group.classes.clone(),
@@ -156,56 +155,5 @@ impl Network {
             });
         }
         Some(network)
-    }
-
-    /// That the network can be run: what a scenario's checks say of one that was made without a
-    /// file.
-    pub(super) fn check(&self) -> Result<(), SimError> {
-        let wrong = |what: String| Err(SimError::Network { what });
-        if self.groups.is_empty() {
-            return wrong("there are no clients".to_owned());
-        }
-        let known = |stage: &StageId| stage.index() < self.stages.len();
-        for group in &self.groups {
-            let name = &group.name;
-            if group.count == 0 || group.path.is_empty() {
-                return wrong(format!("group `{name}` must have a client and a path"));
-            }
-            if group.path.len() > usize::from(u8::MAX) {
-                return wrong(format!("the path of group `{name}` has more than 255 hops"));
-            }
-            if !group.path.iter().all(known) {
-                return wrong(format!("the path of group `{name}` leads to no stage"));
-            }
-            Gaps::new(&group.arrivals, group.replayed.clone(), Seed(0), "")?;
-        }
-        for stage in self.stages.rows() {
-            let name = &stage.name;
-            let total: f64 = stage.next.iter().map(|next| next.probability).sum();
-            let is_probability = (0.0..=1.0 + 1e-9).contains(&total);
-            if !is_probability || !stage.next.iter().all(|next| known(&next.to)) {
-                return wrong(format!(
-                    "stage `{name}` must lead to stages, with at most 1 in all"
-                ));
-            }
-            if let PlainKind::Station(station) = &stage.kind {
-                let breakdown = station.breakdown.iter();
-                let distributions = [&station.service]
-                    .into_iter()
-                    .chain(station.services.values())
-                    .chain(&station.patience)
-                    .chain(station.retry.iter().map(|retry| &retry.backoff))
-                    .chain(breakdown.flat_map(|breakdown| [&breakdown.up, &breakdown.down]));
-                for distribution in distributions {
-                    if let Err((key, problem)) = distribution.sampler() {
-                        return wrong(format!("station `{name}`: `{key}` {problem}"));
-                    }
-                }
-                if station.servers == 0 || station.capacity == Some(0) {
-                    return wrong(format!("station `{name}` must have a server and room"));
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -87,7 +87,7 @@ proptest! {
                 let expected = match name {
                     SpanName::Send | SpanName::Wire | SpanName::Receive => 2 * hops,
                     SpanName::Translate => 2 * (hops - 1),
-                    SpanName::Preprocess => 0,
+                    SpanName::Preprocess | SpanName::Service => 0,
                     _ => 1,
                 };
                 prop_assert_eq!(count(&spans, name), expected, "{:?}", name);

@@ -156,6 +156,7 @@ fn piecewise_arrivals_are_as_many_as_the_rates_say() {
                 replications: REPLICATIONS,
                 arrivals: Arrivals::Independent,
                 threads: 1,
+                precision: None,
                 keep: Keep::Statistics,
             };
             let network = single(arrivals, Station::fifo(1, constant(1e-6)));

@@ -95,6 +95,7 @@ pub(crate) fn run(network: &Network, seconds: f64) -> Report {
         replications: REPLICATIONS,
         arrivals: Arrivals::Independent,
         threads: 1,
+        precision: None,
         keep: Keep::Statistics,
     };
     network.run(&plan).expect("the network can be run")

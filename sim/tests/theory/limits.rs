@@ -131,6 +131,7 @@ fn retrials_are_conserved() {
             replications: 1,
             arrivals: Arrivals::Independent,
             threads: 1,
+            precision: None,
             keep: Keep::Statistics,
         };
         let report = single(poisson(900.0), station).run(&plan).unwrap();
@@ -178,6 +179,7 @@ fn servers_that_fail_serve_everybody() {
         replications: 1000,
         arrivals: Arrivals::Independent,
         threads: 1,
+        precision: None,
         keep: Keep::Statistics,
     };
     assert_eq!(network.run(&plan).unwrap().whole.n, 10 * 1000);

@@ -16,6 +16,8 @@ use crate::nets::{NETS, NetInfo};
 use crate::random::Seed;
 use crate::units::{Bytes, SimDuration};
 
+/// The greatest number of a priority.
+const LOWEST_PRIORITY: u32 = 1_000_000;
 /// What is said of a stage with no role, or with several.
 const ONE_ROLE: &str = "must have one of `serve`, `proxy`, `station`, `fork`, `join`, `balance`, `tokens` and `release`";
 
@@ -346,6 +348,11 @@ impl Check<'_> {
                 let problem = "`priority` and `weight` are for plain stations";
                 return Err(self.source.invalid(&key, problem));
             }
+            let priority = class.priority.unwrap_or(0);
+            if priority > LOWEST_PRIORITY {
+                let problem = format!("must be at most {LOWEST_PRIORITY}, found {priority}");
+                return Err(self.source.invalid(&format!("{key}.priority"), problem));
+            }
             let payload = match (class.payload, work) {
                 (None, _) => base.payload,
                 (Some(payload), Some(Work::Synthetic(_))) => payload,
@@ -358,7 +365,7 @@ impl Check<'_> {
                 name: class.name.clone(),
                 share: class.share / total,
                 payload,
-                priority: class.priority.unwrap_or(0),
+                priority,
                 weight: class.weight.unwrap_or(1.0),
                 ..base
             }));

@@ -118,7 +118,7 @@ impl Check<'_> {
             }
         }
         let weights = format!("{key}.weights");
-        if (balance.policy == PolicyName::Weighted) != !balance.weights.is_empty() {
+        if (balance.policy == PolicyName::Weighted) == balance.weights.is_empty() {
             let problem = "belong to the policy `weighted`, and it needs them";
             return Err(self.source.invalid(&weights, problem));
         }
