@@ -188,6 +188,14 @@ pub enum ReplayUnit {
 type Problem = (String, String);
 
 impl ArrivalsFile {
+    /// A Poisson process, for stages to which no connections lead.
+    pub const fn poisson(rate: Frequency) -> ArrivalsFile {
+        ArrivalsFile::Poisson {
+            rate,
+            connections: default_connections(),
+        }
+    }
+
     /// Whether the next request waits for the reply to the last.
     pub const fn is_closed_loop(&self) -> bool {
         matches!(self, ArrivalsFile::ClosedLoop { .. })

@@ -1,9 +1,21 @@
 //! Discrete-event engine: scenario and profile to run.
 //!
-//! [`simulate`] serves the requests of a scenario with the costs of a profile, and returns a run of
-//! the same kind as a measurement: the same spans, for the same requests.
+//! # Where to start
+//! - [`queueing`] runs networks of stations, without any file; its page has an M/M/1 in twenty lines.
+//! - [`theory`] has the closed forms of queueing theory that such networks can be checked against.
+//! - [`simulate`] runs a scenario: one of plain stages as such a network, one of stages on hosts with
+//!   the costs of a profile. It returns a run of the same kind as a measurement.
+//! - [`compare()`] runs two scenarios with common random numbers.
+//! - [`engine`] and [`stations`] are the parts, for engines of one's own; [`statistics`] keeps what a
+//!   run is asked for in bounded memory.
 //!
-//! # What is modelled
+//! # How long, and how precise
+//! A run is a number of independent replications. Intervals are Student's t over them, at 95%; of a
+//! single replication from batch means, and of quantiles from order statistics, as many as it is
+//! worth. [`Precision`] adds replications until an interval is short enough. A warm-up is given, or
+//! found by MSER-5 over pilot runs ([`Extent::Auto`](schema::scenario::Extent::Auto)).
+//!
+//! # What is modelled of stages on hosts
 //! - Every role's core time runs as jobs, one a thread, on the core set of its host: processor
 //!   sharing over `c` cores, slower by the part's contention while other core sets of the same
 //!   machine are busy ([`stations::ProcessorSharing`]).
@@ -14,7 +26,7 @@
 //!   several instances ([`stations::BatchLine`]), each a thread on the host's cores.
 //! - Clients are closed loops, or open-loop sources with a pool of connections each.
 //!
-//! Left out: accelerators with engines of their own (the copies and the net of a stage run on its
+//! Left out there: accelerators with engines of their own (the copies and the net of a stage run on its
 //! host's cores), routes over several links, loss, windows and congestion control, memory and its
 //! limits.
 //!

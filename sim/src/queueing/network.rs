@@ -51,6 +51,20 @@ pub struct Clients {
     pub path: Vec<StageId>,
 }
 
+impl Clients {
+    /// One client that sends requests of one kind along `path`.
+    pub fn one(name: &str, arrivals: ArrivalsFile, path: Vec<StageId>) -> Clients {
+        Clients {
+            name: name.to_owned(),
+            count: 1,
+            arrivals,
+            replayed: None,
+            classes: Vec::new(),
+            path,
+        }
+    }
+}
+
 /// A kind of requests.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Kind {

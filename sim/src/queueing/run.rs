@@ -39,6 +39,23 @@ pub struct Plan {
     pub keep: Keep,
 }
 
+impl Plan {
+    /// Ten replications with requests of their own, from seed 1, on all cores, of which only the
+    /// statistics are kept.
+    pub const fn new(warmup: Extent, measure: Extent) -> Plan {
+        Plan {
+            seed: Seed(1),
+            warmup,
+            measure,
+            replications: 10,
+            arrivals: Arrivals::Independent,
+            threads: 0,
+            precision: None,
+            keep: Keep::Statistics,
+        }
+    }
+}
+
 /// The result of a run.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Report {
