@@ -77,7 +77,7 @@ fn pipeline(policy: PolicyName) -> Result<Report, SimError> {
         },
     );
     let classify = network.station("classify", classify);
-    let track = network.station("track", Station::fifo(4, Distribution::Exponential(ms(5))));
+    let track = network.station("track", Station::fifo(12, Distribution::Exponential(ms(5))));
     let split = network.stage("split", PlainKind::Fork(vec![classify, track]));
     let join = network.stage("join", PlainKind::Join);
     let done = network.stage("done", PlainKind::Release(under_way));
@@ -95,7 +95,7 @@ fn pipeline(policy: PolicyName) -> Result<Report, SimError> {
         mean_time,
     };
     let arrivals = ArrivalsFile::MarkovModulated {
-        states: vec![state("700 /s", ms(2000)), state("1800 /s", ms(500))],
+        states: vec![state("400 /s", ms(2000)), state("1200 /s", ms(500))],
         connections: 1,
     };
     let path = vec![under_way, gateway];
@@ -123,11 +123,11 @@ fn main() -> Result<(), SimError> {
             100.0 * whole.lost as f64 / whole.offered as f64
         );
         for (stage, row) in &report.stages {
-            let busy = row
-                .utilization
-                .map_or(f64::NAN, |share| 100.0 * share.value);
+            let busy = row.utilization.map_or(String::new(), |share| {
+                format!(", {:.1}% busy", 100.0 * share.value)
+            });
             println!(
-                "  {stage:<18} waits {:>6.2} ms, stays {:>6.2} ms, {busy:>5.1}% busy",
+                "  {stage:<18} waits {:>6.2} ms, stays {:>6.2} ms{busy}",
                 1e3 * row.waiting.mean.value,
                 1e3 * row.sojourn.mean.value
             );
