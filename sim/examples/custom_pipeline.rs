@@ -69,7 +69,7 @@ fn pipeline(policy: PolicyName) -> Result<Report, SimError> {
         limit: None,
     };
     let classify = Station::new(
-        8,
+        16,
         sharing,
         Distribution::Lognormal {
             mean: ms(9),
