@@ -77,7 +77,7 @@ pub(super) struct Ties {
     pub(super) link: Option<CustomerId>,
     /// Copies that have not ended yet.
     pub(super) n_copies: u32,
-    /// Where those wait that have.
+    /// Of a copy, the join at which it waits; of a request, that to which a copy came last.
     pub(super) join: Option<StageId>,
     /// Whether a copy of it was lost.
     pub(super) is_lost: bool,

@@ -149,11 +149,14 @@ impl Engine {
         original.join = Some(stage);
         let copy = &mut self.customers[id];
         copy.arrived = now;
-        self.customers.ties(id).link = before;
+        let ties = self.customers.ties(id);
+        ties.link = before;
+        ties.join = Some(stage);
         self.on_copy_ended(parent, false);
     }
 
-    /// A copy of `parent` is at its join, or has left the network.
+    /// A copy of `parent` is at its join, or has left the network. Of several joins the request goes
+    /// on from that to which the last came.
     pub(super) fn on_copy_ended(&mut self, parent: CustomerId, is_lost: bool) {
         let original = self.customers.ties(parent);
         original.is_lost |= is_lost;
@@ -172,8 +175,10 @@ impl Engine {
             let row = &mut self.customers[copy];
             row.started = now;
             let hop = row.hop;
-            next = self.customers.ties(copy).link;
-            self.leave(join, copy);
+            let ties = self.customers.ties(copy);
+            next = ties.link;
+            let at = ties.join.take().expect("what has joined waits somewhere");
+            self.leave(at, copy);
             self.customers.remove(copy);
             self.customers[parent].hop = hop;
         }
