@@ -156,7 +156,7 @@ impl Engine {
     }
 
     /// A copy of `parent` is at its join, or has left the network. Of several joins the request goes
-    /// on from that to which the last came.
+    /// on from that to which the last came. The tokens of the copies are its own then.
     pub(super) fn on_copy_ended(&mut self, parent: CustomerId, is_lost: bool) {
         let original = self.customers.ties(parent);
         original.is_lost |= is_lost;
@@ -181,6 +181,9 @@ impl Engine {
             self.leave(at, copy);
             self.customers.remove(copy);
             self.customers[parent].hop = hop;
+            if let Some(mut pools) = self.held.remove(&copy) {
+                self.held.entry(parent).or_default().append(&mut pools);
+            }
         }
         if is_lost {
             self.end(parent, true);
