@@ -307,6 +307,8 @@ impl Engine {
         if self.customers.have_ties
             && let Some(parent) = self.customers.ties(id).parent
         {
+            let waited = self.customers[id].waited;
+            self.customers[parent].waited += waited;
             self.customers.remove(id);
             self.on_copy_ended(parent, is_lost);
             return;

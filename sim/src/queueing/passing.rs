@@ -142,7 +142,6 @@ impl Engine {
         let node = &mut self.nodes[stage];
         node.gauge.advance(now);
         node.gauge.level.present += 1;
-        node.gauge.level.in_service += 1;
         node.counts.entered += 1;
         let original = self.customers.ties(parent);
         let before = original.link.replace(id);
@@ -178,9 +177,14 @@ impl Engine {
             let ties = self.customers.ties(copy);
             next = ties.link;
             let at = ties.join.take().expect("what has joined waits somewhere");
+            let gauge = &mut self.nodes[at].gauge;
+            gauge.advance(now);
+            gauge.level.in_service += 1;
             self.leave(at, copy);
+            let waited = self.customers[copy].waited;
             self.customers.remove(copy);
             self.customers[parent].hop = hop;
+            self.customers[parent].waited += waited;
             if let Some(mut pools) = self.held.remove(&copy) {
                 self.held.entry(parent).or_default().append(&mut pools);
             }
