@@ -44,7 +44,8 @@ impl Engine {
             client.n_at_once += 1;
             if client.n_at_once == STANDS {
                 let client = client.name.clone();
-                self.failure = Some(SimError::NoProgress { client });
+                self.fail(SimError::NoProgress { client });
+                return;
             }
         }
         client.next = Some(planned);

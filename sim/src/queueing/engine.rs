@@ -16,7 +16,8 @@ use crate::error::SimError;
 use crate::record::Window;
 use crate::statistics::Gauge;
 
-/// Moves within an instant from which on it is taken to have no end.
+/// Moves or events within an instant, none of them an arrival from outside, from which on it is
+/// taken to have no end.
 const ENDLESS: u32 = 10_000_000;
 
 /// The state of a replication.
@@ -51,7 +52,11 @@ pub(super) struct Engine {
     /// The host of every span.
     pub(super) host: HostId,
     pub(super) replication: u32,
-    pub(super) failure: Option<SimError>,
+    failure: Option<SimError>,
+    /// Events until it is looked at whether the replication goes on.
+    n_until_look: u32,
+    /// The time, and the number of requests that had come, when that was done last.
+    looked_at: Option<(SimTime, u64)>,
 }
 
 /// What the loop knows of a class.
@@ -128,6 +133,8 @@ impl Engine {
             host: HostId::from_index(0),
             replication,
             failure: None,
+            n_until_look: ENDLESS,
+            looked_at: None,
         }
     }
 
@@ -144,7 +151,8 @@ impl Engine {
         while let Some(event) = self.queue.pop() {
             self.look_ahead();
             self.handle(event.unpack());
-            if self.failure.is_some() {
+            self.n_until_look -= 1;
+            if self.n_until_look == 0 && !self.goes_on() {
                 break;
             }
         }
@@ -212,13 +220,39 @@ impl Engine {
             }
             n += 1;
             if n == ENDLESS {
-                self.failure = Some(SimError::Endless {
-                    replication: self.replication,
-                    at: self.queue.now(),
-                });
+                self.stop_going_round();
                 self.tasks.clear();
             }
         }
+    }
+
+    /// Whether the replication goes on: nothing has failed, and since it was last looked at the
+    /// clock has moved or a request has come.
+    #[cold]
+    fn goes_on(&mut self) -> bool {
+        self.n_until_look = ENDLESS;
+        let here = (self.queue.now(), self.whole.counts.entered);
+        if self.looked_at == Some(here) {
+            self.stop_going_round();
+        }
+        self.looked_at = Some(here);
+        self.failure.is_none()
+    }
+
+    /// Ends the replication after the present event.
+    #[cold]
+    pub(super) fn fail(&mut self, failure: SimError) {
+        self.failure = Some(failure);
+        self.n_until_look = 1;
+    }
+
+    /// Gives up, since requests go round without end.
+    #[cold]
+    fn stop_going_round(&mut self) {
+        self.fail(SimError::Endless {
+            replication: self.replication,
+            at: self.queue.now(),
+        });
     }
 
     fn on_arrival(&mut self, id: ClientId) {

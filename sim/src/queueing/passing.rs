@@ -78,7 +78,7 @@ impl Engine {
         };
         let held = self.held.entry(id).or_default();
         let Some(at) = held.iter().position(|held| *held == pool) else {
-            self.failure = Some(SimError::NoTokens {
+            self.fail(SimError::NoTokens {
                 replication: self.replication,
                 stage: self.nodes[stage].name.clone(),
                 pool: self.nodes[pool].name.clone(),
