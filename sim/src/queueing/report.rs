@@ -50,16 +50,13 @@ impl Observed {
         };
         let visits = engine.nodes.rows().iter().map(|node| &node.visits);
         let visits = visits.chain([&engine.whole.visits]);
+        // Of clients that are not under way together the window is empty, and may even close before
+        // it opens.
         let none = vec![Reading::default(); engine.nodes.len() + 1];
-        let opened = if engine.opened.is_empty() {
-            &none
+        let (opened, closed) = if window > SimDuration::ZERO {
+            (&engine.opened, &engine.closed)
         } else {
-            &engine.opened
-        };
-        let closed = if engine.closed.is_empty() {
-            opened
-        } else {
-            &engine.closed
+            (&none, &none)
         };
         let stages = visits.zip(opened.iter().zip(closed));
         let mut stages: Vec<StageObserved> = stages
