@@ -1,51 +1,54 @@
-//! Whether a network can be run: what the checks of a scenario say, of a network that was made without
-//! a file.
+//! What a network that was made without a file must be like: what can be run is what a scenario's
+//! own checks let through.
+
+use std::collections::BTreeSet;
 
 use schema::arrivals::Gaps;
-use schema::distribution::Distribution;
 use schema::ids::{Id, StageId};
 use schema::random::Seed;
-use schema::scenario::{Balance, Discipline, PlainKind, PolicyName, Station};
+use schema::scenario::{Balance, Discipline, Extent, Lot, PlainKind, PolicyName, Station};
 use schema::units::SimDuration;
 
 use super::network::{Group, Network, Stage};
+use super::run::Plan;
 use crate::error::SimError;
 
-/// The greatest priority number that fits a rank.
-const LOWEST_PRIORITY: u32 = 1_000_000;
+impl Plan {
+    /// That the plan says what counts.
+    pub(super) fn check(&self) -> Result<(), SimError> {
+        let what = match (self.warmup, self.measure) {
+            (_, Extent::Requests(0)) | (_, Extent::Time(SimDuration::ZERO)) => {
+                "nothing of it is measured"
+            }
+            (Extent::Requests(1..), Extent::Time(_)) | (Extent::Time(_), Extent::Requests(_)) => {
+                "the warm-up and what is measured must both be requests, or both times"
+            }
+            _ => return Ok(()),
+        };
+        let what = what.to_owned();
+        Err(SimError::Network { what })
+    }
+}
 
 impl Network {
     /// That the network can be run.
     pub(super) fn check(&self) -> Result<(), SimError> {
+        let wrong = |what: String| SimError::Network { what };
         if self.groups.is_empty() {
-            return wrong("there are no clients");
+            return Err(wrong("there are no clients".to_owned()));
         }
-        for (index, group) in self.groups.iter().enumerate() {
-            let mut earlier = self.groups[..index].iter();
-            if earlier.any(|other| other.name == group.name) {
-                return wrong(&format!("there are two groups `{}`", group.name));
-            }
-            self.check_group(group)?;
+        let mut names = BTreeSet::new();
+        for group in &self.groups {
+            let is_unique = names.insert(&group.name);
+            (self.check_group(group, is_unique))
+                .map_err(|problem| wrong(format!("group `{}` {problem}", group.name)))?;
+            Gaps::new(&group.arrivals, group.replayed.clone(), Seed(0), "")?;
         }
-        for class in self.classes.rows() {
-            let name = &class.name;
-            if !(class.share > 0.0 && class.weight > 0.0 && class.weight.is_finite()) {
-                return wrong(&format!(
-                    "share and weight of `{name}` must be more than zero"
-                ));
-            }
-            if class.priority > LOWEST_PRIORITY {
-                return wrong(&format!(
-                    "the priority of `{name}` must be at most {LOWEST_PRIORITY}"
-                ));
-            }
-        }
-        for (id, stage) in self.stages.iter() {
-            let mut others = self.stages.iter().filter(|(other, _)| *other != id);
-            if others.any(|(_, other)| other.name == stage.name) {
-                return wrong(&format!("there are two stages `{}`", stage.name));
-            }
-            self.check_stage(stage)?;
+        names.clear();
+        for stage in self.stages.rows() {
+            let is_unique = names.insert(&stage.name);
+            (self.check_stage(stage, is_unique))
+                .map_err(|problem| wrong(format!("stage `{}` {problem}", stage.name)))?;
         }
         Ok(())
     }
@@ -54,118 +57,156 @@ impl Network {
         stage.index() < self.stages.len()
     }
 
-    fn check_group(&self, group: &Group) -> Result<(), SimError> {
-        let name = &group.name;
-        if group.count == 0 || group.path.is_empty() {
-            return wrong(&format!("group `{name}` must have a client and a path"));
+    fn check_group(&self, group: &Group, is_unique: bool) -> Result<(), String> {
+        ensure(is_unique, "has the name of another")?;
+        ensure(
+            group.count > 0 && !group.path.is_empty(),
+            "must have a client and a path",
+        )?;
+        ensure(
+            group.path.len() <= usize::from(u8::MAX),
+            "has a path of more than 255 hops",
+        )?;
+        ensure(
+            group.path.iter().all(|stage| self.has(*stage)),
+            "has a path that leads to no stage",
+        )?;
+        for class in group.classes.iter().map(|class| &self.classes[*class]) {
+            ensure(
+                is_positive(class.share) && is_positive(class.weight),
+                &format!(
+                    "must have a share and a weight above zero of class `{}`",
+                    class.name
+                ),
+            )?;
         }
-        if group.path.len() > usize::from(u8::MAX) {
-            return wrong(&format!(
-                "the path of group `{name}` has more than 255 hops"
-            ));
-        }
-        if !group.path.iter().all(|stage| self.has(*stage)) {
-            return wrong(&format!("the path of group `{name}` leads to no stage"));
-        }
-        Gaps::new(&group.arrivals, group.replayed.clone(), Seed(0), "")?;
         Ok(())
     }
 
-    fn check_stage(&self, stage: &Stage) -> Result<(), SimError> {
-        let name = &stage.name;
-        let total: f64 = stage.next.iter().map(|next| next.probability).sum();
-        let is_probability = (0.0..=1.0 + 1e-9).contains(&total);
-        if !is_probability || !stage.next.iter().all(|next| self.has(next.to)) {
-            return wrong(&format!(
-                "stage `{name}` must lead to stages, with at most 1 in all"
-            ));
+    fn check_stage(&self, stage: &Stage, is_unique: bool) -> Result<(), String> {
+        ensure(is_unique, "has the name of another")?;
+        let mut total = 0.0;
+        for next in &stage.next {
+            total += next.probability;
+            ensure(self.has(next.to), "must lead to stages")?;
+            ensure(
+                next.probability >= 0.0 && total <= 1.0 + 1e-9,
+                "must lead on with probabilities from 0, of 1 at most in all",
+            )?;
         }
+        let chooses = matches!(stage.kind, PlainKind::Fork(_) | PlainKind::Balance(_));
+        ensure(
+            stage.next.is_empty() || !chooses,
+            "leads on by itself: it takes no routes",
+        )?;
         match &stage.kind {
-            PlainKind::Station(station) => check_station(name, station),
-            PlainKind::Fork(to) if to.is_empty() || !to.iter().all(|to| self.has(*to)) => {
-                wrong(&format!("fork `{name}` must lead to stages"))
-            }
-            PlainKind::Balance(balance) => self.check_balance(name, balance),
-            PlainKind::Tokens(tokens) if tokens.take == 0 || tokens.count < tokens.take => wrong(
-                &format!("`{name}` must have as many tokens as a request takes"),
+            PlainKind::Station(station) => self.check_station(station),
+            PlainKind::Fork(to) => ensure(
+                !to.is_empty() && to.iter().all(|stage| self.has(*stage)),
+                "must lead to stages",
             ),
-            PlainKind::Release(pool) => {
-                let is_pool =
-                    self.has(*pool) && matches!(self.stages[*pool].kind, PlainKind::Tokens(_));
-                if is_pool {
-                    return Ok(());
-                }
-                wrong(&format!(
-                    "`{name}` must give tokens back to a stage that has some"
-                ))
-            }
-            PlainKind::Fork(_) | PlainKind::Join | PlainKind::Tokens(_) => Ok(()),
+            PlainKind::Join => Ok(()),
+            PlainKind::Balance(balance) => self.check_balance(balance),
+            PlainKind::Tokens(tokens) => ensure(
+                (1..=tokens.count).contains(&tokens.take),
+                "must have as many tokens as each request takes, one at least",
+            ),
+            PlainKind::Release(pool) => ensure(
+                self.has(*pool) && matches!(self.stages[*pool].kind, PlainKind::Tokens(_)),
+                "must take back the tokens of a stage that gives them out",
+            ),
         }
     }
 
-    fn check_balance(&self, name: &str, balance: &Balance) -> Result<(), SimError> {
-        let is_station =
-            |to: &StageId| self.has(*to) && matches!(self.stages[*to].kind, PlainKind::Station(_));
-        let least = match balance.policy {
-            PolicyName::PowerOfTwo => 2,
-            _ => 1,
+    fn check_balance(&self, balance: &Balance) -> Result<(), String> {
+        let is_station = |stage: &StageId| {
+            self.has(*stage) && matches!(self.stages[*stage].kind, PlainKind::Station(_))
         };
-        if balance.to.len() < least || !balance.to.iter().all(is_station) {
-            return wrong(&format!(
-                "balancer `{name}` must choose among at least {least} stations"
-            ));
+        ensure(
+            !balance.to.is_empty() && balance.to.iter().all(is_station),
+            "must lead to stations",
+        )?;
+        let n_weights = match balance.policy {
+            PolicyName::Weighted => balance.to.len(),
+            _ => 0,
+        };
+        ensure(
+            balance.weights.len() == n_weights && balance.weights.iter().all(|w| is_positive(*w)),
+            "must have a weight above zero for each station if it is weighted, and none otherwise",
+        )?;
+        ensure(
+            balance.policy != PolicyName::PowerOfTwo || balance.to.len() >= 2,
+            "must lead to two stations at least",
+        )
+    }
+
+    fn check_station(&self, station: &Station) -> Result<(), String> {
+        let breakdown = station.breakdown.iter();
+        let distributions = [&station.service]
+            .into_iter()
+            .chain(station.services.values())
+            .chain(&station.patience)
+            .chain(station.retry.iter().map(|retry| &retry.backoff))
+            .chain(breakdown.flat_map(|breakdown| [&breakdown.up, &breakdown.down]));
+        for distribution in distributions {
+            if let Err((key, problem)) = distribution.sampler() {
+                return Err(format!("has a distribution whose `{key}` {problem}"));
+            }
         }
-        let is_weighted = balance.policy == PolicyName::Weighted;
-        let n_weights = if is_weighted { balance.to.len() } else { 0 };
-        let are_positive = balance.weights.iter().all(|w| *w > 0.0 && w.is_finite());
-        if balance.weights.len() != n_weights || !are_positive {
-            return wrong(&format!(
-                "balancer `{name}` must have {n_weights} weights above zero"
-            ));
+        for class in station.services.keys() {
+            let is_known = self.classes.rows().iter().any(|c| c.name == *class);
+            ensure(
+                is_known,
+                &format!("has a service of class `{class}`, which nobody sends"),
+            )?;
         }
+        ensure(
+            station.servers > 0 && station.capacity != Some(0),
+            "must have a server and room",
+        )?;
+        let is_line = matches!(station.discipline, Discipline::Line { .. });
+        let is_delay = matches!(station.discipline, Discipline::Delay);
+        if let Some(breakdown) = &station.breakdown {
+            ensure(is_line, "has servers of a kind that does not fail")?;
+            ensure(
+                !breakdown.up.is_zero(),
+                "has servers that never work: `up` is always zero",
+            )?;
+        }
+        ensure(
+            station.patience.is_none() || !is_delay,
+            "lets nobody wait: it takes no patience",
+        )?;
+        let factor = station.retry.as_ref().map_or(1.0, |retry| retry.factor);
+        ensure(is_positive(factor), "must have a `factor` above zero")?;
+        match &station.discipline {
+            Discipline::Line {
+                batch: Some(Lot { max, .. }),
+                ..
+            } => ensure(*max > 0, "must have a request in a batch"),
+            Discipline::Sharing { cap, limit } => ensure(
+                is_positive(*cap) && *limit != Some(0),
+                "must have a cap above zero, and serve a request",
+            ),
+            Discipline::TimeSliced { slice, .. } => ensure(
+                *slice > SimDuration::ZERO,
+                "must have a slice that takes some time",
+            ),
+            Discipline::Line { batch: None, .. }
+            | Discipline::Preemptive(_)
+            | Discipline::Delay => Ok(()),
+        }
+    }
+}
+
+fn is_positive(number: f64) -> bool {
+    number > 0.0 && number.is_finite()
+}
+
+fn ensure(holds: bool, problem: &str) -> Result<(), String> {
+    if holds {
         Ok(())
+    } else {
+        Err(problem.to_owned())
     }
-}
-
-fn check_station(name: &str, station: &Station) -> Result<(), SimError> {
-    let of_breakdown = station.breakdown.iter().flat_map(|b| [&b.up, &b.down]);
-    let distributions: Vec<&Distribution> = [&station.service]
-        .into_iter()
-        .chain(station.services.values())
-        .chain(&station.patience)
-        .chain(station.retry.iter().map(|retry| &retry.backoff))
-        .chain(of_breakdown)
-        .collect();
-    for distribution in distributions {
-        if let Err((key, problem)) = distribution.sampler() {
-            return wrong(&format!("station `{name}`: `{key}` {problem}"));
-        }
-    }
-    if station.servers == 0 || station.capacity == Some(0) {
-        return wrong(&format!("station `{name}` must have a server and room"));
-    }
-    if let Some(breakdown) = &station.breakdown
-        && (breakdown.up.is_zero() || !matches!(station.discipline, Discipline::Line { .. }))
-    {
-        return wrong(&format!(
-            "servers of `{name}` may fail only after a time, and only if they serve a line"
-        ));
-    }
-    let fits = match &station.discipline {
-        Discipline::Line { batch, .. } => batch.as_ref().is_none_or(|batch| batch.max > 0),
-        Discipline::Preemptive(_) | Discipline::Delay => true,
-        Discipline::Sharing { cap, limit } => *cap > 0.0 && *limit != Some(0),
-        Discipline::TimeSliced { slice, .. } => *slice > SimDuration::ZERO,
-    };
-    if !fits {
-        return wrong(&format!(
-            "batch, cap, limit and slice of station `{name}` must be more than zero"
-        ));
-    }
-    Ok(())
-}
-
-fn wrong<T>(what: &str) -> Result<T, SimError> {
-    let what = what.to_owned();
-    Err(SimError::Network { what })
 }
