@@ -13,6 +13,9 @@ use super::network::{Group, Network, Stage};
 use super::run::Plan;
 use crate::error::SimError;
 
+/// The greatest number of a priority.
+const LOWEST_PRIORITY: u32 = 1_000_000;
+
 impl Plan {
     /// That the plan says what counts.
     pub(super) fn check(&self) -> Result<(), SimError> {
@@ -72,6 +75,10 @@ impl Network {
             "has a path that leads to no stage",
         )?;
         for class in group.classes.iter().map(|class| &self.classes[*class]) {
+            ensure(
+                class.priority <= LOWEST_PRIORITY,
+                &format!("has a priority above {LOWEST_PRIORITY}, of class `{}`", class.name),
+            )?;
             ensure(
                 is_positive(class.share) && is_positive(class.weight),
                 &format!(
