@@ -201,3 +201,18 @@ fn the_waiting_of_a_request_is_that_at_all_stations() {
     let waiting = report.whole.number_waiting.value * WINDOW_NS as f64;
     assert!((waiting - 15.0).abs() < 1e-6);
 }
+
+#[test]
+fn clients_that_are_not_under_way_together_have_no_window() {
+    let mut network = Network::new();
+    let stage = network.station("server", fifo(1, 10));
+    network.clients(sending("fast", thinking(1), &[stage]));
+    network.clients(sending("slow", thinking(500), &[stage]));
+    let report = network.run(&plan(Extent::Requests(3))).expect("it runs");
+    assert_eq!(report.window_s, [0.0]);
+    // Requests count all the same.
+    let stage = &report.stages["server"];
+    assert_eq!((stage.n, stage.offered), (6, 0));
+    assert_eq!(picoseconds(6.0 * stage.sojourn.mean.value), 60_000);
+    assert!(stage.throughput.value.is_nan() && stage.number_in_system.value.is_nan());
+}
