@@ -352,6 +352,61 @@ fn check_counts(case: &Case, report: &Report) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// That averages over a window that is known beforehand are those of the trace, as far as it has
+/// whole nanoseconds.
+fn check_averages(case: &Case, report: &Report) -> Result<(), TestCaseError> {
+    let (Extent::Time(warmup), Extent::Time(measure)) = (case.plan.warmup, case.plan.measure)
+    else {
+        return Ok(());
+    };
+    let (opens, closes) = (warmup.as_ns(), (warmup + measure).as_ns());
+    let inside = |from: u64, to: u64| to.min(closes).saturating_sub(from.max(opens));
+    let all = visits(&report.trace);
+    for (index, station) in case.stations.iter().enumerate() {
+        if station.patience.is_some() {
+            continue;
+        }
+        let stage = StageId::from_index(index);
+        let here: Vec<&Visit> = all.iter().filter(|v| v.stage == stage).collect();
+        let found = &report.stages[&format!("s{index}")];
+        let near = |value: f64, area_ns: u64| {
+            (value * measure.as_ns() as f64 - area_ns as f64).abs() <= 2.0 + 2.0 * here.len() as f64
+        };
+        let present = here.iter().map(|v| inside(v.ready, v.end)).sum();
+        prop_assert!(near(found.number_in_system.value, present));
+        let waiting = here.iter().map(|v| inside(v.ready, v.start)).sum();
+        prop_assert!(near(found.number_waiting.value, waiting));
+        let is_line = matches!(station.discipline, Discipline::Line { batch: None, .. });
+        if is_line && station.breakdown.is_none() {
+            let served = here.iter().map(|v| inside(v.start, v.end)).sum();
+            let utilization = found.utilization.expect("it has servers").value;
+            prop_assert!(near(utilization * f64::from(station.servers), served));
+        }
+    }
+    Ok(())
+}
+
+/// That the waiting of requests is that of their visits.
+fn check_waiting(case: &Case, report: &Report) -> Result<(), TestCaseError> {
+    let Extent::Requests(warmup) = case.plan.warmup else {
+        return Ok(());
+    };
+    let counted: BTreeSet<RequestId> = wholes(&report.trace)
+        .filter(|span| span.status == Status::Ok && span.request.seq() >= warmup)
+        .map(|span| span.request)
+        .collect();
+    let all = visits(&report.trace);
+    let theirs: Vec<&Visit> = all
+        .iter()
+        .filter(|v| counted.contains(&v.request))
+        .collect();
+    let waited: u64 = theirs.iter().map(|v| v.start - v.ready).sum();
+    let found = report.whole.waiting.mean.value * report.whole.n as f64 * 1e9;
+    let is_near = (found - waited as f64).abs() <= 1.0 + theirs.len() as f64;
+    prop_assert!(counted.is_empty() || is_near, "{} {}", found, waited);
+    Ok(())
+}
+
 fn check_servers(case: &Case, report: &Report) -> Result<(), TestCaseError> {
     let all = visits(&report.trace);
     for (index, station) in case.stations.iter().enumerate() {
@@ -400,6 +455,8 @@ proptest! {
         check_causality(&case, &report)?;
         check_counts(&case, &report)?;
         check_servers(&case, &report)?;
+        check_averages(&case, &report)?;
+        check_waiting(&case, &report)?;
     }
 }
 
@@ -472,7 +529,6 @@ proptest! {
         prop_assert!(length.abs_diff(sum) <= shared.len().max(expected.len()) as u64);
     }
 
-    /// The busy time of a server is the sum of the services, whatever interrupts them.
     #[test]
     fn throughput_is_departures_over_the_window(
         service in time(),
