@@ -10,8 +10,8 @@ use schema::random::Seed;
 use schema::run::{Span, SpanName, Status};
 use schema::scenario::{Discipline, Extent, Order, Station};
 use schema::units::SimDuration;
+use sim::Arrivals;
 use sim::queueing::{Clients, Keep, Kind, Network, Plan, Report};
-use sim::{Arrivals, SimError};
 
 /// Length of the measured window of [`run`], in nanoseconds: longer than any timeline here.
 pub(crate) const WINDOW_NS: u64 = 1_000_000;
@@ -106,7 +106,7 @@ pub(crate) const fn plan(measure: Extent) -> Plan {
 /// are those of the trace, to the picosecond.
 #[track_caller]
 pub(crate) fn run(network: &Network) -> Report {
-    let report = try_run(network).expect("the network can be run");
+    let report = network.run(&by_time()).expect("the network can be run");
     let all = visits(&report.trace);
     for visit in &all {
         assert!(visit.ready <= visit.start && visit.start <= visit.end);
@@ -125,8 +125,9 @@ pub(crate) fn run(network: &Network) -> Report {
     report
 }
 
-pub(crate) fn try_run(network: &Network) -> Result<Report, SimError> {
-    network.run(&plan(Extent::Time(ns(WINDOW_NS))))
+/// The plan of [`run`].
+pub(crate) const fn by_time() -> Plan {
+    plan(Extent::Time(ns(WINDOW_NS)))
 }
 
 /// Seconds as whole picoseconds.
