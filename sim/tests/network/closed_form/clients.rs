@@ -206,13 +206,14 @@ fn the_waiting_of_a_request_is_that_at_all_stations() {
 fn clients_that_are_not_under_way_together_have_no_window() {
     let mut network = Network::new();
     let stage = network.station("server", fifo(1, 10));
-    network.clients(sending("fast", thinking(1), &[stage]));
-    network.clients(sending("slow", thinking(500), &[stage]));
+    for (name, think) in [("fast", 1), ("usual", 90), ("slow", 500)] {
+        network.clients(sending(name, thinking(think), &[stage]));
+    }
     let report = network.run(&plan(Extent::Requests(3))).expect("it runs");
+    // The fast one has ended at 33, the slow one begins at 500; requests count all the same.
     assert_eq!(report.window_s, [0.0]);
-    // Requests count all the same.
     let stage = &report.stages["server"];
-    assert_eq!((stage.n, stage.offered), (6, 0));
-    assert_eq!(picoseconds(6.0 * stage.sojourn.mean.value), 60_000);
+    assert_eq!((stage.n, stage.offered), (9, 0));
+    assert_eq!(picoseconds(9.0 * stage.sojourn.mean.value), 90_000);
     assert!(stage.throughput.value.is_nan() && stage.number_in_system.value.is_nan());
 }
