@@ -18,7 +18,7 @@ pub struct StageSummary {
     /// From arrival to departure, in seconds.
     pub sojourn: Distributed,
     /// From arrival until service first starts, in seconds; from end to end the sum of that over
-    /// all stations.
+    /// all visits, also those of copies.
     pub waiting: Distributed,
     /// Mean of what is left: from when service first starts until departure, with interruptions,
     /// sharing and blocking, in seconds.

@@ -77,7 +77,10 @@ impl Network {
         for class in group.classes.iter().map(|class| &self.classes[*class]) {
             ensure(
                 class.priority <= LOWEST_PRIORITY,
-                &format!("has a priority above {LOWEST_PRIORITY}, of class `{}`", class.name),
+                &format!(
+                    "has a priority above {LOWEST_PRIORITY}, of class `{}`",
+                    class.name
+                ),
             )?;
             ensure(
                 is_positive(class.share) && is_positive(class.weight),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schema::ids::{ClassId, StageId, Table};
+use schema::ids::{ClassId, Id, StageId, Table};
 use schema::scenario::{ArrivalsFile, Class, Next, PlainKind, Scenario, StageRole, Station};
 use schema::units::{Bytes, SimDuration};
 

@@ -75,9 +75,25 @@ impl Network {
     /// Runs the network.
     ///
     /// # Errors
-    /// If the network or the plan makes no sense, if nothing can happen any more while requests are under way,
+    /// If the network makes no sense, if nothing can happen any more while requests are under way,
     /// or if a check of the engine's own failed; see [`SimError`].
     pub fn run(&self, plan: &Plan) -> Result<Report, SimError> {
+        let (observed, traces): (Vec<Observed>, Vec<Vec<Span>>) =
+            self.replicate(plan)?.into_iter().unzip();
+        Ok(Report {
+            trace: traces.into_iter().flatten().collect(),
+            ..self.report(&observed)
+        })
+    }
+
+    /// The summary of each replication alone.
+    pub(crate) fn summaries(&self, plan: &Plan) -> Result<Vec<Summary>, SimError> {
+        let replications = self.replicate(plan)?;
+        let observed = replications.into_iter().map(|(observed, _)| observed);
+        Ok(observed.map(|one| self.report(&[one]).summary()).collect())
+    }
+
+    fn replicate(&self, plan: &Plan) -> Result<Vec<(Observed, Vec<Span>)>, SimError> {
         plan.check()?;
         self.check()?;
         let schedule = Schedule::of(plan.warmup, plan.measure);

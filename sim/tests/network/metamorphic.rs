@@ -136,6 +136,7 @@ fn busy() -> Network {
 fn long(ns_measured: u64) -> Plan {
     Plan {
         warmup: Extent::Time(ns(ns_measured / 10)),
+        precision: None,
         keep: Keep::Statistics,
         ..plan(Extent::Time(ns(ns_measured)))
     }
@@ -170,6 +171,7 @@ fn equal_plans_give_equal_reports_on_any_number_of_threads() {
         let plan = Plan {
             replications: 5,
             threads,
+            precision: None,
             keep: Keep::Trace,
             arrivals: Arrivals::Independent,
             ..long(50_000)
@@ -186,6 +188,7 @@ fn keeping_the_trace_changes_no_statistics() {
     let kept = run_with(
         &busy(),
         &Plan {
+            precision: None,
             keep: Keep::Trace,
             ..long(100_000)
         },
@@ -510,6 +513,7 @@ fn the_first_replication_does_not_depend_on_how_many_there_are() {
     let with = |replications| {
         let plan = Plan {
             replications,
+            precision: None,
             keep: Keep::Trace,
             ..long(50_000)
         };

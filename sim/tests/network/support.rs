@@ -91,13 +91,14 @@ pub(crate) const fn plan(measure: Extent) -> Plan {
     Plan {
         seed: Seed(1),
         warmup: match measure {
-            Extent::Requests(_) => Extent::Requests(0),
+            Extent::Requests(_) | Extent::Auto => Extent::Requests(0),
             Extent::Time(_) => Extent::Time(SimDuration::ZERO),
         },
         measure,
         replications: 1,
         arrivals: Arrivals::Shared,
         threads: 1,
+        precision: None,
         keep: Keep::Trace,
     }
 }
