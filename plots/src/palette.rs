@@ -65,7 +65,8 @@ pub(crate) fn part_fill(part: Option<SpanName>) -> Fill {
         Some(SpanName::H2d) => fill(GREEN, Hatch::Level),
         Some(SpanName::D2h) => fill(GREEN, Hatch::Rising),
         Some(SpanName::Preprocess) => fill(VERMILLION, Hatch::Falling),
-        Some(SpanName::Inference | SpanName::Service) => fill(BLUE, Hatch::Plain),
+        Some(SpanName::Inference) => fill(BLUE, Hatch::Plain),
+        Some(SpanName::Service) => fill(BLUE, Hatch::Crossed),
         Some(SpanName::Request) | None => fill(WHITE, Hatch::Plain),
     }
 }

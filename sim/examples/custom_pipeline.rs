@@ -10,8 +10,9 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "the result is what an example is for")]
 
+use std::error::Error;
+
 use schema::arrivals::StateFile;
-use sim::SimError;
 use sim::queueing::{
     ArrivalsFile, Balance, Clients, Discipline, Distribution, Extent, Lot, Network, Order,
     PlainKind, Plan, PolicyName, Report, Retry, SimDuration, Station, TokensFile,
@@ -25,7 +26,7 @@ const fn us(n: u64) -> SimDuration {
     SimDuration::from_ns(n * 1_000)
 }
 
-fn pipeline(policy: PolicyName) -> Result<Report, SimError> {
+fn pipeline(policy: PolicyName) -> Result<Report, Box<dyn Error>> {
     let mut network = Network::new();
 
     let tokens = TokensFile { count: 64, take: 1 };
@@ -102,13 +103,11 @@ fn pipeline(policy: PolicyName) -> Result<Report, SimError> {
     network.clients(Clients::one("cameras", arrivals, path));
 
     let second = ms(1000);
-    network.run(&Plan::new(
-        Extent::Time(second),
-        Extent::Time(SimDuration::from_ps(60 * second.as_ps())),
-    ))
+    let length = SimDuration::from_ps(60 * second.as_ps());
+    Ok(network.run(&Plan::new(Extent::Time(second), Extent::Time(length)))?)
 }
 
-fn main() -> Result<(), SimError> {
+fn main() -> Result<(), Box<dyn Error>> {
     let policies = [
         ("round robin", PolicyName::RoundRobin),
         ("fewest outstanding", PolicyName::LeastOutstanding),
