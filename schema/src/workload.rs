@@ -82,6 +82,7 @@ impl ClientPlan {
     }
 
     /// The class of the next request, and its size; one class takes no draw.
+    #[inline]
     fn kind(&mut self) -> (ClassId, Bytes) {
         if let [(class, payload, _)] = self.classes[..] {
             return (class, payload);
