@@ -195,6 +195,21 @@ fn equal_scenarios_give_equal_bytes_on_any_number_of_threads() {
 }
 
 #[test]
+fn a_run_in_which_no_request_counts_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = short(dir.path(), &["-r", "2"]);
+    let output = simulate(
+        &example("mm1.toml"),
+        &run,
+        &["-r", "2", "--set", "run.measure.time=1 ns"],
+    );
+    assert_snapshot!(refusal(&output, 0, dir.path()), @"warning: no request counts: measure longer");
+    assert_eq!(Run::load(&run).unwrap().summary().requests, 0);
+    let output = verb(&["plot", "breakdown"], &run, dir.path());
+    assert_snapshot!(refusal(&output, 1, dir.path()), @"error: draw figure `breakdown`: the simulated mean time of `queue` of `mm1` is NaN");
+}
+
+#[test]
 fn figures_of_runs_with_and_without_a_trace() {
     let dir = tempfile::tempdir().unwrap();
     let run = short(dir.path(), &["-r", "2"]);
