@@ -33,7 +33,9 @@ impl Failure {
                     Some(
                         SimError::Profile(_)
                             | SimError::Driver { .. }
+                            | SimError::Contention { .. }
                             | SimError::Unsupported { .. }
+                            | SimError::NoProfile
                     )
                 )
                 || file_error(cause).is_some_and(|error| !matches!(error, FileError::Write { .. }))

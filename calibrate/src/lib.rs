@@ -85,6 +85,14 @@ pub enum CalibrateError {
     /// There is no run at all.
     #[error("fit a profile: there is no run to fit it to")]
     NoRun,
+    /// A run is of plain stages.
+    #[error(
+        "fit a profile: {run} is of plain stages, whose times are given by the scenario, so there is nothing to fit; leave it out"
+    )]
+    Plain {
+        /// The run.
+        run: String,
+    },
     /// No run holds a span of a request that counts.
     #[error(
         "fit a profile: no span of a request that was completed after the warm-up in {runs}; measure more requests than `run.warmup` leaves out"
@@ -122,14 +130,19 @@ pub enum CalibrateError {
 /// Fits a profile called `name` to `sources`.
 ///
 /// # Errors
-/// If there is no run, if no request counts in any run, if a cost has samples but fewer than [`MIN_SAMPLES`], or if a
-/// part is both a host and a link.
+/// If there is no run, if one is of plain stages, if no request counts in any run, if a cost has
+/// samples but fewer than [`MIN_SAMPLES`], or if a part is both a host and a link.
 pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, CalibrateError> {
-    let mut warnings = broken(sources);
-    let collected = collect(sources, &mut warnings);
     if sources.is_empty() {
         return Err(CalibrateError::NoRun);
     }
+    if let Some(plain) = sources.iter().find(|source| source.run.scenario.is_plain()) {
+        return Err(CalibrateError::Plain {
+            run: plain.name.clone(),
+        });
+    }
+    let mut warnings = broken(sources);
+    let collected = collect(sources, &mut warnings);
     if collected.is_empty() {
         return Err(CalibrateError::NothingToFit {
             runs: names(sources, 0..sources.len()),

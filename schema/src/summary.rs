@@ -407,7 +407,7 @@ pub fn saturated(utilization: &BTreeMap<String, f64>) -> Vec<String> {
     let saturated = utilization.iter().filter(|(_, share)| **share >= SATURATED);
     let warnings = saturated.map(|(stage, share)| {
         format!(
-            "saturated: the instances of `{stage}` work {:.0}% of the time; times depend on how many requests wait, compare throughput",
+            "saturated: `{stage}` is busy {:.0}% of the time; times depend on how many requests wait, compare throughput",
             100.0 * share
         )
     });

@@ -142,14 +142,15 @@ impl Precision {
     }
 }
 
-/// Replications, `first` of them and, with a precision, as many more as that takes. How many are
-/// run does not depend on anything but their results.
+/// Replications, `first` of them and, with a precision, as many more as that takes, within the most
+/// that may be spent. How many are run does not depend on anything but their results.
 pub(crate) fn replications<T>(
     first: u32,
     precision: Option<&Precision>,
     mut run: impl FnMut(Range<u32>) -> Result<Vec<T>, SimError>,
     value: impl Fn(&T) -> f64,
 ) -> Result<Vec<T>, SimError> {
+    let first = precision.map_or(first, |p| first.min(p.at_most));
     let mut all = run(0..first)?;
     let Some(precision) = precision else {
         return Ok(all);
@@ -208,6 +209,8 @@ mod tests {
             ..p99(0.1)
         };
         let values = replications(4, Some(&precision), run, |value: &f64| *value).unwrap();
+        assert_eq!(values.len(), 30);
+        let values = replications(40, Some(&precision), run, |value: &f64| *value).unwrap();
         assert_eq!(values.len(), 30);
     }
 }

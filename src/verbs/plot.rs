@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use plots::Pair;
 use plots::load_curve::{Load, LoadPoint};
 use schema::run::{Run, RunKind};
+use schema::scenario::ArrivalsFile;
 use schema::summary::Summary;
 
 use crate::cli::{Common, Plot, PlotKind};
@@ -127,7 +128,11 @@ fn load(runs: &[(String, Run)]) -> Result<plots::Figure, Failure> {
     // One pair a load, labelled by its runs.
     let mut points: Vec<(f64, Pair<Summary>)> = Vec::new();
     for (name, run) in runs {
-        let load = offered(run, kind);
+        let load = offered(run, kind).ok_or_else(|| {
+            anyhow::anyhow!(
+                "the load of run `{name}` is not known: some of its clients replay a trace at its own rate, or have gaps without a mean; give the trace a `rate`"
+            )
+        })?;
         let at = points
             .iter()
             .position(|(at, _)| at.total_cmp(&load).is_eq());
@@ -157,13 +162,16 @@ fn load(runs: &[(String, Run)]) -> Result<plots::Figure, Failure> {
     Ok(plots::load_curve::draw("load", kind, &points)?)
 }
 
-/// The load of a run: its number of clients, or the rate at which all of them send.
-fn offered(run: &Run, kind: Load) -> f64 {
+/// The load of a run: its number of clients, or the rate at which those of an open loop send;
+/// `None` if the scenario does not say.
+fn offered(run: &Run, kind: Load) -> Option<f64> {
     let clients = run.scenario.clients.rows().iter();
+    let arrivals = clients.map(|client| &run.scenario.groups[client.group].arrivals);
     match kind {
-        Load::Clients => run.scenario.clients.len() as f64,
-        Load::OfferedRate => clients
-            .filter_map(|client| run.scenario.groups[client.group].arrivals.mean_rate())
+        Load::Clients => Some(run.scenario.clients.len() as f64),
+        Load::OfferedRate => arrivals
+            .filter(|arrivals| !arrivals.is_closed_loop())
+            .map(ArrivalsFile::mean_rate)
             .sum(),
     }
 }

@@ -70,8 +70,25 @@ fn page(dir: &Path, runs: &[(String, Run)]) -> Result<Report, Failure> {
         .collect();
     let samples: Vec<Pair<Vec<f64>>> = runs
         .iter()
+        .filter(|(_, run)| run.has_trace())
         .map(|(label, run)| one(label, run.manifest.kind, plots::cdf::end_to_end_s(run)))
         .collect();
+    let mut figures = vec![plots::breakdown::draw("breakdown", &bars)?];
+    if !samples.is_empty() {
+        figures.push(plots::cdf::draw("cdf", &samples)?);
+    }
+    let without: Vec<String> = runs
+        .iter()
+        .filter(|(_, run)| !run.has_trace())
+        .map(|(name, _)| format!("`{}`", super::folder(name)))
+        .collect();
+    let mut text = Vec::new();
+    if !without.is_empty() {
+        text.push(format!(
+            "{} kept statistics only, and so have no curve in the distribution; simulate with --trace for that.",
+            without.join(", ")
+        ));
+    }
     let borrowed: Vec<(String, &Summary)> = summaries
         .iter()
         .map(|(name, s)| (name.clone(), s))
@@ -95,12 +112,9 @@ fn page(dir: &Path, runs: &[(String, Run)]) -> Result<Report, Failure> {
         sections: vec![
             Section {
                 heading: "Where the time goes".to_owned(),
-                figures: vec![
-                    plots::breakdown::draw("breakdown", &bars)?,
-                    plots::cdf::draw("cdf", &samples)?,
-                ],
+                text,
+                figures,
                 tables: vec![report::end_to_end_table(&borrowed)],
-                ..Section::default()
             },
             report::warnings_section(&warned),
             report::how_to_read(),

@@ -350,6 +350,7 @@ fn help_names_every_verb() {
         "measure",
         "calibrate",
         "simulate",
+        "compare",
         "validate",
         "plot",
         "report",

@@ -4,4 +4,5 @@ mod command;
 mod common;
 mod idle;
 mod killed;
+mod stations;
 mod tidy;

@@ -210,6 +210,20 @@ pub enum PolicyName {
     Weighted,
 }
 
+impl PolicyName {
+    /// The name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PolicyName::RoundRobin => "round-robin",
+            PolicyName::Random => "random",
+            PolicyName::LeastOutstanding => "least-outstanding",
+            PolicyName::JoinShortestQueue => "join-shortest-queue",
+            PolicyName::PowerOfTwo => "power-of-two",
+            PolicyName::Weighted => "weighted",
+        }
+    }
+}
+
 /// A stage where requests take tokens, as in files.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

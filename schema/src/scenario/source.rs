@@ -64,8 +64,8 @@ impl Source {
                 .iter()
                 .filter_map(|segment| match segment {
                     Segment::Seq { index } => Some(index.to_string()),
-                    Segment::Map { key } => Some(key.clone()),
-                    Segment::Enum { .. } | Segment::Unknown => None,
+                    Segment::Map { key } | Segment::Enum { variant: key } => Some(key.clone()),
+                    Segment::Unknown => None,
                 })
                 .collect();
             let message = error.inner().message().to_owned();

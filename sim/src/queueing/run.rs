@@ -154,6 +154,10 @@ impl Report {
             Some((name.clone(), share))
         });
         let utilization: BTreeMap<String, f64> = utilization.collect();
+        let mut warnings = schema::summary::saturated(&utilization);
+        if whole.n == 0 {
+            warnings.push("no request counts: measure longer".to_owned());
+        }
         Summary {
             format: RUN_FORMAT,
             requests: whole.n,
@@ -171,7 +175,7 @@ impl Report {
             other_s: 0.0,
             diagnostics: Diagnostics {
                 effective_samples: whole.n as f64,
-                warnings: schema::summary::saturated(&utilization),
+                warnings,
                 ..Diagnostics::default()
             },
             utilization,

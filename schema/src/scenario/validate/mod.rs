@@ -18,8 +18,6 @@ use crate::units::{Bytes, SimDuration};
 
 /// The greatest number of a priority.
 const LOWEST_PRIORITY: u32 = 1_000_000;
-/// What is said of a stage with no role, or with several.
-const ONE_ROLE: &str = "must have one of `serve`, `proxy`, `station`, `fork`, `join`, `balance`, `tokens` and `release`";
 
 /// Checks `file` and resolves its names.
 pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenario, FileError> {
@@ -86,19 +84,21 @@ fn fill_defaults(file: &mut ScenarioFile) {
 
 /// Whether the stage is none that stands on a host.
 fn is_plain(stage: &StageFile) -> bool {
-    stage.serve.is_none() && stage.proxy.is_none() && n_plain_roles(stage) > 0
+    stage.serve.is_none() && stage.proxy.is_none()
 }
 
-fn n_plain_roles(stage: &StageFile) -> usize {
-    let roles = [
-        stage.station.is_some(),
-        stage.fork.is_some(),
-        stage.join.is_some(),
-        stage.balance.is_some(),
-        stage.tokens.is_some(),
-        stage.release.is_some(),
-    ];
-    roles.into_iter().filter(|has| *has).count()
+/// What a stage may do, and whether this one does.
+const fn roles(stage: &StageFile) -> [(&'static str, bool); 8] {
+    [
+        ("serve", stage.serve.is_some()),
+        ("proxy", stage.proxy.is_some()),
+        ("station", stage.station.is_some()),
+        ("fork", stage.fork.is_some()),
+        ("join", stage.join.is_some()),
+        ("balance", stage.balance.is_some()),
+        ("tokens", stage.tokens.is_some()),
+        ("release", stage.release.is_some()),
+    ]
 }
 
 struct Check<'a> {
@@ -170,6 +170,9 @@ impl Check<'_> {
     }
 
     fn stages(&self) -> Result<Table<StageId, Stage>, FileError> {
+        for (name, stage) in &self.file.stages {
+            self.one_role(&format!("stages.{name}"), stage)?;
+        }
         self.one_kind_of_stages()?;
         self.file
             .stages
@@ -180,13 +183,14 @@ impl Check<'_> {
                     return self.plain_stage(&key, name, stage);
                 }
                 let on = stage.on.as_ref().ok_or_else(|| {
-                    let problem = "must be given, since the stage is not a plain one";
+                    let hint = allowed(self.file.hosts.keys());
+                    let problem =
+                        format!("must be given, since the stage is not a plain one{hint}");
                     self.source.invalid(&format!("{key}.on"), problem)
                 })?;
-                let role = match (&stage.serve, &stage.proxy) {
-                    (Some(serve), None) => StageRole::Serve(self.serve(&key, stage, serve)?),
-                    (None, Some(_)) => self.proxy(&key, stage)?,
-                    _ => return Err(self.source.invalid(&key, ONE_ROLE)),
+                let role = match &stage.serve {
+                    Some(serve) => StageRole::Serve(self.serve(&key, stage, serve)?),
+                    None => self.proxy(&key, stage)?,
                 };
                 if !stage.next.is_empty() {
                     let problem = "only a plain stage has `next`; a path leads on from others";
@@ -199,6 +203,23 @@ impl Check<'_> {
                 })
             })
             .collect()
+    }
+
+    fn one_role(&self, key: &str, stage: &StageFile) -> Result<(), FileError> {
+        let quoted = |name: &str| format!("`{name}`");
+        let all = roles(stage);
+        let given: Vec<String> = all.iter().filter(|r| r.1).map(|r| quoted(r.0)).collect();
+        if given.len() == 1 {
+            return Ok(());
+        }
+        let found = if given.is_empty() {
+            "none".to_owned()
+        } else {
+            given.join(" and ")
+        };
+        let allowed = all.map(|(name, _)| name).join(", ");
+        let problem = format!("must have one role, found {found} (allowed: {allowed})");
+        Err(self.source.invalid(key, problem))
     }
 
     fn proxy(&self, key: &str, stage: &StageFile) -> Result<StageRole, FileError> {
@@ -306,7 +327,8 @@ impl Check<'_> {
             Some(on) => self.host(&format!("{key}.on"), on),
             None if self.is_plain() => Ok(self.nowhere()),
             None => {
-                let problem = "must be given, since the path is not of plain stages";
+                let hint = allowed(self.file.hosts.keys());
+                let problem = format!("must be given, since the path is not of plain stages{hint}");
                 Err(self.source.invalid(&format!("{key}.on"), problem))
             }
         }
@@ -344,9 +366,11 @@ impl Check<'_> {
                 let problem = format!("the group has a class `{}` already", class.name);
                 return Err(self.source.invalid(&format!("{key}.name"), problem));
             }
-            if work.is_some() && (class.priority.is_some() || class.weight.is_some()) {
-                let problem = "`priority` and `weight` are for plain stations";
-                return Err(self.source.invalid(&key, problem));
+            let priority = class.priority.map(|p| ("priority", f64::from(p)));
+            let of_stations = priority.or(class.weight.map(|w| ("weight", w)));
+            if let (Some(_), Some((name, found))) = (work, of_stations) {
+                let problem = format!("is only for paths over plain stages, found {found}");
+                return Err(self.source.invalid(&format!("{key}.{name}"), problem));
             }
             let priority = class.priority.unwrap_or(0);
             if priority > LOWEST_PRIORITY {
@@ -389,9 +413,10 @@ impl Check<'_> {
             .expect("a group's key");
         let file = &self.file.clients[group].path;
         if file.is_empty() {
-            return Err(self
-                .source
-                .invalid(&format!("{key}.path"), "must have at least one hop"));
+            return Err(self.source.invalid(
+                &format!("{key}.path"),
+                "must have at least one hop, found none",
+            ));
         }
         let mut from = host;
         let mut hops: Vec<Hop> = Vec::new();
@@ -485,6 +510,17 @@ impl Check<'_> {
         }
         Ok(found)
     }
+}
+
+/// The names allowed, as the end of a message.
+fn allowed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    let names = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    };
+    format!(" (allowed: {names})")
 }
 
 fn joins(link: &Link, a: HostId, b: HostId) -> bool {

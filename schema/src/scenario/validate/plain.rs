@@ -1,8 +1,10 @@
 //! Checks of plain stages and of paths over them.
 
-use super::{Check, ONE_ROLE, is_plain, n_plain_roles};
+use std::collections::BTreeSet;
+
+use super::{Check, allowed, is_plain};
 use crate::distribution::Distribution;
-use crate::error::FileError;
+use crate::error::{FileError, suggest};
 use crate::ids::{HostId, StageId};
 use crate::scenario::{
     Balance, BalanceFile, ClientsFile, Discipline, DisciplineName, Hop, Lot, Next, Order,
@@ -10,6 +12,9 @@ use crate::scenario::{
     TokensFile, Transport,
 };
 use crate::units::SimDuration;
+
+/// Most hops of a path: the engine counts them in a byte.
+const MAX_HOPS: usize = 255;
 
 impl Check<'_> {
     /// Whether the scenario is of plain stages.
@@ -38,12 +43,15 @@ impl Check<'_> {
         name: &str,
         stage: &StageFile,
     ) -> Result<Stage, FileError> {
-        if n_plain_roles(stage) != 1 {
-            return Err(self.source.invalid(key, ONE_ROLE));
-        }
-        if stage.instances.is_some() || stage.batch.is_some() {
-            let problem = "`instances` and `batch` belong to `serve`; a station has `servers` and a `batch` of its own";
-            return Err(self.source.invalid(key, problem));
+        for (option, is_given) in [
+            ("instances", stage.instances.is_some()),
+            ("batch", stage.batch.is_some()),
+        ] {
+            if is_given {
+                let problem =
+                    "belongs to `serve`; a station has `servers` and a `batch` of its own";
+                return Err(self.source.invalid(&format!("{key}.{option}"), problem));
+            }
         }
         let kind = if let Some(station) = &stage.station {
             let key = format!("{key}.station");
@@ -73,7 +81,7 @@ impl Check<'_> {
 
     fn targets(&self, key: &str, names: &[String]) -> Result<Vec<StageId>, FileError> {
         if names.is_empty() {
-            let problem = "must name at least one stage";
+            let problem = "must name at least one stage, found none";
             return Err(self.source.invalid(key, problem));
         }
         let stages = names.iter().enumerate();
@@ -86,7 +94,10 @@ impl Check<'_> {
     fn pool(&self, key: &str, name: &str) -> Result<StageId, FileError> {
         let stage = self.stage(key, name)?;
         if self.file.stages[name].tokens.is_none() {
-            let problem = format!("`{name}` is no stage with `tokens`");
+            let stages = self.file.stages.iter();
+            let pools = stages.filter(|(_, stage)| stage.tokens.is_some());
+            let pools = allowed(pools.map(|(name, _)| name));
+            let problem = format!("`{name}` is no stage with `tokens`{pools}");
             return Err(self.source.invalid(key, problem));
         }
         Ok(stage)
@@ -113,19 +124,27 @@ impl Check<'_> {
                 return Err(self.source.invalid(&format!("{key}.to.{index}"), problem));
             }
             if self.file.stages[name].station.is_none() {
-                let problem = format!("`{name}` is no station; a balancer chooses among stations");
+                let stages = self.file.stages.iter();
+                let stations = stages.filter(|(_, stage)| stage.station.is_some());
+                let stations = allowed(stations.map(|(name, _)| name));
+                let problem =
+                    format!("`{name}` is no station; a balancer chooses among stations{stations}");
                 return Err(self.source.invalid(&format!("{key}.to.{index}"), problem));
             }
         }
         let weights = format!("{key}.weights");
-        if (balance.policy == PolicyName::Weighted) == balance.weights.is_empty() {
-            let problem = "belong to the policy `weighted`, and it needs them";
+        if balance.policy != PolicyName::Weighted && !balance.weights.is_empty() {
+            let found = balance.policy.name();
+            let problem = format!("go only with the policy `weighted`, found `{found}`");
             return Err(self.source.invalid(&weights, problem));
         }
-        if !balance.weights.is_empty() && balance.weights.len() != to.len() {
+        let n_wanted = match balance.policy {
+            PolicyName::Weighted => to.len(),
+            _ => 0,
+        };
+        if balance.weights.len() != n_wanted {
             let problem = format!(
-                "must be one for each of the {} stations, found {}",
-                to.len(),
+                "must be one for each of the {n_wanted} stations, found {}",
                 balance.weights.len()
             );
             return Err(self.source.invalid(&weights, problem));
@@ -134,7 +153,7 @@ impl Check<'_> {
             self.positive(&format!("{weights}.{index}"), *weight)?;
         }
         if balance.policy == PolicyName::PowerOfTwo && to.len() < 2 {
-            let problem = "`power-of-two` needs at least two stations";
+            let problem = "must be at least two stations with the policy `power-of-two`, found one";
             return Err(self.source.invalid(&format!("{key}.to"), problem));
         }
         Ok(Balance {
@@ -147,7 +166,7 @@ impl Check<'_> {
     fn next(&self, key: &str, stage: &StageFile, kind: &PlainKind) -> Result<Vec<Next>, FileError> {
         let chooses = matches!(kind, PlainKind::Fork(_) | PlainKind::Balance(_));
         if chooses && !stage.next.is_empty() {
-            let problem = "a fork or a balancer has `to`, and no `next`";
+            let problem = "a fork or a balancer has `to`, and no `next`; leave it out";
             return Err(self.source.invalid(&format!("{key}.next"), problem));
         }
         let mut total = 0.0;
@@ -182,9 +201,11 @@ impl Check<'_> {
         self.distribution(&format!("{key}.service"), &file.service)?;
         for (class, service) in &file.services {
             let key = format!("{key}.services.{class}");
-            let mut classes = self.file.clients.iter().flat_map(|group| &group.classes);
-            if !classes.any(|known| known.name == *class) {
-                let problem = format!("no group of clients has a class `{class}`");
+            let classes = self.file.clients.iter().flat_map(|group| &group.classes);
+            let classes: BTreeSet<&str> = classes.map(|class| class.name.as_str()).collect();
+            if !classes.contains(class.as_str()) {
+                let hint = suggest(class, classes);
+                let problem = format!("no group of clients has a class `{class}`{hint}");
                 return Err(self.source.invalid(&key, problem));
             }
             self.distribution(&key, service)?;
@@ -192,14 +213,16 @@ impl Check<'_> {
         let discipline = self.discipline(key, file)?;
         let is_line = matches!(discipline, Discipline::Line { .. });
         let is_delay = matches!(discipline, Discipline::Delay);
-        if is_delay && file.servers.is_some() {
-            let problem = "a `delay` has a server for each request";
+        if let (Some(servers), true) = (file.servers, is_delay) {
+            let problem = format!(
+                "must not be given, since a `delay` has a server for each request, found {servers}"
+            );
             return Err(self.source.invalid(&format!("{key}.servers"), problem));
         }
         if let Some(breakdown) = &file.breakdown {
             self.distribution(&format!("{key}.breakdown.up"), &breakdown.up)?;
             self.distribution(&format!("{key}.breakdown.down"), &breakdown.down)?;
-            self.only(key, "breakdown", "fifo, lifo, priority", is_line)?;
+            self.only(key, file, "breakdown", "fifo, lifo, priority", is_line)?;
             if breakdown.up.is_zero() {
                 let problem = "must not always be zero: the server would never work";
                 let key = format!("{key}.breakdown.up");
@@ -208,7 +231,7 @@ impl Check<'_> {
         }
         if let Some(patience) = &file.patience {
             self.distribution(&format!("{key}.patience"), patience)?;
-            self.only(key, "patience", "any but delay", !is_delay)?;
+            self.only(key, file, "patience", "any but delay", !is_delay)?;
         }
         if let Some(retry) = &file.retry {
             self.at_least_one(&format!("{key}.retry.attempts"), retry.attempts)?;
@@ -240,11 +263,20 @@ impl Check<'_> {
     }
 
     /// Refuses `option` unless the discipline is one that has it.
-    fn only(&self, key: &str, option: &str, which: &str, has: bool) -> Result<(), FileError> {
+    fn only(
+        &self,
+        key: &str,
+        file: &StationFile,
+        option: &str,
+        which: &str,
+        has: bool,
+    ) -> Result<(), FileError> {
         if has {
             return Ok(());
         }
-        let problem = format!("goes only with some disciplines (allowed: {which})");
+        let found = file.discipline.name();
+        let problem =
+            format!("does not go with the discipline `{found}` (allowed disciplines: {which})");
         Err(self.source.invalid(&format!("{key}.{option}"), problem))
     }
 
@@ -278,7 +310,7 @@ impl Check<'_> {
             ),
         ];
         for (option, is_given, has, which) in options {
-            self.only(key, option, which, has || !is_given)?;
+            self.only(key, file, option, which, has || !is_given)?;
         }
         Ok(match name {
             DisciplineName::Fifo => self.line(key, Order::Fifo, file)?,
@@ -296,7 +328,10 @@ impl Check<'_> {
             DisciplineName::TimeSliced => {
                 let slice = file.slice.unwrap_or(SimDuration::ZERO);
                 if slice == SimDuration::ZERO {
-                    let problem = "must be given, and more than zero, with `time-sliced`";
+                    let found = file.slice.map_or("none", |_| "zero");
+                    let problem = format!(
+                        "must be given, and more than zero, with `time-sliced`, found {found}"
+                    );
                     return Err(self.source.invalid(&format!("{key}.slice"), problem));
                 }
                 let switch = file.switch.unwrap_or(SimDuration::ZERO);
@@ -317,15 +352,23 @@ impl Check<'_> {
     /// The path of a group of clients over plain stages.
     pub(super) fn plain_path(&self, key: &str, group: &ClientsFile) -> Result<Vec<Hop>, FileError> {
         if group.path.is_empty() {
-            let problem = "must have at least one hop";
+            let problem = "must have at least one hop, found none";
+            return Err(self.source.invalid(&format!("{key}.path"), problem));
+        }
+        let n_hops = group.path.len();
+        if n_hops > MAX_HOPS {
+            let problem = format!("must have at most {MAX_HOPS} hops, found {n_hops}");
             return Err(self.source.invalid(&format!("{key}.path"), problem));
         }
         let from: HostId = self.nowhere();
         let hops = group.path.iter().enumerate();
         hops.map(|(index, hop)| {
             let key = format!("{key}.path.{index}");
-            if hop.over.is_some() {
-                let problem = "no transport leads to a plain stage";
+            if let Some(over) = hop.over {
+                let problem = format!(
+                    "no transport leads to a plain stage, found `{}`; leave it out",
+                    over.name()
+                );
                 return Err(self.source.invalid(&format!("{key}.over"), problem));
             }
             Ok(Hop {
