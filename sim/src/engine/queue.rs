@@ -7,9 +7,12 @@ use schema::units::{SimDuration, SimTime};
 /// Events in the front from which on some of them are moved behind it. Sorting so few by insertion
 /// costs less than another round of distribution; any value gives the same order.
 const FRONT: usize = 64;
-/// Number of buckets: one for the instant that they are counted from, one for each bit in which an
-/// instant may first differ from it.
-const BUCKETS: usize = u64::BITS as usize + 1;
+/// Bits of a digit of a time. With more, an event moves less often and buckets are more.
+const DIGIT_BITS: u32 = 4;
+/// Values of a digit.
+const RADIX: usize = 1 << DIGIT_BITS;
+/// Number of buckets: one for each digit of a time and each of its values.
+const BUCKETS: usize = u64::BITS as usize / DIGIT_BITS as usize * RADIX;
 
 /// The future event list, with the clock that it drives.
 ///
@@ -17,11 +20,11 @@ const BUCKETS: usize = u64::BITS as usize + 1;
 /// they were scheduled; no number is kept for that, since neither of the two parts ever changes the
 /// order of equal times. The soonest events are in a sorted front. Those behind are in a radix heap
 /// (Ahuja, Mehlhorn, Orlin and Tarjan, 1990, Journal of the ACM 37(2)): since the clock never goes
-/// back, it is enough to know the highest bit in which a time differs from `base`, a time that is
-/// not later than any of them. A bucket holds the events with one such bit. When the front is empty
-/// the first bucket that is not is distributed over those before it, until it is short enough to be
-/// sorted. Each event so moves at most once for each bit, always from one array to the end of
-/// another.
+/// back, it is enough to know the highest digit in which a time differs from `base`, a time that is
+/// not later than any of them, and its value there. A bucket holds the events with one such digit.
+/// When the front is empty the first bucket that is not is distributed over those before it, until
+/// it is short enough to be sorted. Each event so moves at most once for each digit, always from one
+/// array to the end of another.
 #[derive(Debug)]
 pub struct EventQueue<E> {
     now: SimTime,
@@ -36,10 +39,10 @@ pub struct EventQueue<E> {
     limit: SimTime,
     /// Not later than anything in the buckets.
     base: SimTime,
-    /// By the number of the highest bit in which the time differs from `base`, counted from 1.
+    /// By the highest digit in which the time differs from `base`, and its value.
     buckets: Vec<Vec<Entry<E>>>,
     /// Whether each bucket holds anything, by bit.
-    occupied: u128,
+    occupied: [u64; BUCKETS / 64],
     n_behind: usize,
     /// Memory of the bucket that is being distributed.
     spare: Vec<Entry<E>>,
@@ -77,7 +80,7 @@ impl<E: Copy + Debug> EventQueue<E> {
             limit: SimTime::MAX,
             base: SimTime::ZERO,
             buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
-            occupied: 0,
+            occupied: [0; BUCKETS / 64],
             n_behind: 0,
             spare: Vec::new(),
         }
@@ -179,7 +182,7 @@ impl<E: Copy + Debug> EventQueue<E> {
     fn push_behind(&mut self, at: SimTime, event: E) {
         let bucket = bucket(at, self.base);
         self.buckets[bucket].push(Entry { at, event });
-        self.occupied |= 1 << bucket;
+        self.occupied[bucket / 64] |= 1 << (bucket % 64);
         self.n_behind += 1;
     }
 
@@ -198,6 +201,14 @@ impl<E: Copy + Debug> EventQueue<E> {
         self.n_front -= n_later;
     }
 
+    /// Takes the first bucket that is not empty off the list of those: its number.
+    fn first_occupied(&mut self) -> Option<usize> {
+        let word = self.occupied.iter().position(|word| *word != 0)?;
+        let bit = self.occupied[word].trailing_zeros();
+        self.occupied[word] &= !(1 << bit);
+        Some(64 * word + bit as usize)
+    }
+
     /// Fills the empty front from the buckets.
     #[inline(never)]
     fn refill_front(&mut self) {
@@ -206,25 +217,24 @@ impl<E: Copy + Debug> EventQueue<E> {
             self.gather();
             return;
         }
-        loop {
-            let first = self.occupied.trailing_zeros() as usize;
-            self.occupied &= !(1 << first);
+        while let Some(first) = self.first_occupied() {
             std::mem::swap(&mut self.spare, &mut self.buckets[first]);
-            // Every time in bucket `b` differs from the base first in bit `b - 1`.
-            let width = first.checked_sub(1).map_or(0, |bit| 1 << bit);
-            if self.spare.len() <= FRONT || first == 0 {
-                let start =
-                    SimTime::from_ps((self.base.as_ps() | width) & !width.saturating_sub(1));
-                self.base = start;
-                self.limit = SimTime::from_ps(start.as_ps().saturating_add(width));
-                self.n_behind -= self.spare.len();
+            self.n_behind -= self.spare.len();
+            let shift = (first / RADIX) as u32 * DIGIT_BITS;
+            if self.spare.len() <= FRONT || shift == 0 {
+                // Its times have the digits of the base above this one, and any below.
+                let digits = (self.base.as_ps() >> shift) as usize / RADIX * RADIX + first % RADIX;
+                self.base = SimTime::from_ps((digits as u64) << shift);
+                // With one value of the lowest digit all are for one instant, and what is still to
+                // be scheduled for it comes after them.
+                let width = if shift == 0 { 0 } else { 1 << shift };
+                self.limit = SimTime::from_ps(self.base.as_ps().saturating_add(width));
                 self.front.append(&mut self.spare);
                 self.sort_front();
                 return;
             }
             let times = self.spare.iter().map(|entry| entry.at);
             self.base = times.min().expect("an occupied bucket holds an event");
-            self.n_behind -= self.spare.len();
             let mut spare = std::mem::take(&mut self.spare);
             for Entry { at, event } in spare.drain(..) {
                 self.push_behind(at, event);
@@ -235,9 +245,7 @@ impl<E: Copy + Debug> EventQueue<E> {
 
     /// Takes all that is behind to the front, and lets everything go there.
     fn gather(&mut self) {
-        while self.occupied != 0 {
-            let first = self.occupied.trailing_zeros() as usize;
-            self.occupied &= !(1 << first);
+        while let Some(first) = self.first_occupied() {
             self.front.append(&mut self.buckets[first]);
         }
         self.n_behind = 0;
@@ -255,8 +263,14 @@ impl<E: Copy + Debug> EventQueue<E> {
     }
 }
 
-fn bucket(at: SimTime, base: SimTime) -> usize {
-    (u64::BITS - (at.as_ps() ^ base.as_ps()).leading_zeros()) as usize
+/// The bucket of a time that is not before `base`; of several buckets the later times are in that
+/// with the higher number.
+#[inline]
+const fn bucket(at: SimTime, base: SimTime) -> usize {
+    let highest = (u64::BITS - 1) - (at.as_ps() ^ base.as_ps() | 1).leading_zeros();
+    let digit = highest / DIGIT_BITS;
+    let value = (at.as_ps() >> (digit * DIGIT_BITS)) as usize % RADIX;
+    digit as usize * RADIX + value
 }
 
 #[cfg(test)]
