@@ -49,7 +49,6 @@ impl Engine {
             }
         }
         client.next = Some(planned);
-        self.n_arrivals += 1;
         self.queue.schedule_at(at, Event::Arrival(id).pack());
     }
 }

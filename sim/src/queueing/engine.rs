@@ -42,8 +42,6 @@ pub(super) struct Engine {
     /// Every stage when the window opened and when it closed, and the whole.
     pub(super) opened: Vec<Reading>,
     pub(super) closed: Vec<Reading>,
-    /// Arrivals that are scheduled.
-    pub(super) n_arrivals: usize,
     /// Failures and repairs that are scheduled.
     pub(super) n_breakdowns: usize,
     /// Servers that failed while they served.
@@ -126,7 +124,6 @@ impl Engine {
             schedule,
             opened: Vec::new(),
             closed: Vec::new(),
-            n_arrivals: 0,
             n_breakdowns: 0,
             n_interrupted: 0,
             trace: None,
@@ -155,6 +152,10 @@ impl Engine {
             if self.n_until_look == 0 && !self.goes_on() {
                 break;
             }
+        }
+        // Clients whose requests come to an end of their own may not have sent all that would count.
+        if self.window.opened.is_some() && self.window.closed.is_none() {
+            self.close_window();
         }
         match self.failure.take() {
             Some(failure) => Err(failure),
@@ -257,7 +258,6 @@ impl Engine {
 
     fn on_arrival(&mut self, id: ClientId) {
         let now = self.queue.now();
-        self.n_arrivals -= 1;
         let client = &mut self.clients[id];
         let planned = client.next.take().expect("an arrival was planned");
         let counts = self.schedule.counts(planned.id.seq(), now);

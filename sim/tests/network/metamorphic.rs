@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schema::arrivals::ArrivalsFile;
-use schema::distribution::Distribution;
+use schema::distribution::{Component, Distribution};
 use schema::ids::{RequestId, StageId};
 use schema::random::Seed;
 use schema::scenario::{
@@ -12,7 +12,7 @@ use schema::scenario::{
 };
 use schema::stages::{Distributed, StageSummary};
 use schema::stats::Estimate;
-use schema::units::Frequency;
+use schema::units::{Frequency, SimDuration};
 use sim::Arrivals;
 use sim::queueing::{Clients, Keep, Network, Plan, Report};
 
@@ -521,4 +521,59 @@ fn the_first_replication_does_not_depend_on_how_many_there_are() {
     };
     let one = with(1);
     assert_eq!(with(3)[..one.len()], one);
+}
+
+/// A network on a lattice of times, where almost every event has another at its instant. `late` adds
+/// a picosecond to every service, so that of an arrival and a departure at one instant the departure
+/// comes second.
+fn lattice(capacity: Option<u32>, late: bool, seed: u64) -> Report {
+    let step = |steps: &[u64]| {
+        let parts = steps.iter().map(|n| Component {
+            share: 1.0,
+            of: constant(1_000 * n),
+        });
+        Distribution::Mixture(parts.collect())
+    };
+    let service = Distribution::Shifted {
+        by: SimDuration::from_ps(u64::from(late)),
+        of: Box::new(step(&[1, 2, 3])),
+    };
+    let mut network = Network::new();
+    let station = Station {
+        capacity,
+        ..Station::fifo(1, service)
+    };
+    let station = network.station("station", station);
+    let gap = step(&[1, 2, 3, 5]);
+    let connections = 1;
+    let arrivals = ArrivalsFile::Renewal { gap, connections };
+    network.clients(Clients::one("clients", arrivals, vec![station]));
+    let plan = Plan {
+        seed: Seed(seed),
+        replications: 10,
+        ..Plan::new(Extent::Requests(500), Extent::Requests(5_000))
+    };
+    network.run(&plan).expect("the load can be served")
+}
+
+/// In a line without limits it does not matter who comes first of an arrival and a departure at one
+/// instant; where a buffer may be full it does, since the arrival finds room only if the departure
+/// was first.
+#[test]
+fn ties_matter_only_where_a_buffer_may_be_full() {
+    let times = |report: &Report| report.whole.sojourn.mean;
+    let (first, second) = (lattice(None, false, 0), lattice(None, true, 0));
+    let (a, b) = (times(&first), times(&second));
+    assert!(
+        (b.value - a.value).abs() < 1e-3 * (a.high - a.low),
+        "{a:?} {b:?}"
+    );
+    let lost = |report: &Report| report.whole.lost as f64 / report.whole.offered as f64;
+    let (first, second) = (lattice(Some(2), false, 0), lattice(Some(2), true, 0));
+    assert!(
+        lost(&second) > 1.2 * lost(&first),
+        "{} {}",
+        lost(&first),
+        lost(&second)
+    );
 }
