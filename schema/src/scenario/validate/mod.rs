@@ -1,20 +1,18 @@
 //! From [`ScenarioFile`] to [`Scenario`]: every check, each with the key it is about.
 
+mod clients;
 mod hosts;
 mod plain;
 
-use std::collections::BTreeMap;
-
 use super::{
-    BatchFile, Class, ClassFile, Client, ClientsFile, Extent, Group, Hop, InputFile, Link, NetFile,
-    Placement, PlacementFile, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile, Source,
-    Stage, StageFile, StageRole, Transport, Work,
+    BatchFile, Extent, InputFile, Link, NetFile, Placement, PlacementFile, SCENARIO_FORMAT,
+    Scenario, ScenarioFile, Serve, ServeFile, Source, Stage, StageFile, StageRole, Work,
 };
 use crate::error::{FileError, suggest};
-use crate::ids::{ClassId, HostId, Id, LinkId, StageId, Table};
+use crate::ids::{HostId, Id, StageId, Table};
 use crate::nets::{NETS, NetInfo};
 use crate::random::Seed;
-use crate::units::{Bytes, SimDuration};
+use crate::units::SimDuration;
 
 /// The greatest number of a priority.
 const LOWEST_PRIORITY: u32 = 1_000_000;
@@ -276,239 +274,12 @@ impl Check<'_> {
         })
     }
 
-    fn group(&self, index: usize, scenario: &mut Scenario) -> Result<(), FileError> {
-        let group = &self.file.clients[index];
-        let key = format!("clients.{index}");
-        let name = group.name.clone().expect("the default was filled in");
-        if scenario
-            .groups
-            .rows()
-            .iter()
-            .any(|known| known.name == name)
-        {
-            return Err(self.source.invalid(
-                &format!("{key}.name"),
-                format!("there is a group `{name}` already"),
-            ));
-        }
-        let host = self.host_of_clients(&key, group)?;
-        self.at_least_one(&format!("{key}.count"), group.count)?;
-        group.arrivals.check().map_err(|(below, problem)| {
-            let key = format!("{key}.arrivals.{below}");
-            self.source.invalid(&key, problem)
-        })?;
-        let path = if self.is_plain() {
-            self.plain_path(&key, group)?
-        } else {
-            self.path(&key, host, scenario)?
-        };
-        let last = path.last().expect("a path has a hop").to;
-        let work = match &scenario.stages[last].role {
-            StageRole::Serve(serve) => Some(serve.work.clone()),
-            _ => None,
-        };
-        let classes = self.classes(&key, &group.classes, work.as_ref(), &mut scenario.classes)?;
-        let id = scenario.groups.push(Group {
-            name,
-            host,
-            arrivals: group.arrivals.clone(),
-            replayed: None,
-            classes,
-            path,
-        });
-        for index in 0..group.count {
-            scenario.clients.push(Client { group: id, index });
-        }
-        Ok(())
-    }
-
-    fn host_of_clients(&self, key: &str, group: &ClientsFile) -> Result<HostId, FileError> {
-        match &group.on {
-            Some(on) => self.host(&format!("{key}.on"), on),
-            None if self.is_plain() => Ok(self.nowhere()),
-            None => {
-                let hint = allowed(self.file.hosts.keys());
-                let problem = format!("must be given, since the path is not of plain stages{hint}");
-                Err(self.source.invalid(&format!("{key}.on"), problem))
-            }
-        }
-    }
-
-    /// The classes of a group whose path ends at `work`; without it at a plain stage.
-    fn classes(
-        &self,
-        key: &str,
-        classes: &[ClassFile],
-        work: Option<&Work>,
-        table: &mut Table<ClassId, Class>,
-    ) -> Result<Vec<ClassId>, FileError> {
-        let base = Class {
-            name: "default".to_owned(),
-            share: 1.0,
-            payload: work.map_or(Bytes(0), Work::input_bytes),
-            reply: work.map_or(Bytes(0), Work::output_bytes),
-            priority: 0,
-            weight: 1.0,
-        };
-        if classes.is_empty() {
-            return Ok(vec![table.push(base)]);
-        }
-        let total: f64 = classes.iter().map(|class| class.share).sum();
-        let mut ids = Vec::new();
-        for (index, class) in classes.iter().enumerate() {
-            let key = format!("{key}.classes.{index}");
-            self.positive(&format!("{key}.share"), class.share)?;
-            self.positive(&format!("{key}.weight"), class.weight.unwrap_or(1.0))?;
-            if classes[..index]
-                .iter()
-                .any(|other| other.name == class.name)
-            {
-                let problem = format!("the group has a class `{}` already", class.name);
-                return Err(self.source.invalid(&format!("{key}.name"), problem));
-            }
-            let priority = class.priority.map(|p| ("priority", f64::from(p)));
-            let of_stations = priority.or(class.weight.map(|w| ("weight", w)));
-            if let (Some(_), Some((name, found))) = (work, of_stations) {
-                let problem = format!("is only for paths over plain stages, found {found}");
-                return Err(self.source.invalid(&format!("{key}.{name}"), problem));
-            }
-            let priority = class.priority.unwrap_or(0);
-            if priority > LOWEST_PRIORITY {
-                let problem = format!("must be at most {LOWEST_PRIORITY}, found {priority}");
-                return Err(self.source.invalid(&format!("{key}.priority"), problem));
-            }
-            let payload = match (class.payload, work) {
-                (None, _) => base.payload,
-                (Some(payload), Some(Work::Synthetic(_))) => payload,
-                (Some(_), _) => {
-                    let problem = "only a synthetic stage takes payloads of any size; a net's follow from its input, and a plain stage has none";
-                    return Err(self.source.invalid(&format!("{key}.payload"), problem));
-                }
-            };
-            ids.push(table.push(Class {
-                name: class.name.clone(),
-                share: class.share / total,
-                payload,
-                priority,
-                weight: class.weight.unwrap_or(1.0),
-                ..base
-            }));
-        }
-        Ok(ids)
-    }
-
     fn positive(&self, key: &str, value: f64) -> Result<f64, FileError> {
         if value > 0.0 && value.is_finite() {
             return Ok(value);
         }
         let problem = format!("must be more than zero, found {value}");
         Err(self.source.invalid(key, problem))
-    }
-
-    fn path(&self, key: &str, host: HostId, scenario: &Scenario) -> Result<Vec<Hop>, FileError> {
-        let group = key
-            .split('.')
-            .nth(1)
-            .and_then(|i| i.parse::<usize>().ok())
-            .expect("a group's key");
-        let file = &self.file.clients[group].path;
-        if file.is_empty() {
-            return Err(self.source.invalid(
-                &format!("{key}.path"),
-                "must have at least one hop, found none",
-            ));
-        }
-        let mut from = host;
-        let mut hops: Vec<Hop> = Vec::new();
-        for (index, hop) in file.iter().enumerate() {
-            let key = format!("{key}.path.{index}");
-            let to = self.stage(&format!("{key}.to"), &hop.to)?;
-            if hops.iter().any(|earlier| earlier.to == to) {
-                let names: Vec<&str> = file[..=index].iter().map(|h| h.to.as_str()).collect();
-                let problem = format!("the pipeline has a cycle: {}", names.join(" -> "));
-                return Err(self.source.invalid(&format!("{key}.to"), problem));
-            }
-            let is_last = index + 1 == file.len();
-            match (&scenario.stages[to].role, is_last) {
-                (StageRole::Proxy, true) => {
-                    let problem = format!(
-                        "a path must end at a stage that serves, `{}` is a proxy",
-                        hop.to
-                    );
-                    return Err(self.source.invalid(&format!("{key}.to"), problem));
-                }
-                (StageRole::Serve(_), false) => {
-                    let problem = format!(
-                        "only a path's last stage may serve, `{}` is followed by another",
-                        hop.to
-                    );
-                    return Err(self.source.invalid(&format!("{key}.to"), problem));
-                }
-                _ => {}
-            }
-            let over = hop.over.ok_or_else(|| {
-                let problem =
-                    "must be given, since the stage is not a plain one (allowed: tcp, local)";
-                self.source.invalid(&format!("{key}.over"), problem)
-            })?;
-            let link = self.link(&key, from, scenario.stages[to].host, over, scenario)?;
-            hops.push(Hop {
-                from,
-                to,
-                over,
-                link,
-            });
-            from = scenario.stages[to].host;
-        }
-        Ok(hops)
-    }
-
-    /// The link that a hop takes.
-    fn link(
-        &self,
-        key: &str,
-        from: HostId,
-        to: HostId,
-        over: Transport,
-        scenario: &Scenario,
-    ) -> Result<Option<LinkId>, FileError> {
-        if from == to {
-            return Ok(None);
-        }
-        if over == Transport::Local && scenario.placement != Placement::Local {
-            let names = (&scenario.hosts[from].name, &scenario.hosts[to].name);
-            let problem = format!(
-                "`local` stays inside a machine, `{}` and `{}` are two",
-                names.0, names.1
-            );
-            return Err(self.source.invalid(&format!("{key}.over"), problem));
-        }
-        let found = scenario
-            .links
-            .iter()
-            .find(|(_, link)| joins(link, from, to))
-            .map(|(id, _)| id);
-        if found.is_none() {
-            let links: BTreeMap<_, _> = self
-                .file
-                .links
-                .iter()
-                .map(|l| (l.between.join(" - "), ()))
-                .collect();
-            let links: Vec<String> = links.into_keys().collect();
-            let problem = format!(
-                "there is no link between `{}` and `{}` (links: {})",
-                scenario.hosts[from].name,
-                scenario.hosts[to].name,
-                if links.is_empty() {
-                    "none".to_owned()
-                } else {
-                    links.join(", ")
-                }
-            );
-            return Err(self.source.invalid(key, problem));
-        }
-        Ok(found)
     }
 }
 
