@@ -208,9 +208,7 @@ fn figure(summary: &Summary, stage: &str, metric: Metric) -> Option<Estimate> {
         _ => times.p99,
     };
     let estimate = match (stage, metric) {
-        (END_TO_END, Metric::Throughput) => summary.throughput,
-        (END_TO_END, Metric::Cpu) => exactly(summary.cpu?),
-        (END_TO_END, _) => times(&summary.end_to_end),
+        (END_TO_END, metric) => metric.end_to_end(summary)?,
         (part, _) => summary.parts.get(part).map_or(exactly(0.0), times),
     };
     (summary.requests > 0 && estimate.value.is_finite()).then_some(estimate)

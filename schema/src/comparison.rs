@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::Estimate;
+use crate::summary::Summary;
+
 /// Name of the stage that stands for the whole request.
 pub const END_TO_END: &str = "end-to-end";
 
@@ -34,7 +37,7 @@ pub struct Row {
     pub saturated: bool,
 }
 
-/// Which figure a [`Row`] compares.
+/// A figure of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
@@ -53,6 +56,43 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// Every metric.
+    pub const ALL: [Metric; 6] = [
+        Metric::Mean,
+        Metric::P50,
+        Metric::P90,
+        Metric::P99,
+        Metric::Throughput,
+        Metric::Cpu,
+    ];
+
+    /// The figure from end to end in a summary; `None` where it is not known. Of core time there is
+    /// no interval.
+    pub fn end_to_end(self, summary: &Summary) -> Option<Estimate> {
+        let times = &summary.end_to_end;
+        Some(match self {
+            Metric::Mean => times.mean,
+            Metric::P50 => times.p50,
+            Metric::P90 => times.p90,
+            Metric::P99 => times.p99,
+            Metric::Throughput => summary.throughput,
+            Metric::Cpu => {
+                let value = summary.cpu?;
+                let (low, high) = (f64::NAN, f64::NAN);
+                Estimate { value, low, high }
+            }
+        })
+    }
+
+    /// Its unit.
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Metric::Throughput => "1/s",
+            Metric::Cpu => "cores",
+            Metric::Mean | Metric::P50 | Metric::P90 | Metric::P99 => "s",
+        }
+    }
+
     /// The name in files.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,12 +1,12 @@
 //! Two scenarios with common random numbers.
 
+use schema::comparison::Metric;
 use schema::profile::Profile;
 use schema::scenario::Scenario;
 use schema::stats::{Estimate, mean_interval, variance};
-use schema::summary::CONFIDENCE;
+use schema::summary::{CONFIDENCE, Summary};
 
 use crate::error::SimError;
-use crate::precision::Metric;
 use crate::{Options, replicated};
 
 /// A metric of two scenarios.
@@ -45,19 +45,20 @@ pub fn compare(
     let second = second.clone().with_seed(first.seed);
     let of = |scenario: &Scenario| replicated(scenario, profile, options);
     let (first, second) = (of(first)?, of(&second)?);
-    let differences = Metric::ALL.into_iter().map(|metric| {
-        let values = |summaries: &[schema::summary::Summary]| -> Vec<f64> {
-            summaries.iter().map(|s| metric.of(s)).collect()
+    let differences = Metric::ALL.into_iter().filter_map(|metric| {
+        let values = |summaries: &[Summary]| -> Option<Vec<f64>> {
+            let values = summaries.iter().map(|s| metric.end_to_end(s));
+            values.map(|m| Some(m?.value)).collect()
         };
-        let (a, b) = (values(&first), values(&second));
+        let (a, b) = (values(&first)?, values(&second)?);
         let pairs: Vec<f64> = b.iter().zip(&a).map(|(b, a)| b - a).collect();
-        Difference {
+        Some(Difference {
             metric,
             first: mean_interval(&a, CONFIDENCE),
             second: mean_interval(&b, CONFIDENCE),
             difference: mean_interval(&pairs, CONFIDENCE),
             gain: (variance(&a) + variance(&b)) / variance(&pairs),
-        }
+        })
     });
     Ok(differences.collect())
 }

@@ -71,8 +71,9 @@ use schema::summary::Summary;
 
 pub use compare::{Difference, compare};
 pub use error::SimError;
-pub use precision::{Metric, Precision, PrecisionError};
+pub use precision::{Precision, PrecisionError};
 pub use replication::Completion;
+pub use schema::comparison::Metric;
 
 use queueing::{Network, Plan};
 use replication::{Detail, Replication};
@@ -173,7 +174,10 @@ fn simulate_pipeline(
     let tables = Tables::compile(scenario, profile)?;
     let run = |indices| replicate(&tables, indices, options, Detail::Trace);
     let metric = options.precision.map_or(Metric::Mean, |p| p.metric);
-    let value = |replication: &Replication| metric.of(&alone(scenario, replication).summary());
+    let value = |replication: &Replication| {
+        let summary = alone(scenario, replication).summary();
+        metric.end_to_end(&summary).map_or(f64::NAN, |m| m.value)
+    };
     let precision = options.precision.as_ref();
     let replications = precision::replications(options.replications, precision, run, value)?;
     let mut manifest = manifest(scenario, replications.len(), tables.warnings(&replications));

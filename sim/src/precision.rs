@@ -3,70 +3,14 @@
 use std::ops::Range;
 use std::str::FromStr;
 
+use schema::comparison::Metric;
 use schema::stats::{Estimate, mean_interval};
-use schema::summary::{CONFIDENCE, Summary};
+use schema::summary::CONFIDENCE;
 
 use crate::error::SimError;
 
 /// Replications from which on an interval is trusted to say how many more it takes.
 const FEWEST: u32 = 5;
-
-/// A result of a run.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Metric {
-    /// Mean end-to-end time.
-    Mean,
-    /// Median of the end-to-end time.
-    P50,
-    /// 90th percentile of the end-to-end time.
-    P90,
-    /// 99th percentile of the end-to-end time.
-    P99,
-    /// Completed requests per second.
-    Throughput,
-}
-
-impl Metric {
-    /// Every metric.
-    pub const ALL: [Metric; 5] = [
-        Metric::Mean,
-        Metric::P50,
-        Metric::P90,
-        Metric::P99,
-        Metric::Throughput,
-    ];
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Metric::Mean => "mean",
-            Metric::P50 => "p50",
-            Metric::P90 => "p90",
-            Metric::P99 => "p99",
-            Metric::Throughput => "throughput",
-        }
-    }
-
-    /// Its unit.
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Metric::Throughput => "1/s",
-            _ => "s",
-        }
-    }
-
-    /// The value in a summary.
-    pub const fn of(self, summary: &Summary) -> f64 {
-        let times = &summary.end_to_end;
-        match self {
-            Metric::Mean => times.mean.value,
-            Metric::P50 => times.p50.value,
-            Metric::P90 => times.p90.value,
-            Metric::P99 => times.p99.value,
-            Metric::Throughput => summary.throughput.value,
-        }
-    }
-}
 
 /// How precise a metric is to be: the half-width of its 95% interval, relative to its value.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -100,7 +44,9 @@ impl FromStr for Precision {
         let (Some(name), Some(width), None) = (words.next(), words.next(), words.next()) else {
             return Err(wrong());
         };
-        let metric = Metric::ALL.into_iter().find(|m| m.name() == name);
+        // Core time is of hosts, and hardly varies.
+        let mut known = Metric::ALL.into_iter().filter(|m| *m != Metric::Cpu);
+        let metric = known.find(|m| m.name() == name);
         let width = width.trim_start_matches("±").trim_start_matches("+-");
         let percent: Option<f64> = width.strip_suffix('%').and_then(|w| w.parse().ok());
         match (metric, percent) {

@@ -37,8 +37,10 @@ pub(super) fn run(common: &Common, arguments: &Compare) -> Result<ExitCode, Fail
         "", "first", "second", "difference", "95% interval", "gain"
     )];
     for row in &differences {
-        let scale = if row.metric.unit() == "s" { 1e3 } else { 1.0 };
-        let unit = if row.metric.unit() == "s" { "ms" } else { "/s" };
+        let (scale, unit) = match row.metric.unit() {
+            "s" => (1e3, "ms"),
+            unit => (1.0, unit),
+        };
         lines.push(format!(
             "{:<12} {:>12.4} {:>12.4} {:>+12.4} {:>24} {:>8.1}",
             format!("{} [{unit}]", row.metric.name()),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use schema::profile::Profile;
 use schema::run::{Run, content_hash};
 use schema::scenario::{Extent, Scenario};
-use sim::{Arrivals, Keep, Metric, Options, Precision};
+use sim::{Arrivals, Keep, Options, Precision};
 
 use super::load_scenario;
 use crate::cli::{Common, Simulate};
@@ -65,13 +65,8 @@ pub(super) fn inputs(scenario: &Scenario) -> Result<BTreeMap<String, String>, Fa
 /// Whether the replications that may be spent were enough.
 fn reached(common: &Common, run: &Run, precision: &Precision) -> ExitCode {
     let summary = run.summary();
-    let estimate = match precision.metric {
-        Metric::Mean => summary.end_to_end.mean,
-        Metric::P50 => summary.end_to_end.p50,
-        Metric::P90 => summary.end_to_end.p90,
-        Metric::P99 => summary.end_to_end.p99,
-        Metric::Throughput => summary.throughput,
-    };
+    let estimate = precision.metric.end_to_end(&summary);
+    let estimate = estimate.expect("a precision is of a metric that every run has");
     let half = (estimate.high - estimate.low) / 2.0 / estimate.value.abs();
     let n = run.manifest.replications;
     let name = precision.metric.name();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schema::comparison::Metric;
 use schema::scenario::PlainKind;
 use schema::stages::{ClassSummary, Distributed, StageSummary};
 use schema::stats::{Estimate, mean_interval};
@@ -12,7 +13,6 @@ use super::build::labels;
 use super::engine::{Engine, Reading};
 use super::network::Network;
 use super::node::{Counts, Visits};
-use crate::precision::Metric;
 use crate::statistics::Series;
 
 /// What is kept of a replication.
@@ -89,6 +89,8 @@ impl Observed {
             Metric::P90 => p90,
             Metric::P99 => p99,
             Metric::Throughput => whole.counts.served as f64 / self.window_s,
+            // Plain stages have no cores.
+            Metric::Cpu => f64::NAN,
         }
     }
 }

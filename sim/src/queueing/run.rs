@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schema::comparison::Metric;
 use schema::random::Seed;
 use schema::run::{RUN_FORMAT, Span, SpanName};
 use schema::scenario::Extent;
@@ -14,7 +15,7 @@ use super::engine::Engine;
 use super::network::Network;
 use super::report::{Observed, summarize};
 use crate::error::SimError;
-use crate::precision::{Metric, Precision};
+use crate::precision::Precision;
 use crate::{Arrivals, Keep};
 
 /// How long a network is run, and how often.
