@@ -8,7 +8,6 @@
 //! that depend on the state of the server (but for the closed loop).
 
 mod gaps;
-mod mean;
 mod replay;
 
 use std::borrow::Cow;
@@ -231,7 +230,7 @@ impl ArrivalsFile {
             | ArrivalsFile::Gamma { rate, .. }
             | ArrivalsFile::Hyperexponential { rate, .. } => Some(rate.per_second()),
             ArrivalsFile::Renewal { gap, .. } => {
-                let mean = mean::mean_s(gap)?;
+                let mean = gap.mean_s()?;
                 (mean > 0.0 && mean.is_finite()).then(|| 1.0 / mean)
             }
             ArrivalsFile::MarkovModulated { states, .. } => {

@@ -6,6 +6,7 @@
 //!
 //! Formulas: Law (2015), Simulation Modeling and Analysis, section 6.2, unless another is named.
 
+mod mean;
 mod piece;
 
 use rand::rngs::ChaCha8Rng;

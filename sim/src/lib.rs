@@ -158,10 +158,14 @@ fn simulate_network(
     let report = network.run(&options.plan(scenario))?;
     let summary = report.summary();
     let manifest = manifest(scenario, report.window_s.len(), Vec::new());
+    let mut trace = report.trace;
+    for span in &mut trace {
+        span.host = scenario.stages[span.stage].host;
+    }
     Ok(Run {
         manifest,
         scenario: scenario.clone(),
-        trace: report.trace,
+        trace,
         kept: Some(Box::new(summary)),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use schema::ids::{ClassId, ClientId, HostId, Id, StageId, Table};
+use schema::ids::{ClassId, ClientId, StageId, Table};
 use schema::run::Span;
 use schema::units::SimTime;
 use schema::workload::Schedule;
@@ -47,8 +47,6 @@ pub(super) struct Engine {
     /// Servers that failed while they served.
     pub(super) n_interrupted: usize,
     pub(super) trace: Option<Vec<Span>>,
-    /// The host of every span.
-    pub(super) host: HostId,
     pub(super) replication: u32,
     failure: Option<SimError>,
     /// Events until it is looked at whether the replication goes on.
@@ -127,7 +125,6 @@ impl Engine {
             n_breakdowns: 0,
             n_interrupted: 0,
             trace: None,
-            host: HostId::from_index(0),
             replication,
             failure: None,
             n_until_look: ENDLESS,

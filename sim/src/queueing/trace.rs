@@ -1,6 +1,6 @@
 //! Spans of visits and requests, for runs that keep them.
 
-use schema::ids::StageId;
+use schema::ids::{HostId, Id, StageId};
 use schema::run::{Leg, Span, SpanName, Status};
 use schema::units::SimTime;
 
@@ -46,7 +46,8 @@ impl Engine {
             request: customer.request,
             class: customer.class,
             stage,
-            host: self.host,
+            // A network knows no hosts; whoever has a scenario fills in that of the stage.
+            host: HostId::from_index(0),
             name,
             hop: None,
             leg: Leg::Request,

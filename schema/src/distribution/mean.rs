@@ -1,17 +1,19 @@
-//! Means of distributions, for the rate of a renewal process.
+//! Means of distributions.
 
 use statrs::distribution::{Continuous, ContinuousCDF, Normal};
 
-use crate::distribution::{Distribution, Sampler};
+use super::{Distribution, Sampler};
 
-/// Mean of the draws from `distribution`, in seconds; infinite where it is, and `None` where
-/// nothing can be drawn.
-///
-/// Exact but for what is truncated, which is integrated: within 10⁻⁴ where the distribution
-/// function is continuous, and 2 · 10⁻³ where it steps.
-pub(super) fn mean_s(distribution: &Distribution) -> Option<f64> {
-    distribution.sampler().ok()?;
-    shifted_mean_s(distribution, 0.0)
+impl Distribution {
+    /// Mean of the draws from it, in seconds; infinite where it is, and `None` where nothing can be
+    /// drawn.
+    ///
+    /// Exact but for what is truncated, which is integrated: within 10⁻⁴ where the distribution
+    /// function is continuous, and 2 · 10⁻³ where it steps.
+    pub fn mean_s(&self) -> Option<f64> {
+        self.sampler().ok()?;
+        shifted_mean_s(self, 0.0)
+    }
 }
 
 /// Mean of `shift_s` plus a draw, the sum cut at zero as the sampler does.
