@@ -188,7 +188,7 @@ impl Collector<'_> {
     /// The queue of an idle context: what is left is the hand-over.
     fn dispatch(&mut self, span: &Span) {
         let waits_for_batch = serve(self.scenario, span.stage)
-            .is_none_or(|s| s.batch_max > 1 && s.batch_delay > SimDuration::ZERO);
+            .is_none_or(|s| s.batch.max > 1 && s.batch.delay > SimDuration::ZERO);
         if self.light && !waits_for_batch {
             let part = self.scenario.hosts[span.host].part.clone();
             self.constant(part, cost::DISPATCH, span, span.length_s());

@@ -220,6 +220,7 @@ fn report(part: String, points: Vec<ContentionPoint>, runs: &str) -> ContentionR
         );
     }
     let estimate = Parameter {
+        range: None,
         value: fit.value.max(0.0),
         standard_error: fit.error,
         unit: "1".to_owned(),

@@ -215,6 +215,7 @@ fn part_of<'a>(
         .parts
         .entry(name.to_owned())
         .or_insert_with(|| Part {
+            nets: std::collections::BTreeMap::new(),
             kind,
             parameters: BTreeMap::new(),
             costs: BTreeMap::new(),

@@ -57,6 +57,7 @@ const fn units(per: Driver) -> (&'static str, f64, &'static str) {
         Driver::Bytes => ("ns/kB", 1e12, "B"),
         Driver::Requests => ("us/request", 1e6, "requests"),
         Driver::Seconds => ("s/s", 1.0, "s"),
+        Driver::Kernels => ("us/kernel", 1e6, "kernels"),
     }
 }
 

@@ -124,7 +124,9 @@ pub(crate) fn is_light(scenario: &Scenario) -> bool {
 /// its law.
 pub(crate) fn inference_driver(work: &Work, batch_size: u32) -> (Driver, f64, Shape) {
     match work {
-        Work::Net { .. } => (Driver::Requests, f64::from(batch_size), Shape::Affine),
+        Work::Net { .. } | Work::Profiled(_) | Work::Kernels(_) => {
+            (Driver::Requests, f64::from(batch_size), Shape::Affine)
+        }
         Work::Synthetic(synthetic) => (
             Driver::Seconds,
             synthetic.time.as_secs_f64() * f64::from(batch_size),

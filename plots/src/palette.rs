@@ -66,7 +66,7 @@ pub(crate) fn part_fill(part: Option<SpanName>) -> Fill {
         Some(SpanName::D2h) => fill(GREEN, Hatch::Rising),
         Some(SpanName::Preprocess) => fill(VERMILLION, Hatch::Falling),
         Some(SpanName::Inference) => fill(BLUE, Hatch::Plain),
-        Some(SpanName::Service) => fill(BLUE, Hatch::Crossed),
+        Some(SpanName::Service | SpanName::Kernel | SpanName::P2p) => fill(BLUE, Hatch::Crossed),
         Some(SpanName::Request) | None => fill(WHITE, Hatch::Plain),
     }
 }

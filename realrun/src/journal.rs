@@ -211,6 +211,8 @@ fn decode(from: &[u8]) -> Option<Span> {
     let high = |i: usize| (word(i) >> 32) as usize;
     let low = |i: usize| (word(i) & 0xffff_ffff) as usize;
     Some(Span {
+        kernel: None,
+        context: 0,
         replication: 0,
         request: RequestId::from_u64(word(0)),
         class: ClassId::from_index(high(7)),
@@ -272,6 +274,8 @@ mod tests {
 
     fn span(seq: u32, name: SpanName) -> Span {
         Span {
+            context: 0,
+            kernel: None,
             replication: 0,
             request: RequestId::new(schema::ids::ClientId::from_index(2), seq),
             class: ClassId::from_index(1),

@@ -15,6 +15,7 @@ pub mod breakdown;
 pub mod comparison;
 pub mod distribution;
 pub mod error;
+pub mod gpu;
 pub mod ids;
 pub mod nets;
 pub mod profile;

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{FileError, suggest};
+use crate::gpu::GpuNet;
 use crate::scenario::{Source, Transport};
 use crate::stats::interpolate;
 use crate::units::SimDuration;
@@ -33,7 +34,7 @@ pub struct Profile {
     pub parts: BTreeMap<String, Part>,
 }
 
-/// A host or a link.
+/// A host, a link or a GPU.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Part {
@@ -45,6 +46,9 @@ pub struct Part {
     /// Laws, by the key of the cost; see [`cost`].
     #[serde(default)]
     pub costs: BTreeMap<String, CostLaw>,
+    /// What nets cost on it, by [`Work::key`](crate::scenario::Work::key); of a GPU only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nets: BTreeMap<String, GpuNet>,
 }
 
 /// What a part is.
@@ -55,6 +59,8 @@ pub enum PartKind {
     Host,
     /// What joins two hosts.
     Link,
+    /// A GPU of a host, with its way to the host's memory.
+    Gpu,
 }
 
 /// A fitted number.
@@ -67,6 +73,9 @@ pub struct Parameter {
     pub standard_error: f64,
     /// Its unit; `1` if it has none.
     pub unit: String,
+    /// Smallest and largest value that is plausible; not known if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
     /// Where it came from: runs, a data sheet, a paper.
     pub source: String,
 }
@@ -92,6 +101,15 @@ pub mod cost {
     pub const H2D: &str = "h2d";
     /// Copy from device to host, by bytes.
     pub const D2H: &str = "d2h";
+    /// Core time of a host to launch kernels on a GPU, by kernels; none if not given.
+    pub const LAUNCH: &str = "launch";
+    /// Core time of a host to copy between pageable memory and the locked buffers of a GPU's
+    /// driver, by bytes; none if not given.
+    pub const STAGING: &str = "staging";
+    /// Of a GPU: a copy to another GPU of its host, by bytes.
+    pub const PEER: &str = "peer";
+    /// Of a GPU: the net that makes tensors of raw pixels, among its `nets`.
+    pub const PREPROCESS: &str = "preprocess";
 
     /// Core time to send a message, by bytes.
     pub fn send(over: Transport) -> String {
@@ -121,6 +139,49 @@ pub mod parameter {
     /// Of a host: by what fraction a core is slower while the other cores of its machine are busy
     /// (shared caches, memory bandwidth, simultaneous multithreading). Unit 1, from 0.
     pub const CONTENTION: &str = "contention";
+
+    /// Of a GPU: number of streaming multiprocessors.
+    pub const SMS: &str = "sms";
+    /// Of a GPU: threads that a multiprocessor holds at once.
+    pub const THREADS_PER_SM: &str = "threads-per-sm";
+    /// Of a GPU: blocks that a multiprocessor holds at once.
+    pub const BLOCKS_PER_SM: &str = "blocks-per-sm";
+    /// Of a GPU: registers of a multiprocessor.
+    pub const REGISTERS_PER_SM: &str = "registers-per-sm";
+    /// Of a GPU: shared memory of a multiprocessor, in bytes.
+    pub const SHARED_MEMORY_PER_SM: &str = "shared-memory-per-sm";
+    /// Of a GPU: bandwidth of its memory that kernels reach, in bytes per second.
+    pub const DRAM_BANDWIDTH: &str = "dram-bandwidth";
+    /// Of a GPU: part of its threads that must be resident for 90% of that; 0 if any number is
+    /// enough.
+    pub const DRAM_OCCUPANCY: &str = "dram-occupancy";
+    /// Of a GPU: memory, in bytes.
+    pub const MEMORY: &str = "memory";
+    /// Of a GPU: memory that each process takes for its context, in bytes.
+    pub const CONTEXT_MEMORY: &str = "context-memory";
+    /// Of a GPU: time from when a kernel could start until its blocks may, in seconds.
+    pub const LAUNCH_INTERVAL: &str = "launch-interval";
+    /// Of a GPU: the same for a kernel of a CUDA graph.
+    pub const GRAPH_LAUNCH_INTERVAL: &str = "graph-launch-interval";
+    /// Of a GPU: hardware queues of a process (`CUDA_DEVICE_MAX_CONNECTIONS`).
+    pub const HARDWARE_QUEUES: &str = "hardware-queues";
+    /// Of a GPU: levels of stream priority; others are cut to these.
+    pub const PRIORITY_LEVELS: &str = "priority-levels";
+    /// Of a GPU: how long a process computes while another waits to, in seconds.
+    pub const TIME_SLICE: &str = "time-slice";
+    /// Of a GPU: time in which nothing computes when processes take turns, in seconds.
+    pub const CONTEXT_SWITCH: &str = "context-switch";
+    /// Of a GPU: payload bandwidth of its PCIe link in each direction, in bytes per second.
+    pub const PCIE_BANDWIDTH: &str = "pcie-bandwidth";
+    /// Of a GPU: by what part each direction of its PCIe link is slower while the other is busy.
+    pub const DUPLEX_PENALTY: &str = "duplex-penalty";
+    /// Of a GPU: by what part a phase progresses more slowly for each unit of intensity of the
+    /// phases that run at the same time.
+    pub const INTERFERENCE: &str = "interference";
+    /// Of a GPU: compute slices that it can be partitioned into (MIG).
+    pub const MIG_COMPUTE_SLICES: &str = "mig-compute-slices";
+    /// Of a GPU: memory slices that it can be partitioned into (MIG).
+    pub const MIG_MEMORY_SLICES: &str = "mig-memory-slices";
 }
 
 /// A law: `(base + slope · driver) · residual`, in seconds.
@@ -186,6 +247,8 @@ pub enum Driver {
     Requests,
     /// Seconds of work asked for.
     Seconds,
+    /// Kernels launched.
+    Kernels,
 }
 
 /// A random factor of mean one.
@@ -328,6 +391,11 @@ impl Profile {
                 law.check()
                     .map_err(|problem| source.invalid(&key, problem))?;
             }
+            for (which, net) in &part.nets {
+                net.check().map_err(|(below, problem)| {
+                    source.invalid(&format!("parts.{name}.nets.{which}.{below}"), problem)
+                })?;
+            }
         }
         Ok(profile)
     }
@@ -390,7 +458,14 @@ impl CostLaw {
                 "the slow-down after idling must be from 0 up, its memory more than 0".to_owned(),
             );
         }
-        let (ok, what) = match &self.residual {
+        self.residual.check()
+    }
+}
+
+impl Residual {
+    /// What is wrong with it, if anything.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (ok, what) = match self {
             Residual::None => (true, ""),
             Residual::Normal { sd: x } | Residual::Lognormal { sigma: x } => (
                 x.is_finite() && *x >= 0.0,
@@ -457,6 +532,7 @@ mod tests {
             kind: PartKind::Host,
             parameters: BTreeMap::new(),
             costs,
+            nets: BTreeMap::new(),
         };
         let profile = Profile {
             format: PROFILE_FORMAT,
@@ -474,6 +550,7 @@ mod tests {
             kind: PartKind::Host,
             parameters: BTreeMap::new(),
             costs: BTreeMap::new(),
+            nets: BTreeMap::new(),
         };
         let parts = BTreeMap::from([("a100".to_owned(), part)]);
         let profile = Profile {

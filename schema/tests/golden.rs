@@ -35,7 +35,7 @@ fn a_scenario_of_format_1_means_what_it_meant() {
     assert_eq!(serve.work.key(), "squeezenet1.1@32+raw");
     assert_eq!(serve.work.input_bytes(), Bytes(3600));
     assert_eq!(
-        (serve.batch_max, serve.batch_delay),
+        (serve.batch.max, serve.batch.delay),
         (2, SimDuration::from_ns(1_000_000))
     );
     assert!(matches!(&spin.role, StageRole::Serve(spin) if spin.work.key() == "synthetic"));

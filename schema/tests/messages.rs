@@ -362,7 +362,7 @@ proptest! {
         };
         file.links[0].rate = ByteRate::from_bytes_per_s(rate);
         let stage = file.stages.get_mut("classify").unwrap();
-        stage.batch = Some(BatchFile { max, delay: SimDuration::from_ps(think) });
+        stage.batch = Some(BatchFile { max, delay: SimDuration::from_ps(think), preferred: Vec::new(), close: schema::scenario::BatchClose::AtStart });
         let Some(ServeFile::Net(net)) = &mut stage.serve else { unreachable!() };
         net.weights = weights;
         let read = Scenario::from_file(&file).unwrap();

@@ -296,6 +296,7 @@ fn classes() -> impl Strategy<Value = Vec<ClassFile>> {
     let class = |name: &'static str| {
         (positive(), of(0u32..=1_000_000), of(positive())).prop_map(
             move |(share, priority, weight)| ClassFile {
+                stream_priority: None,
                 name: name.to_owned(),
                 share,
                 payload: None,

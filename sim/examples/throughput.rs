@@ -77,6 +77,7 @@ fn profile() -> Profile {
         ),
     ];
     let part = Part {
+        nets: std::collections::BTreeMap::new(),
         kind: PartKind::Host,
         parameters: [].into(),
         costs: costs.into(),

@@ -226,7 +226,7 @@ impl<'a> Compiler<'a> {
         let host = row.host;
         let name = |what: &str| format!("stage/{}/{what}", row.name);
         let seconds = match &serve.work {
-            Work::Net { .. } => 0.0,
+            Work::Net { .. } | Work::Profiled(_) | Work::Kernels(_) => 0.0,
             Work::Synthetic(synthetic) => synthetic.time.as_secs_f64(),
         };
         let id = ServerId::from_index(self.tables.servers.len());
@@ -234,8 +234,7 @@ impl<'a> Compiler<'a> {
         let server = ServerRow {
             stage,
             role: self.role_of_stage[stage.index()].expect("the path was walked before"),
-            batch_max: serve.batch_max,
-            batch_delay: serve.batch_delay,
+            batch: serve.batch.clone(),
             instances: instances.collect(),
             seconds,
             dispatch: self.of_host(host, cost::DISPATCH, name("dispatch"))?,
@@ -367,7 +366,9 @@ impl<'a> Compiler<'a> {
     fn inference(&mut self, host: HostId, work: &Work, name: String) -> Result<SourceId, SimError> {
         let key = cost::inference(&work.key());
         match work {
-            Work::Net { .. } => self.of_host(host, &key, name),
+            Work::Net { .. } | Work::Profiled(_) | Work::Kernels(_) => {
+                self.of_host(host, &key, name)
+            }
             Work::Synthetic(_) => self.source(Asker::Host(host), &key, name),
         }
     }

@@ -19,6 +19,8 @@ pub(crate) struct Amount {
     pub(crate) requests: u32,
     /// Work asked for; zero if not synthetic.
     pub(crate) seconds: f64,
+    /// Number of kernels launched.
+    pub(crate) kernels: u32,
 }
 
 impl Amount {
@@ -28,6 +30,7 @@ impl Amount {
             bytes,
             requests: 1,
             seconds: 0.0,
+            kernels: 0,
         }
     }
 
@@ -36,6 +39,7 @@ impl Amount {
             Driver::Bytes => self.bytes.0 as f64,
             Driver::Requests => f64::from(self.requests),
             Driver::Seconds => self.seconds,
+            Driver::Kernels => f64::from(self.kernels),
         }
     }
 }

@@ -88,6 +88,8 @@ impl Recorder {
             return;
         }
         self.trace.push(Span {
+            kernel: None,
+            context: 0,
             replication: self.replication,
             request: connection.request,
             class: connection.class,

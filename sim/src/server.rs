@@ -47,7 +47,7 @@ impl Server {
     pub(crate) fn new(row: &ServerRow) -> Server {
         let n = u32::try_from(row.instances.len()).expect("instances are counted in 32 bits");
         Server {
-            line: BatchLine::new(n, row.batch_max, row.batch_delay),
+            line: BatchLine::new(n, row.batch.max, row.batch.delay),
             timer: None,
             generation: 0,
             n_batches: 0,
@@ -58,7 +58,7 @@ impl Server {
 impl Instance {
     pub(crate) fn new(tables: &Tables<'_>, server: ServerId) -> Instance {
         Instance {
-            batch: Vec::with_capacity(tables.servers[server].batch_max.min(1 << 10) as usize),
+            batch: Vec::with_capacity(tables.servers[server].batch.max.min(1 << 10) as usize),
             number: 0,
             phase: Phase::Dispatch,
             start: SimTime::ZERO,
@@ -173,6 +173,7 @@ impl Pipeline<'_> {
                     bytes: Bytes(bytes.sum()),
                     requests: n,
                     seconds: server.seconds * f64::from(n),
+                    kernels: 0,
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
-use schema::scenario::{Scenario, Transport};
+use schema::scenario::{BatchPolicy, Scenario, Transport};
 use schema::units::{ByteRate, SimDuration};
 
 use crate::costs::Used;
@@ -103,8 +103,7 @@ pub(crate) struct HopSources {
 pub(crate) struct ServerRow {
     pub(crate) stage: StageId,
     pub(crate) role: RoleId,
-    pub(crate) batch_max: u32,
-    pub(crate) batch_delay: SimDuration,
+    pub(crate) batch: BatchPolicy,
     pub(crate) instances: Vec<InstanceId>,
     /// Work that a request asks for, in seconds; zero if it is not synthetic.
     pub(crate) seconds: f64,
@@ -163,6 +162,7 @@ impl Law<'_> {
             Driver::Bytes => "bytes",
             Driver::Requests => "requests",
             Driver::Seconds => "seconds",
+            Driver::Kernels => "kernels",
         };
         let span = |a: f64, b: f64| {
             if a < b {

@@ -82,6 +82,7 @@ pub(crate) fn profile() -> Profile {
     ];
     let link = [each(&cost::delay(Transport::Tcp))];
     let part = |kind, costs| Part {
+        nets: std::collections::BTreeMap::new(),
         kind,
         parameters: BTreeMap::new(),
         costs,

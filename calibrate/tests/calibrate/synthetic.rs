@@ -129,7 +129,7 @@ pub(crate) fn draw(scenario: &Scenario, laws: &Laws, seed: Seed) -> Vec<Span> {
     };
     let work = match &serve.work {
         Work::Synthetic(synthetic) => synthetic.time.as_secs_f64(),
-        Work::Net { .. } => 1.0,
+        Work::Net { .. } | Work::Profiled(_) | Work::Kernels(_) => 1.0,
     };
     let client = scenario.clients.ids().next().expect("there is a client");
     let schedule = schema::workload::Schedule::new(scenario);
@@ -277,6 +277,8 @@ impl Drawn {
         end_ns: u64,
     ) {
         self.spans.push(Span {
+            kernel: None,
+            context: 0,
             replication: 0,
             request: who.0,
             class: who.1,
@@ -304,6 +306,8 @@ pub(crate) fn id<I: Id>(index: usize) -> I {
 /// A span of no length of the first request, host and stage.
 pub(crate) fn span(name: SpanName) -> Span {
     Span {
+        kernel: None,
+        context: 0,
         replication: 0,
         request: RequestId::new(id(0), 0),
         class: id(0),

@@ -115,6 +115,8 @@ pub(crate) fn run(took_ns: &[u64]) -> Run {
     let mut at = 0;
     for (seq, took) in (0..).zip(took_ns) {
         run.trace.push(Span {
+            kernel: None,
+            context: 0,
             replication: 0,
             request: RequestId::new(client, seq),
             class: Id::from_index(0),

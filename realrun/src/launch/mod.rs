@@ -15,7 +15,7 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{Extent, Placement, Scenario, StageRole, Work};
+use schema::scenario::{BatchClose, Extent, Placement, Scenario, StageRole, Work};
 
 pub use placement::netns_problem;
 
@@ -206,6 +206,26 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
         let problem = "every host is a machine of its own, and only this machine can be measured on; \
                        write `placement = { local = {} }`, or give --set placement.local={}";
         return refuse("placement", problem);
+    }
+    for (_, stage) in scenario.stages.iter() {
+        let StageRole::Serve(serve) = &stage.role else {
+            continue;
+        };
+        let key = |below: &str| format!("stages.{}.{below}", stage.name);
+        if serve.gpu.is_some() {
+            let problem =
+                "this build has no accelerator but the cores; `tandem simulate` runs GPUs";
+            return refuse(&key("gpu"), problem);
+        }
+        if let Work::Profiled(_) = &serve.work {
+            let problem =
+                "a net that only a profile knows is for the engine, see `tandem simulate`";
+            return refuse(&key("serve.profiled"), problem);
+        }
+        if !serve.batch.preferred.is_empty() || serve.batch.close != BatchClose::AtStart {
+            let problem = "`preferred` and `close` are for the engine, see `tandem simulate`";
+            return refuse(&key("batch"), problem);
+        }
     }
     let here = machine::cores();
     for (_, host) in scenario.hosts.iter().filter(|(_, host)| host.pinned) {

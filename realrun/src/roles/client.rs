@@ -234,6 +234,8 @@ impl Sender {
         let last = group.path.last().expect("a path has a hop").to;
         let failed = timed.arrival.header.failed;
         let base = Span {
+            kernel: None,
+            context: 0,
             replication: 0,
             request: timed.planned.id,
             class: timed.planned.class,

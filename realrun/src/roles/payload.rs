@@ -22,7 +22,7 @@ pub(super) fn make(work: &Work, length: usize, seed: Seed) -> Vec<u8> {
             input: InputFile::Raw { width, height },
             ..
         } => image(*width as usize, *height as usize, seed),
-        Work::Synthetic(_) => {
+        Work::Synthetic(_) | Work::Profiled(_) | Work::Kernels(_) => {
             let mut bytes = vec![0; length];
             stream(seed, "payload").fill_bytes(&mut bytes);
             bytes

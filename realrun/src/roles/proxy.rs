@@ -152,6 +152,8 @@ impl Forwarder {
             (back, front)
         };
         let received = Span {
+            kernel: None,
+            context: 0,
             replication: 0,
             request: header.request,
             class: ClassId::from_index(header.class as usize),

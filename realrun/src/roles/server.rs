@@ -63,8 +63,8 @@ pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunEr
     let StageRole::Serve(serve) = &shared.scenario.stages[stage].role else {
         unreachable!("a server's stage serves");
     };
-    let delay = std::time::Duration::from_nanos(serve.batch_delay.as_ns());
-    let line = Arc::new(Line::new(1024, serve.batch_max as usize, delay));
+    let delay = std::time::Duration::from_nanos(serve.batch.delay.as_ns());
+    let line = Arc::new(Line::new(1024, serve.batch.max as usize, delay));
     let warnings = start_instances(shared, stage, serve, &line)?;
     let socket = shared
         .assignment
@@ -116,7 +116,7 @@ fn start_instances(
     for _ in 0..serve.instances {
         let (accelerator, spec) = (Arc::clone(&accelerator), spec.clone());
         let (line, tell) = (Arc::clone(line), tell.clone());
-        let (is_raw, batch_max) = (serve.work.is_raw(), serve.batch_max as usize);
+        let (is_raw, batch_max) = (serve.work.is_raw(), serve.batch.max as usize);
         std::thread::spawn(move || {
             let context = accelerator.context(&spec);
             match context {
@@ -182,10 +182,13 @@ fn context_spec(shared: &Shared, stage: StageId, serve: &Serve) -> ContextSpec {
                 output_bytes: synthetic.output.as_usize(),
             })
         }
+        Work::Profiled(_) | Work::Kernels(_) => {
+            unreachable!("what hardware cannot serve is refused before any process starts")
+        }
     };
     ContextSpec {
         workload,
-        max_batch: serve.batch_max as usize,
+        max_batch: serve.batch.max as usize,
         threads: 1,
     }
 }
@@ -346,6 +349,8 @@ impl Recorder {
         self.journal.set_origin(shared.origin());
         let arrival = &job.arrival;
         let receive = Span {
+            kernel: None,
+            context: 0,
             replication: 0,
             request: arrival.header.request,
             class: ClassId::from_index(arrival.header.class as usize),

@@ -1,7 +1,7 @@
 //! `trace.parquet`: one row a span.
 //!
 //! Columns: `replication`, `request`, `client`, `class`, `stage`, `host`, `resource`, `span`,
-//! `hop`, `leg`, `batch`, `bytes`, `ready_ns`, `start_ns`, `end_ns`, `cpu_ns`, `status`. Times are
+//! `hop`, `leg`, `batch`, `context`, `kernel`, `bytes`, `ready_ns`, `start_ns`, `end_ns`, `cpu_ns`, `status`. Times are
 //! nanoseconds since the clients' common start. A request's number holds its client above bit 32.
 
 use std::io::Write;
@@ -54,11 +54,16 @@ pub enum SpanName {
     Postprocess,
     /// A plain station serves the request.
     Service,
+    /// A GPU runs a kernel of the net: from its first block's start until its last one's end. Part of
+    /// `inference`.
+    Kernel,
+    /// Copy from one GPU to another. Part of `inference`.
+    P2p,
 }
 
 impl SpanName {
     /// Every name, in the order of a request.
-    pub const ALL: [SpanName; 13] = [
+    pub const ALL: [SpanName; 15] = [
         SpanName::Request,
         SpanName::Prepare,
         SpanName::Send,
@@ -72,11 +77,18 @@ impl SpanName {
         SpanName::D2h,
         SpanName::Postprocess,
         SpanName::Service,
+        SpanName::Kernel,
+        SpanName::P2p,
     ];
 
-    /// The parts of a request: every name but [`SpanName::Request`].
+    /// The parts of a request: every name but [`SpanName::Request`] and those that are inside another.
     pub fn parts() -> &'static [SpanName] {
-        &SpanName::ALL[1..]
+        &SpanName::ALL[1..13]
+    }
+
+    /// Whether it is inside `inference`, for timelines.
+    pub const fn is_detail(self) -> bool {
+        matches!(self, SpanName::Kernel | SpanName::P2p)
     }
 
     /// The name in files.
@@ -95,6 +107,8 @@ impl SpanName {
             SpanName::D2h => "d2h",
             SpanName::Postprocess => "postprocess",
             SpanName::Service => "service",
+            SpanName::Kernel => "kernel",
+            SpanName::P2p => "p2p",
         }
     }
 
@@ -145,6 +159,10 @@ pub struct Span {
     pub leg: Leg,
     /// Number of the batch among its stage's; zero outside inference contexts.
     pub batch: u32,
+    /// Number of the inference context among its stage's; zero outside them.
+    pub context: u32,
+    /// For `kernel`, its number in the work of its stage.
+    pub kernel: Option<u32>,
     /// Size of the message, copy or input; zero if there is none.
     pub bytes: u64,
     /// When it could have started, in nanoseconds since the clients' common start.
@@ -184,13 +202,13 @@ fn resource(scenario: &Scenario, span: &Span) -> &'static str {
             scenario.groups[group].path[usize::from(hop)].over.name()
         }
         (SpanName::Queue | SpanName::H2d | SpanName::Preprocess, _)
-        | (SpanName::Inference | SpanName::D2h, _) => "device",
+        | (SpanName::Inference | SpanName::D2h | SpanName::Kernel | SpanName::P2p, _) => "device",
         _ => "host",
     }
 }
 
 /// A column: its name, and whether it holds text.
-const COLUMNS: [(&str, bool); 17] = [
+const COLUMNS: [(&str, bool); 19] = [
     ("replication", false),
     ("request", false),
     ("client", true),
@@ -202,6 +220,8 @@ const COLUMNS: [(&str, bool); 17] = [
     ("hop", false),
     ("leg", true),
     ("batch", false),
+    ("context", false),
+    ("kernel", false),
     ("bytes", false),
     ("ready_ns", false),
     ("start_ns", false),
@@ -216,6 +236,8 @@ fn integer(span: &Span, column: &str) -> i64 {
         "request" => span.request.as_u64(),
         "hop" => return span.hop.map_or(-1, i64::from),
         "batch" => u64::from(span.batch),
+        "context" => u64::from(span.context),
+        "kernel" => return span.kernel.map_or(-1, i64::from),
         "bytes" => span.bytes,
         "ready_ns" => span.ready_ns,
         "start_ns" => span.start_ns,
@@ -366,6 +388,8 @@ fn read_span(row: &Row, scenario: &Scenario) -> Result<Span, String> {
             .map(|(_, field)| field)
             .ok_or_else(|| format!("there is no column `{column}`"))
     };
+    // Files of earlier versions lack the columns that came later.
+    let has = |column: &str| row.get_column_iter().any(|(name, _)| *name == column);
     let number = |column: &str| match field(column)? {
         Field::Long(value) => u64::try_from(*value).map_err(|_| format!("`{column}` is {value}")),
         other => Err(format!("`{column}` is {other}, not an integer")),
@@ -406,6 +430,15 @@ fn read_span(row: &Row, scenario: &Scenario) -> Result<Span, String> {
             Leg::Request
         },
         batch: small("batch")?,
+        context: if has("context") { small("context")? } else { 0 },
+        kernel: if has("kernel") {
+            match field("kernel")? {
+                Field::Long(-1) => None,
+                _ => Some(small("kernel")?),
+            }
+        } else {
+            None
+        },
         bytes: number("bytes")?,
         ready_ns: number("ready_ns")?,
         start_ns: number("start_ns")?,
@@ -451,7 +484,7 @@ fn check(span: Span, scenario: &Scenario, n_replications: u32) -> Result<Span, S
         span.name,
         SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
     );
-    if on_device && !matches!(stage.role, StageRole::Serve(_)) {
+    if (on_device || span.name.is_detail()) && !matches!(stage.role, StageRole::Serve(_)) {
         let (name, stage) = (span.name.name(), &stage.name);
         return Err(format!(
             "`{name}` is at stage `{stage}`, which serves nothing"

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::arrivals::ArrivalsFile;
 
+use super::gpu::{GpuFile, GpuUseFile, KernelsFile, ProfiledFile};
 use super::plain::{
     BalanceFile, ForkFile, JoinFile, NextFile, ReleaseFile, StationFile, TokensFile,
 };
@@ -105,6 +106,9 @@ pub struct HostFile {
     pub part: String,
     /// Number of cores; with placement `local` or `netns` the whole machine's, the same for all.
     pub cores: u32,
+    /// Its GPUs; none if not given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuFile>,
 }
 
 /// A link between two hosts: a part of the profile, or a rate and a delay.
@@ -143,6 +147,9 @@ pub struct StageFile {
     /// How requests are put together; one by one if not given. Only with `serve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchFile>,
+    /// The GPUs it runs on; its host's cores if not given. Only with `serve`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuUseFile>,
     /// Plain: a queueing station.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub station: Option<StationFile>,
@@ -175,6 +182,10 @@ pub enum ServeFile {
     Net(NetFile),
     /// Work of a given length, with payloads of given sizes.
     Synthetic(SyntheticFile),
+    /// A net that only a profile knows.
+    Profiled(ProfiledFile),
+    /// Work on a GPU given kernel by kernel.
+    Kernels(KernelsFile),
 }
 
 /// A neural net and its input.
@@ -223,7 +234,7 @@ pub struct SyntheticFile {
 }
 
 /// How requests are put together into batches.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct BatchFile {
     /// Most requests in a batch.
@@ -231,6 +242,30 @@ pub struct BatchFile {
     /// Longest time that the first request of a batch waits for others; zero if not given.
     #[serde(default)]
     pub delay: SimDuration,
+    /// Sizes below `max` that an idle context takes before the delay is over; none if not given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preferred: Vec<u32>,
+    /// When a batch takes no more requests; when a context takes it if not given.
+    #[serde(default, skip_serializing_if = "BatchClose::is_default")]
+    pub close: BatchClose,
+}
+
+/// When a batch takes no more requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchClose {
+    /// When an inference context takes it: it grows while all are busy.
+    #[default]
+    AtStart,
+    /// When its first request has waited for the delay, or it is full, even if all contexts are
+    /// busy.
+    AtTimeout,
+}
+
+impl BatchClose {
+    fn is_default(&self) -> bool {
+        *self == BatchClose::default()
+    }
 }
 
 /// What a proxy does. It keeps one connection to the next stage for each of its clients.
@@ -278,6 +313,10 @@ pub struct ClassFile {
     /// Its weight at plain stations that share their servers; 1 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
+    /// Priority of the streams that serve it on a GPU: 0, or less for those that go first; that of
+    /// its stage if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_priority: Option<i32>,
 }
 
 /// A hop of a path.

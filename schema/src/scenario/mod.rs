@@ -4,6 +4,7 @@
 //! resolved to ids and every default filled in. Reading a scenario never looks at the machine.
 
 mod file;
+mod gpu;
 mod plain;
 mod source;
 mod validate;
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use file::*;
+pub use gpu::*;
 pub use plain::*;
 pub use source::Source;
 
@@ -79,7 +81,7 @@ pub struct CoreSet {
 }
 
 /// A host.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Host {
     /// Its name.
     pub name: String,
@@ -89,6 +91,8 @@ pub struct Host {
     pub core_set: CoreSetId,
     /// Whether its roles are kept to those cores by the operating system.
     pub pinned: bool,
+    /// Its GPUs.
+    pub gpus: Vec<Gpu>,
 }
 
 /// A link, with the same rate and delay in both directions.
@@ -133,10 +137,23 @@ pub struct Serve {
     pub work: Work,
     /// Number of inference contexts.
     pub instances: u32,
+    /// How requests are put together.
+    pub batch: BatchPolicy,
+    /// The GPUs that it runs on; `None` if it runs on its host's cores.
+    pub gpu: Option<GpuUse>,
+}
+
+/// How requests are put together into batches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BatchPolicy {
     /// Most requests in a batch.
-    pub batch_max: u32,
+    pub max: u32,
     /// Longest time that the first request of a batch waits for others.
-    pub batch_delay: SimDuration,
+    pub delay: SimDuration,
+    /// Sizes that are taken before the delay is over, ascending; none if there are no such sizes.
+    pub preferred: Vec<u32>,
+    /// Whether a batch still grows while it waits for an inference context.
+    pub close: BatchClose,
 }
 
 /// What a serving stage runs.
@@ -155,6 +172,10 @@ pub enum Work {
     },
     /// Work of a given length.
     Synthetic(SyntheticFile),
+    /// A net that only a profile knows.
+    Profiled(ProfiledFile),
+    /// Work on a GPU given kernel by kernel.
+    Kernels(Kernels),
 }
 
 impl Work {
@@ -172,6 +193,8 @@ impl Work {
                 ..
             } => crate::nets::raw_bytes(*width, *height),
             Work::Synthetic(synthetic) => synthetic.input,
+            Work::Profiled(net) => net.input,
+            Work::Kernels(kernels) => kernels.input,
         }
     }
 
@@ -180,6 +203,8 @@ impl Work {
         match self {
             Work::Net { net, .. } => net.output_bytes(),
             Work::Synthetic(synthetic) => synthetic.output,
+            Work::Profiled(net) => net.output,
+            Work::Kernels(kernels) => kernels.output,
         }
     }
 
@@ -190,7 +215,7 @@ impl Work {
             Work::Net {
                 input: InputFile::Raw { .. },
                 ..
-            }
+            } | Work::Profiled(ProfiledFile { raw: true, .. })
         )
     }
 
@@ -205,6 +230,9 @@ impl Work {
                 format!("{}@{side}{raw}", net.name)
             }
             Work::Synthetic(_) => "synthetic".to_owned(),
+            Work::Profiled(net) if net.raw => format!("{}+raw", net.name),
+            Work::Profiled(net) => net.name.clone(),
+            Work::Kernels(_) => "kernels".to_owned(),
         }
     }
 }
@@ -251,6 +279,8 @@ pub struct Class {
     pub priority: u32,
     /// Its weight at plain stations that share their servers.
     pub weight: f64,
+    /// Priority of the streams that serve it; that of its stage if `None`.
+    pub stream_priority: Option<i32>,
 }
 
 /// A hop of a path.

@@ -115,6 +115,7 @@ impl Network {
                     reply: Bytes(0),
                     priority: kind.priority,
                     weight: kind.weight,
+                    stream_priority: None,
                 })
             })
             .collect();
@@ -126,6 +127,7 @@ impl Network {
                 reply: Bytes(0),
                 priority: 0,
                 weight: 1.0,
+                stream_priority: None,
             }));
         }
         self.groups.push(Group {

@@ -42,6 +42,8 @@ impl Engine {
             return;
         };
         trace.push(Span {
+            kernel: None,
+            context: 0,
             replication: self.replication,
             request: customer.request,
             class: customer.class,

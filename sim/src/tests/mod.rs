@@ -146,6 +146,7 @@ fn only_inference(residual: Residual) -> Profile {
 
 fn part(kind: PartKind, costs: impl IntoIterator<Item = (String, CostLaw)>) -> Part {
     Part {
+        nets: std::collections::BTreeMap::new(),
         kind,
         parameters: BTreeMap::new(),
         costs: costs.into_iter().collect(),
@@ -159,6 +160,7 @@ fn law<'a>(profile: &'a mut Profile, part: &str, cost: &str) -> &'a mut CostLaw 
 
 fn set_contention(profile: &mut Profile, part: &str, value: f64) {
     let parameter = Parameter {
+        range: None,
         value,
         standard_error: 0.0,
         unit: "1".to_owned(),

@@ -139,7 +139,7 @@ proptest! {
     fn batches_keep_to_their_size_delay_and_instances(overrides in overrides()) {
         let run = run(&overrides);
         let stage = &run.scenario.file().stages["classify"];
-        let batch = stage.batch.unwrap();
+        let batch = stage.batch.as_ref().unwrap();
         let of = |name| run.trace.iter().filter(move |s| s.name == name);
         let n_batches = of(SpanName::Queue).map(|s| s.batch).max().map_or(0, |n| n + 1);
         let mut changes = Vec::new();

@@ -85,6 +85,7 @@ impl Check<'_> {
             reply: work.map_or(Bytes(0), Work::output_bytes),
             priority: 0,
             weight: 1.0,
+            stream_priority: None,
         };
         if classes.is_empty() {
             return Ok(vec![table.push(base)]);
@@ -115,7 +116,7 @@ impl Check<'_> {
             }
             let payload = match (class.payload, work) {
                 (None, _) => base.payload,
-                (Some(payload), Some(Work::Synthetic(_))) => payload,
+                (Some(payload), Some(Work::Synthetic(_) | Work::Profiled(_))) => payload,
                 (Some(_), _) => {
                     let problem = "only a synthetic stage takes payloads of any size; a net's follow from its input, and a plain stage has none";
                     return Err(self.source.invalid(&format!("{key}.payload"), problem));
@@ -127,6 +128,7 @@ impl Check<'_> {
                 payload,
                 priority,
                 weight: class.weight.unwrap_or(1.0),
+                stream_priority: class.stream_priority,
                 ..base
             }));
         }

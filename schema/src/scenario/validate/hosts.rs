@@ -38,6 +38,7 @@ impl Check<'_> {
                 part: host.part.clone(),
                 core_set,
                 pinned,
+                gpus: self.gpus(&format!("hosts.{name}"), host)?,
             });
         }
         if let Some(local) = local {
@@ -54,6 +55,7 @@ impl Check<'_> {
                 part: NOWHERE.to_owned(),
                 core_set,
                 pinned: false,
+                gpus: Vec::new(),
             });
         }
         Ok((hosts, core_sets))

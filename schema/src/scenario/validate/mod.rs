@@ -1,12 +1,14 @@
 //! From [`ScenarioFile`] to [`Scenario`]: every check, each with the key it is about.
 
 mod clients;
+mod gpus;
 mod hosts;
 mod plain;
 
 use super::{
-    BatchFile, Extent, InputFile, Link, NetFile, Placement, PlacementFile, SCENARIO_FORMAT,
-    Scenario, ScenarioFile, Serve, ServeFile, Source, Stage, StageFile, StageRole, Work,
+    BatchClose, BatchFile, BatchPolicy, Extent, InputFile, Link, NetFile, Placement, PlacementFile,
+    SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile, Source, Stage, StageFile, StageRole,
+    Work,
 };
 use crate::error::{FileError, suggest};
 use crate::ids::{HostId, Id, StageId, Table};
@@ -67,10 +69,14 @@ fn fill_defaults(file: &mut ScenarioFile) {
     }
     for stage in file.stages.values_mut() {
         if let Some(serve) = &mut stage.serve {
-            stage.instances.get_or_insert(1);
-            stage.batch.get_or_insert(BatchFile {
+            if stage.gpu.is_none() {
+                stage.instances.get_or_insert(1);
+            }
+            stage.batch.get_or_insert_with(|| BatchFile {
                 max: 1,
                 delay: SimDuration::ZERO,
+                preferred: Vec::new(),
+                close: BatchClose::default(),
             });
             if let ServeFile::Net(net) = serve {
                 let known = NetInfo::find(&net.name);
@@ -186,8 +192,9 @@ impl Check<'_> {
                         format!("must be given, since the stage is not a plain one{hint}");
                     self.source.invalid(&format!("{key}.on"), problem)
                 })?;
+                let host = self.host(&format!("{key}.on"), on)?;
                 let role = match &stage.serve {
-                    Some(serve) => StageRole::Serve(self.serve(&key, stage, serve)?),
+                    Some(serve) => StageRole::Serve(self.serve(&key, host, stage, serve)?),
                     None => self.proxy(&key, stage)?,
                 };
                 if !stage.next.is_empty() {
@@ -196,7 +203,7 @@ impl Check<'_> {
                 }
                 Ok(Stage {
                     name: name.clone(),
-                    host: self.host(&format!("{key}.on"), on)?,
+                    host,
                     role,
                 })
             })
@@ -221,27 +228,50 @@ impl Check<'_> {
     }
 
     fn proxy(&self, key: &str, stage: &StageFile) -> Result<StageRole, FileError> {
-        if stage.instances.is_some() || stage.batch.is_some() {
+        if stage.instances.is_some() || stage.batch.is_some() || stage.gpu.is_some() {
             return Err(self.source.invalid(
                 key,
-                "`instances` and `batch` belong to `serve`, not to `proxy`",
+                "`instances`, `batch` and `gpu` belong to `serve`, not to `proxy`",
             ));
         }
         Ok(StageRole::Proxy)
     }
 
-    fn serve(&self, key: &str, stage: &StageFile, serve: &ServeFile) -> Result<Serve, FileError> {
-        let batch = stage.batch.expect("the default was filled in");
-        let instances = stage.instances.expect("the default was filled in");
+    fn serve(
+        &self,
+        key: &str,
+        host: HostId,
+        stage: &StageFile,
+        serve: &ServeFile,
+    ) -> Result<Serve, FileError> {
         let work = match serve {
             ServeFile::Net(net) => self.net(&format!("{key}.serve.net"), net)?,
             ServeFile::Synthetic(synthetic) => Work::Synthetic(synthetic.clone()),
+            ServeFile::Profiled(net) => Work::Profiled(net.clone()),
+            ServeFile::Kernels(kernels) => {
+                Work::Kernels(self.kernels(&format!("{key}.serve.kernels"), host, kernels)?)
+            }
+        };
+        let gpu = self.gpu_use(key, host, stage, &work)?;
+        let instances = match &gpu {
+            Some(gpu) => gpu.contexts(),
+            None => stage.instances.expect("the default was filled in"),
         };
         Ok(Serve {
             work,
             instances: self.at_least_one(&format!("{key}.instances"), instances)?,
-            batch_max: self.at_least_one(&format!("{key}.batch.max"), batch.max)?,
-            batch_delay: batch.delay,
+            batch: self.batch(key, stage)?,
+            gpu,
+        })
+    }
+
+    fn batch(&self, key: &str, stage: &StageFile) -> Result<BatchPolicy, FileError> {
+        let batch = stage.batch.as_ref().expect("the default was filled in");
+        Ok(BatchPolicy {
+            max: self.at_least_one(&format!("{key}.batch.max"), batch.max)?,
+            delay: batch.delay,
+            preferred: batch.preferred.clone(),
+            close: batch.close,
         })
     }
 
