@@ -33,6 +33,10 @@ pub struct GpuNet {
     /// Kernel launches in a forward pass, where phases stand for them.
     #[serde(default)]
     pub launches: u32,
+    /// Shortest time of a forward pass, in seconds, whatever share of the GPU it has: its phases hide
+    /// behind the launches of the host.
+    #[serde(default)]
+    pub floor: DriverLaw,
     /// Its phases, in order; none if it is given by kernels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Phase>,
@@ -62,8 +66,9 @@ pub struct Phase {
     /// What it reads from and writes to the GPU's memory, in bytes.
     #[serde(default)]
     pub bytes: DriverLaw,
-    /// How much it disturbs others that run at the same time, in units of the part's
-    /// `interference`.
+    /// How much it slows others that compute at the same time: they progress at `1 / (1 + sum)` of
+    /// the rate they would have, the sum over all others of `intensity · share ^ exponent` with the
+    /// part's `interference-exponent`.
     #[serde(default)]
     pub intensity: DriverLaw,
 }
@@ -180,6 +185,9 @@ impl GpuNet {
         if let Err(problem) = self.residual.check() {
             return about("residual", &problem);
         }
+        self.floor
+            .check()
+            .map_err(|problem| ("floor".to_owned(), problem))?;
         for (index, phase) in self.phases.iter().enumerate() {
             let laws = [
                 ("overhead", &phase.overhead),

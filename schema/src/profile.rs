@@ -175,9 +175,12 @@ pub mod parameter {
     pub const PCIE_BANDWIDTH: &str = "pcie-bandwidth";
     /// Of a GPU: by what part each direction of its PCIe link is slower while the other is busy.
     pub const DUPLEX_PENALTY: &str = "duplex-penalty";
-    /// Of a GPU: by what part a phase progresses more slowly for each unit of intensity of the
-    /// phases that run at the same time.
-    pub const INTERFERENCE: &str = "interference";
+    /// Of a GPU: a phase that computes slows each other one by its intensity times its share of the
+    /// multiprocessors to this power.
+    pub const INTERFERENCE_EXPONENT: &str = "interference-exponent";
+    /// Of a GPU: by what part the overhead of a phase takes longer for each other net that is
+    /// executed at the same time.
+    pub const OVERHEAD_INTERFERENCE: &str = "overhead-interference";
     /// Of a GPU: compute slices that it can be partitioned into (MIG).
     pub const MIG_COMPUTE_SLICES: &str = "mig-compute-slices";
     /// Of a GPU: memory slices that it can be partitioned into (MIG).
