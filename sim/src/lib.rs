@@ -46,6 +46,7 @@ mod costs;
 pub mod engine;
 mod error;
 mod event;
+pub mod gpu;
 mod ids;
 pub mod network;
 mod pipeline;

@@ -1,0 +1,632 @@
+//! The multiprocessors of a GPU, and what runs on them.
+
+use std::collections::VecDeque;
+
+use schema::units::{SimDuration, SimTime};
+
+use super::progress::{Progress, fixed};
+use super::rates::{Rates, Running};
+use super::sms::{Sms, Wave};
+use super::work::{Phase, Run, Step};
+use super::{DeviceSpec, KernelSpan, ProcessSpec, StreamId};
+
+/// What happened to what a stream runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Note {
+    /// Its last step waits for nothing but room: what is behind it in its hardware queue may go.
+    LastQueued(StreamId),
+    /// It has ended.
+    Done { stream: StreamId, start: SimTime },
+}
+
+/// The multiprocessors of a GPU, or of an instance of a partitioned one.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub(super) spec: DeviceSpec,
+    groups: Vec<Group>,
+    processes: Vec<Process>,
+    lanes: Vec<Lane>,
+    turn: Turn,
+    updated: SimTime,
+    next_wave: Wave,
+    next_queued: u64,
+    rates: Rates,
+    /// Scratch: by process, whether the head of its queues found no room.
+    found_no_room: Vec<bool>,
+    /// Whether anything that decides the rates has changed.
+    is_stale: bool,
+    pub(super) keeps_kernels: bool,
+    pub(super) kernels: Vec<KernelSpan>,
+    pub(super) notes: Vec<Note>,
+}
+
+/// Processes that compute at the same time: one, or all clients of the Multi-Process Service.
+#[derive(Clone, Debug)]
+struct Group {
+    is_mps: bool,
+    sms: Sms,
+    /// Lanes with something to run, in the order in which they began.
+    active: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Process {
+    group: usize,
+    /// Most of the device's threads that it may use, from above 0 to 1.
+    cap: f64,
+    /// Lower goes first.
+    level: u8,
+    /// The execution queues, by priority, of lanes whose kernel has blocks to dispatch.
+    queues: Vec<VecDeque<usize>>,
+    /// Threads of its blocks on the multiprocessors.
+    resident: u64,
+}
+
+/// A stream as the multiprocessors see it.
+#[derive(Clone, Debug)]
+struct Lane {
+    stream: StreamId,
+    process: usize,
+    priority: usize,
+    exec: Option<Exec>,
+}
+
+/// What a stream is running.
+#[derive(Clone, Debug)]
+struct Exec {
+    run: Run,
+    at: usize,
+    submitted: SimTime,
+    start: SimTime,
+    stage: Stage,
+    /// Of the present step.
+    ready: SimTime,
+    first_block: Option<SimTime>,
+    queued: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Stage {
+    /// The host has not launched the step yet.
+    Paced(SimTime),
+    Overhead(Progress),
+    Blocks {
+        pending: u32,
+        waves: Vec<RunningWave>,
+    },
+    Phase {
+        progress: Progress,
+        /// Its time alone, in seconds.
+        alone: f64,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RunningWave {
+    wave: Wave,
+    blocks: u32,
+    progress: Progress,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    group: Option<usize>,
+    since: SimTime,
+    /// When it ends; `None` while no other group waits.
+    ends: Option<SimTime>,
+    /// Until when nothing computes.
+    switching_until: Option<SimTime>,
+}
+
+impl Exec {
+    fn step(&self) -> Step {
+        self.run.steps[self.at]
+    }
+
+    /// `time` of this run.
+    fn scaled(&self, time: SimDuration) -> SimDuration {
+        if self.run.factor.total_cmp(&1.0).is_eq() {
+            return time;
+        }
+        SimDuration::from_secs_f64(time.as_secs_f64() * self.run.factor)
+    }
+}
+
+impl Device {
+    pub(super) fn new(spec: DeviceSpec) -> Device {
+        Device {
+            rates: Rates::new(&spec),
+            found_no_room: Vec::new(),
+            spec,
+            groups: Vec::new(),
+            processes: Vec::new(),
+            lanes: Vec::new(),
+            turn: Turn::default(),
+            updated: SimTime::ZERO,
+            next_wave: 0,
+            next_queued: 0,
+            is_stale: false,
+            keeps_kernels: false,
+            kernels: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds a process; its number.
+    pub(super) fn add_process(&mut self, process: &ProcessSpec) -> usize {
+        let mps = |group: &Group| process.mps.is_some() && group.is_mps;
+        let group = self.groups.iter().position(mps).unwrap_or_else(|| {
+            self.groups.push(Group {
+                is_mps: process.mps.is_some(),
+                sms: Sms::new(self.spec.sms, self.spec.room()),
+                active: Vec::new(),
+            });
+            self.groups.len() - 1
+        });
+        self.processes.push(Process {
+            group,
+            cap: process.mps.map_or(1.0, |mps| mps.cap),
+            level: process.mps.map_or(0, |mps| mps.level),
+            queues: vec![VecDeque::new(); self.spec.priority_levels as usize],
+            resident: 0,
+        });
+        self.processes.len() - 1
+    }
+
+    /// Adds a stream of a process; its number here.
+    pub(super) fn add_lane(&mut self, stream: StreamId, process: usize, priority: usize) -> usize {
+        self.lanes.push(Lane {
+            stream,
+            process,
+            priority,
+            exec: None,
+        });
+        self.lanes.len() - 1
+    }
+
+    /// A lane with nothing to run begins with `run`, whose order of priority may be another than the
+    /// lane's.
+    pub(super) fn begin(&mut self, now: SimTime, lane: usize, run: Run, submitted: SimTime) {
+        self.advance(now);
+        assert!(!run.steps.is_empty(), "a run has at least one step");
+        let row = &mut self.lanes[lane];
+        assert!(row.exec.is_none(), "a stream runs one operation at a time");
+        row.exec = Some(Exec {
+            run,
+            at: 0,
+            submitted,
+            start: now,
+            stage: Stage::Paced(now),
+            ready: now,
+            first_block: None,
+            queued: 0,
+        });
+        let group = self.processes[row.process].group;
+        self.groups[group].active.push(lane);
+        self.start_step(now, lane);
+        self.is_stale = true;
+    }
+
+    pub(super) fn set_priority(&mut self, lane: usize, priority: usize) {
+        self.lanes[lane].priority = priority;
+    }
+
+    fn start_step(&mut self, now: SimTime, lane: usize) {
+        let exec = self.lanes[lane].exec.as_mut().expect("the lane runs");
+        let pace = SimDuration::from_ps(exec.run.pace.as_ps() * exec.at as u64);
+        let available = exec.submitted + pace;
+        exec.stage = if available > now {
+            Stage::Paced(available)
+        } else {
+            let overhead = match exec.step() {
+                Step::Kernel(kernel) => kernel.overhead,
+                Step::Phase(phase) => phase.overhead,
+            };
+            Stage::Overhead(Progress::new(exec.scaled(overhead)))
+        };
+        exec.ready = now;
+        exec.first_block = None;
+    }
+
+    fn advance(&mut self, now: SimTime) {
+        let passed = now.since(self.updated);
+        self.updated = now;
+        if passed == SimDuration::ZERO || self.turn.switching_until.is_some() {
+            return;
+        }
+        let Some(group) = self.turn.group else { return };
+        for lane in &self.groups[group].active {
+            let exec = self.lanes[*lane]
+                .exec
+                .as_mut()
+                .expect("an active lane runs");
+            match &mut exec.stage {
+                Stage::Paced(_) => {}
+                Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
+                    progress.advance(passed);
+                }
+                Stage::Blocks { waves, .. } => {
+                    for wave in waves {
+                        wave.progress.advance(passed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When something changes by itself.
+    pub(super) fn next(&self) -> Option<SimTime> {
+        let mut soonest: Option<SimTime> = None;
+        let mut at = |time: SimTime| {
+            soonest = Some(soonest.map_or(time, |known| known.min(time)));
+        };
+        for group in &self.groups {
+            for lane in &group.active {
+                if let Some(Stage::Paced(until)) = self.lanes[*lane].exec.as_ref().map(|e| &e.stage)
+                {
+                    at(*until);
+                }
+            }
+        }
+        if let Some(until) = self.turn.switching_until {
+            at(until);
+            return soonest;
+        }
+        if let Some(ends) = self.turn.ends {
+            at(ends);
+        }
+        let Some(group) = self.turn.group else {
+            return soonest;
+        };
+        for lane in &self.groups[group].active {
+            let exec = self.lanes[*lane]
+                .exec
+                .as_ref()
+                .expect("an active lane runs");
+            match &exec.stage {
+                Stage::Paced(_) => {}
+                Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
+                    progress.time_left().map(|left| at(self.updated + left));
+                }
+                Stage::Blocks { waves, .. } => {
+                    for wave in waves {
+                        wave.progress
+                            .time_left()
+                            .map(|left| at(self.updated + left));
+                    }
+                }
+            }
+        }
+        soonest
+    }
+
+    /// Lets what is due at the instant `now` happen, in this order: turns that end, what has got all
+    /// its work, steps that the host has launched, turns that begin, blocks that have room.
+    pub(super) fn settle(&mut self, now: SimTime) {
+        self.advance(now);
+        loop {
+            let mut has_changed = false;
+            if self.turn.switching_until.is_some_and(|at| at <= now) {
+                self.turn.switching_until = None;
+                self.turn.since = now;
+                has_changed = true;
+            }
+            has_changed |= self.complete(now);
+            has_changed |= self.launch(now);
+            has_changed |= self.take_turns(now);
+            has_changed |= self.dispatch(now);
+            if !has_changed {
+                break;
+            }
+            self.is_stale = true;
+        }
+        if self.is_stale {
+            self.is_stale = false;
+            self.set_rates();
+        }
+    }
+
+    /// The group that computes now.
+    fn computing(&self) -> Option<usize> {
+        self.turn
+            .group
+            .filter(|_| self.turn.switching_until.is_none())
+    }
+
+    fn complete(&mut self, now: SimTime) -> bool {
+        let Some(group) = self.computing() else {
+            return false;
+        };
+        let mut has_changed = false;
+        let mut index = 0;
+        while index < self.groups[group].active.len() {
+            let lane = self.groups[group].active[index];
+            if self.complete_of(now, group, lane) {
+                has_changed = true;
+                // The lane goes on with its next step, or is no longer active.
+                if self.lanes[lane].exec.is_none() {
+                    continue;
+                }
+            }
+            index += 1;
+        }
+        has_changed
+    }
+
+    /// Whether anything of the lane has ended.
+    fn complete_of(&mut self, now: SimTime, group: usize, lane: usize) -> bool {
+        let row = &mut self.lanes[lane];
+        let exec = row.exec.as_mut().expect("an active lane runs");
+        let is_last = exec.at + 1 == exec.run.steps.len();
+        match &mut exec.stage {
+            Stage::Overhead(progress) if progress.is_done() => {
+                match exec.step() {
+                    Step::Kernel(kernel) => {
+                        exec.stage = Stage::Blocks {
+                            pending: kernel.blocks,
+                            waves: Vec::new(),
+                        };
+                        exec.queued = self.next_queued;
+                        self.next_queued += 1;
+                        self.processes[row.process].queues[row.priority].push_back(lane);
+                    }
+                    Step::Phase(phase) => {
+                        let cap = self.processes[row.process].cap;
+                        let alone = self.spec.alone(&phase, cap) * exec.run.factor;
+                        let length = SimDuration::from_secs_f64(alone);
+                        exec.first_block = Some(now);
+                        exec.stage = Stage::Phase {
+                            progress: Progress::new(length),
+                            alone,
+                        };
+                    }
+                }
+                if is_last {
+                    self.notes.push(Note::LastQueued(row.stream));
+                }
+                true
+            }
+            Stage::Phase { progress, .. } if progress.is_done() => {
+                self.end_step(now, group, lane);
+                true
+            }
+            Stage::Blocks { pending, waves } => {
+                let before = waves.len();
+                let Step::Kernel(kernel) = exec.run.steps[exec.at] else {
+                    unreachable!("only kernels have blocks")
+                };
+                let process = &mut self.processes[row.process];
+                let sms = &mut self.groups[group].sms;
+                waves.retain(|wave| {
+                    if wave.progress.is_done() {
+                        sms.free(&kernel.shape, wave.wave);
+                        process.resident -= u64::from(wave.blocks * kernel.shape.threads);
+                    }
+                    !wave.progress.is_done()
+                });
+                let has_changed = waves.len() < before;
+                if *pending == 0 && waves.is_empty() && has_changed {
+                    self.end_step(now, group, lane);
+                }
+                has_changed
+            }
+            _ => false,
+        }
+    }
+
+    fn end_step(&mut self, now: SimTime, group: usize, lane: usize) {
+        let row = &mut self.lanes[lane];
+        let exec = row.exec.as_mut().expect("the lane runs");
+        if self.keeps_kernels {
+            self.kernels.push(KernelSpan {
+                stream: row.stream,
+                step: exec.at as u32,
+                ready: exec.ready,
+                start: exec.first_block.expect("it has run"),
+                end: now,
+            });
+        }
+        exec.at += 1;
+        if exec.at < exec.run.steps.len() {
+            return self.start_step(now, lane);
+        }
+        let start = exec.start;
+        row.exec = None;
+        let stream = row.stream;
+        self.groups[group].active.retain(|active| *active != lane);
+        self.notes.push(Note::Done { stream, start });
+    }
+
+    /// Steps that the host has launched by now.
+    fn launch(&mut self, now: SimTime) -> bool {
+        let mut has_changed = false;
+        for group in 0..self.groups.len() {
+            for index in 0..self.groups[group].active.len() {
+                let lane = self.groups[group].active[index];
+                let exec = self.lanes[lane].exec.as_ref().expect("an active lane runs");
+                if matches!(exec.stage, Stage::Paced(at) if at <= now) {
+                    self.start_step(now, lane);
+                    has_changed = true;
+                }
+            }
+        }
+        has_changed
+    }
+
+    fn wants_turn(&self, group: usize) -> bool {
+        self.groups[group].active.iter().any(|lane| {
+            let exec = self.lanes[*lane]
+                .exec
+                .as_ref()
+                .expect("an active lane runs");
+            !matches!(exec.stage, Stage::Paced(_))
+        })
+    }
+
+    /// Round robin over the groups that have something to compute (work conserving).
+    fn take_turns(&mut self, now: SimTime) -> bool {
+        if self.turn.switching_until.is_some() {
+            return false;
+        }
+        let n = self.groups.len();
+        let Some(current) = self.turn.group else {
+            self.turn.group = (0..n).find(|group| self.wants_turn(*group));
+            self.turn.since = now;
+            return self.turn.group.is_some();
+        };
+        if n == 1 {
+            return false;
+        }
+        let mut others = (1..n).map(|step| (current + step) % n);
+        let Some(next) = others.find(|group| self.wants_turn(*group)) else {
+            self.turn.ends = None;
+            return false;
+        };
+        if self.wants_turn(current) {
+            let slice = self.spec.time_slice.as_ps();
+            let ends = *self.turn.ends.get_or_insert_with(|| {
+                let whole = now.since(self.turn.since).as_ps() / slice + 1;
+                self.turn.since + SimDuration::from_ps(whole * slice)
+            });
+            if ends > now {
+                return false;
+            }
+        }
+        self.turn = Turn {
+            group: Some(next),
+            since: now,
+            ends: None,
+            switching_until: None,
+        };
+        if self.spec.context_switch > SimDuration::ZERO {
+            self.turn.switching_until = Some(now + self.spec.context_switch);
+        }
+        true
+    }
+
+    /// Places blocks of the kernels at the heads of the execution queues, as far as there is room.
+    fn dispatch(&mut self, now: SimTime) -> bool {
+        let Some(group) = self.computing() else {
+            return false;
+        };
+        let mut has_changed = false;
+        self.found_no_room.clear();
+        self.found_no_room.resize(self.processes.len(), false);
+        loop {
+            let heads = self
+                .processes
+                .iter()
+                .enumerate()
+                .filter_map(|(index, process)| {
+                    if process.group != group || self.found_no_room[index] {
+                        return None;
+                    }
+                    let lane = process.queues.iter().find_map(|queue| queue.front())?;
+                    let queued = self.lanes[*lane].exec.as_ref()?.queued;
+                    Some((process.level, queued, index, *lane))
+                });
+            let Some((_, _, process, lane)) = heads.min() else {
+                return has_changed;
+            };
+            let (placed, left) = self.place(now, group, process, lane);
+            has_changed |= placed > 0;
+            if left > 0 {
+                self.found_no_room[process] = true;
+            } else {
+                let queue = self.processes[process].queues.iter_mut();
+                let head = queue.into_iter().find(|queue| !queue.is_empty());
+                head.expect("the lane was at its head").pop_front();
+            }
+        }
+    }
+
+    /// Places blocks of the lane's kernel; how many, and how many are left.
+    fn place(&mut self, now: SimTime, group: usize, process: usize, lane: usize) -> (u32, u32) {
+        let row = &mut self.lanes[lane];
+        let exec = row.exec.as_mut().expect("a queued lane runs");
+        let Step::Kernel(kernel) = exec.step() else {
+            unreachable!("only kernels are queued")
+        };
+        let length = exec.scaled(kernel.time);
+        let Stage::Blocks { pending, waves } = &mut exec.stage else {
+            unreachable!("a queued kernel has blocks")
+        };
+        let process = &mut self.processes[process];
+        let most = (process.cap * self.spec.threads() as f64 + 1e-6) as u64;
+        let allowed = most.saturating_sub(process.resident) / u64::from(kernel.shape.threads);
+        let want = (*pending).min(u32::try_from(allowed).unwrap_or(u32::MAX));
+        let sms = &mut self.groups[group].sms;
+        let placed = sms.place(&kernel.shape, want, self.next_wave);
+        if placed > 0 {
+            waves.push(RunningWave {
+                wave: self.next_wave,
+                blocks: placed,
+                progress: Progress::new(length),
+            });
+            self.next_wave += 1;
+            process.resident += u64::from(placed * kernel.shape.threads);
+            *pending -= placed;
+            exec.first_block.get_or_insert(now);
+        }
+        (placed, *pending)
+    }
+
+    /// Gives everything of the group that computes its rate.
+    fn set_rates(&mut self) {
+        let Some(group) = self.computing() else {
+            return;
+        };
+        let threads = self.spec.threads() as f64;
+        self.rates.clear();
+        for lane in &self.groups[group].active {
+            let row = &self.lanes[*lane];
+            let process = &self.processes[row.process];
+            let exec = row.exec.as_ref().expect("an active lane runs");
+            let order = (process.level, row.priority);
+            self.rates.add(match (&exec.stage, exec.step()) {
+                (Stage::Paced(_), _) => Running::Nothing,
+                (Stage::Overhead(_), Step::Kernel(_)) => Running::Launch,
+                (Stage::Overhead(_), Step::Phase(_)) => Running::Overhead,
+                (Stage::Blocks { waves, .. }, Step::Kernel(kernel)) => {
+                    let blocks: u32 = waves.iter().map(|wave| wave.blocks).sum();
+                    Running::Blocks {
+                        share: f64::from(blocks) * f64::from(kernel.shape.threads) / threads,
+                        demand: f64::from(blocks) * kernel.bytes / kernel.time.as_secs_f64(),
+                    }
+                }
+                (Stage::Phase { alone, .. }, Step::Phase(phase)) => Running::Phase {
+                    order,
+                    process: row.process,
+                    cap: process.cap,
+                    phase: Phase {
+                        compute: phase.compute * exec.run.factor,
+                        bytes: phase.bytes * exec.run.factor,
+                        ..phase
+                    },
+                    alone: *alone,
+                },
+                _ => unreachable!("kernels have blocks, phases have none"),
+            });
+        }
+        let rates = self.rates.divide(&self.spec);
+        for (lane, rate) in self.groups[group].active.iter().zip(rates) {
+            let exec = self.lanes[*lane]
+                .exec
+                .as_mut()
+                .expect("an active lane runs");
+            let rate = fixed(*rate);
+            match &mut exec.stage {
+                Stage::Paced(_) => {}
+                Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
+                    progress.set_rate(rate);
+                }
+                Stage::Blocks { waves, .. } => {
+                    for wave in waves {
+                        wave.progress.set_rate(rate);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Work that is done at a rate that changes.
+
+use schema::units::SimDuration;
+
+/// Fractional bits of work and rates.
+const FRACTION_BITS: u32 = 32;
+
+/// The rate at which work takes as long as it was said to.
+pub(super) const FULL: u64 = 1 << FRACTION_BITS;
+
+/// Work that is left, and the rate at which it is done. Work is in 2⁻³² ps, so that at the full rate
+/// it takes its length to the picosecond; at another it ends on the first picosecond at which all of
+/// it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Progress {
+    left: u128,
+    rate: u64,
+}
+
+impl Progress {
+    /// Work of this length at the full rate, which stands still until it is given a rate.
+    pub(super) fn new(length: SimDuration) -> Progress {
+        Progress {
+            left: u128::from(length.as_ps()) << FRACTION_BITS,
+            rate: 0,
+        }
+    }
+
+    pub(super) const fn set_rate(&mut self, rate: u64) {
+        self.rate = rate;
+    }
+
+    pub(super) const fn advance(&mut self, passed: SimDuration) {
+        let done = self.rate as u128 * passed.as_ps() as u128;
+        self.left = self.left.saturating_sub(done);
+    }
+
+    pub(super) const fn is_done(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Time until it is done at this rate; `None` if it stands still.
+    pub(super) fn time_left(&self) -> Option<SimDuration> {
+        if self.left == 0 {
+            return Some(SimDuration::ZERO);
+        }
+        if self.rate == 0 {
+            return None;
+        }
+        let ps = if self.rate == FULL {
+            (self.left + u128::from(FULL - 1)) >> FRACTION_BITS
+        } else {
+            self.left.div_ceil(u128::from(self.rate))
+        };
+        u64::try_from(ps).ok().map(SimDuration::from_ps)
+    }
+}
+
+/// A rate relative to the full one, as a fixed-point number; what differs from the full rate by no
+/// more than rounding is the full rate.
+pub(super) fn fixed(rate: f64) -> u64 {
+    if rate >= 1.0 - 1e-12 && rate <= 1.0 + 1e-12 {
+        return FULL;
+    }
+    (rate * FULL as f64).round() as u64
+}
+
+/// Max-min fair shares of `capacity` among `demands`, in place: nobody gets more than it asks for,
+/// and what some leave is divided equally among the others (Bertsekas and Gallager 1992, Data
+/// Networks, section 6.5.2). A demand may be infinite.
+pub(super) fn max_min(demands: &mut [f64], capacity: f64, order: &mut Vec<usize>) {
+    let total: f64 = demands.iter().sum();
+    if total <= capacity {
+        return;
+    }
+    order.clear();
+    order.extend(0..demands.len());
+    order.sort_by(|a, b| demands[*a].total_cmp(&demands[*b]).then(a.cmp(b)));
+    let mut left = capacity.max(0.0);
+    for (rank, index) in order.iter().enumerate() {
+        let fair = left / (demands.len() - rank) as f64;
+        demands[*index] = demands[*index].min(fair);
+        left -= demands[*index];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn full_rate_takes_the_length_exactly() {
+        let mut work = Progress::new(SimDuration::from_ps(1_234_567));
+        work.set_rate(FULL);
+        assert_eq!(work.time_left(), Some(SimDuration::from_ps(1_234_567)));
+        work.advance(SimDuration::from_ps(234_567));
+        work.set_rate(fixed(0.25));
+        assert_eq!(work.time_left(), Some(SimDuration::from_ps(4_000_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn shares_are_max_min_fair(
+            demands in proptest::collection::vec(0.0f64..10.0, 1..8),
+            capacity in 0.0f64..30.0,
+        ) {
+            let mut shares = demands.clone();
+            max_min(&mut shares, capacity, &mut Vec::new());
+            let sum: f64 = shares.iter().sum();
+            let asked: f64 = demands.iter().sum();
+            prop_assert!((sum - capacity.min(asked)).abs() < 1e-9);
+            let most = shares.iter().copied().fold(0.0, f64::max);
+            for (share, demand) in shares.iter().zip(&demands) {
+                // Whoever gets less than it asks for gets as much as anybody.
+                prop_assert!(share <= demand && (share >= &(demand - 1e-12) || *share >= most - 1e-9));
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! How fast what runs at the same time progresses.
+//!
+//! Blocks have the multiprocessors that they are on. Phases divide the threads that no block holds:
+//! first those of higher priority; of one priority max-min fairly, a phase asking for its
+//! parallelism and all of a process for no more than its cap. Then all divide the bandwidth of the
+//! memory max-min fairly, each asking for what it would use if only its multiprocessors limited it,
+//! and none for more than its threads can draw.
+
+use super::DeviceSpec;
+use super::progress::max_min;
+use super::work::Phase;
+
+/// What an operation does at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Running {
+    /// Nothing: the host has not launched it.
+    Nothing,
+    /// A kernel's overhead.
+    Launch,
+    /// A phase's overhead.
+    Overhead,
+    /// Blocks that hold `share` of the threads and ask for `demand` bytes per second.
+    Blocks { share: f64, demand: f64 },
+    /// A phase that takes `alone` seconds by itself.
+    Phase {
+        order: (u8, usize),
+        process: usize,
+        cap: f64,
+        phase: Phase,
+        alone: f64,
+    },
+}
+
+/// The rates of one instant.
+#[derive(Clone, Debug)]
+pub(super) struct Rates {
+    /// The most that threads can draw, in bytes per second.
+    bandwidth: f64,
+    running: Vec<Running>,
+    share: Vec<f64>,
+    demand: Vec<f64>,
+    rate: Vec<f64>,
+    // Scratch.
+    part: Vec<f64>,
+    members: Vec<usize>,
+    order: Vec<usize>,
+}
+
+impl Rates {
+    pub(super) fn new(spec: &DeviceSpec) -> Rates {
+        Rates {
+            bandwidth: spec.dram_bandwidth,
+            running: Vec::new(),
+            share: Vec::new(),
+            demand: Vec::new(),
+            rate: Vec::new(),
+            part: Vec::new(),
+            members: Vec::new(),
+            order: Vec::new(),
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.running.clear();
+    }
+
+    pub(super) fn add(&mut self, running: Running) {
+        self.running.push(running);
+    }
+
+    /// The rate of each, in the order in which they were added, relative to that at which its work
+    /// takes as long as it was said to.
+    pub(super) fn divide(&mut self, spec: &DeviceSpec) -> &[f64] {
+        self.divide_threads();
+        self.compute_rates(spec);
+        self.divide_bandwidth(spec);
+        &self.rate
+    }
+
+    fn divide_threads(&mut self) {
+        let n = self.running.len();
+        self.share.clear();
+        self.share.resize(n, 0.0);
+        let mut left = 1.0;
+        let mut has_phases = false;
+        for (index, running) in self.running.iter().enumerate() {
+            match running {
+                Running::Blocks { share, .. } => {
+                    self.share[index] = *share;
+                    left -= share;
+                }
+                Running::Phase { .. } => has_phases = true,
+                _ => {}
+            }
+        }
+        let mut after: Option<(u8, usize)> = None;
+        while has_phases {
+            let next = self.running.iter().filter_map(|running| match running {
+                Running::Phase { order, .. } => Some(*order),
+                _ => None,
+            });
+            let Some(order) = next.filter(|order| Some(*order) > after).min() else {
+                return;
+            };
+            self.divide_among(order, &mut left);
+            after = Some(order);
+        }
+    }
+
+    /// Divides what is `left` among the phases of one order of priority.
+    fn divide_among(&mut self, of: (u8, usize), left: &mut f64) {
+        self.members.clear();
+        for (index, running) in self.running.iter().enumerate() {
+            if matches!(running, Running::Phase { order, .. } if *order == of) {
+                self.members.push(index);
+            }
+        }
+        // Within each process first, up to its cap.
+        for index in 0..self.members.len() {
+            let Running::Phase {
+                process: own, cap, ..
+            } = self.running[self.members[index]]
+            else {
+                unreachable!("members are phases")
+            };
+            let is_own = |member: &usize| matches!(self.running[*member], Running::Phase { process, .. } if process == own);
+            if self.members[..index].iter().any(is_own) {
+                continue;
+            }
+            // What its phases of higher priority have already.
+            let running = self.running.iter().zip(&self.share);
+            let used: f64 = running
+                .map(|(running, share)| match running {
+                    Running::Phase { process, .. } if *process == own => *share,
+                    _ => 0.0,
+                })
+                .sum();
+            let own: Vec<usize> = self.members.iter().copied().filter(is_own).collect();
+            self.part.clear();
+            self.part
+                .extend(own.iter().map(|member| match &self.running[*member] {
+                    Running::Phase { phase, .. } => phase.parallelism,
+                    _ => 0.0,
+                }));
+            max_min(&mut self.part, cap - used, &mut self.order);
+            for (member, part) in own.iter().zip(&self.part) {
+                self.share[*member] = *part;
+            }
+        }
+        self.part.clear();
+        self.part
+            .extend(self.members.iter().map(|member| self.share[*member]));
+        max_min(&mut self.part, *left, &mut self.order);
+        for (member, part) in self.members.iter().zip(&self.part) {
+            self.share[*member] = *part;
+            *left -= part;
+        }
+    }
+
+    /// Rates as the multiprocessors alone allow them.
+    fn compute_rates(&mut self, spec: &DeviceSpec) {
+        let n_others = self
+            .running
+            .iter()
+            .filter(|r| !matches!(r, Running::Nothing))
+            .count();
+        let n_others = n_others.saturating_sub(1) as f64;
+        let intensity = |running: &Running, share: f64| match running {
+            Running::Phase { phase, .. } if phase.intensity > 0.0 => {
+                phase.intensity * share.powf(spec.interference_exponent)
+            }
+            _ => 0.0,
+        };
+        let all = self.running.iter().zip(&self.share);
+        let total: f64 = all.map(|(running, share)| intensity(running, *share)).sum();
+        self.rate.clear();
+        self.demand.clear();
+        for (running, share) in self.running.iter().zip(&self.share) {
+            let (rate, demand) = match running {
+                Running::Nothing => (0.0, 0.0),
+                Running::Launch => (1.0, 0.0),
+                Running::Overhead => (1.0 / (1.0 + spec.overhead_interference * n_others), 0.0),
+                Running::Blocks { demand, .. } => (spec.clock, demand * spec.clock),
+                Running::Phase { phase, alone, .. } => {
+                    let others = total - intensity(running, *share);
+                    let slowed = 1.0 + others.max(0.0);
+                    // Work of a second of being alone, per second.
+                    let rate = if phase.compute > 0.0 {
+                        share * spec.clock / phase.compute / slowed * alone
+                    } else if *share > 0.0 {
+                        f64::INFINITY
+                    } else {
+                        0.0
+                    };
+                    let bytes = phase.bytes / alone;
+                    let demand = if bytes > 0.0 { rate * bytes } else { 0.0 };
+                    (rate, demand)
+                }
+            };
+            self.rate.push(rate);
+            self.demand.push(demand);
+        }
+    }
+
+    /// Slows those that get less bandwidth than they ask for.
+    fn divide_bandwidth(&mut self, spec: &DeviceSpec) {
+        if self.bandwidth.is_infinite() || self.demand.iter().all(|demand| *demand <= 0.0) {
+            return;
+        }
+        self.part.clear();
+        for (demand, share) in self.demand.iter().zip(&self.share) {
+            self.part
+                .push(demand.min(self.bandwidth * spec.drawn_by(*share)));
+        }
+        let total: f64 = self.share.iter().sum();
+        let capacity = self.bandwidth * spec.drawn_by(total);
+        max_min(&mut self.part, capacity, &mut self.order);
+        for index in 0..self.running.len() {
+            if self.demand[index] > 0.0 {
+                let given = self.part[index];
+                self.rate[index] = match &self.running[index] {
+                    Running::Phase { phase, alone, .. } => {
+                        self.rate[index].min(given / phase.bytes * alone)
+                    }
+                    _ => self.rate[index] * given / self.demand[index],
+                };
+            }
+        }
+    }
+}

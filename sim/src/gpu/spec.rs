@@ -1,0 +1,112 @@
+//! What a GPU is made of.
+
+use schema::units::SimDuration;
+
+use super::sms::Room;
+use super::work::{BlockShape, Phase};
+
+/// The multiprocessors and the memory of a GPU, or of an instance of a partitioned one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct DeviceSpec {
+    /// Number of streaming multiprocessors.
+    pub sms: u32,
+    /// Threads that each holds at once.
+    pub threads_per_sm: u32,
+    /// Blocks that each holds at once.
+    pub blocks_per_sm: u32,
+    /// Registers of each; zero if they never limit.
+    pub registers_per_sm: u32,
+    /// Shared memory of each, in bytes; zero if it never limits.
+    pub shared_memory_per_sm: u64,
+    /// Bandwidth of the memory, in bytes per second; infinite if it never limits.
+    pub dram_bandwidth: f64,
+    /// Part of all threads that draws 90% of the bandwidth, from 0 to below 0.9; 0 if any number of
+    /// threads draws all of it.
+    pub dram_occupancy: f64,
+    /// Clock relative to that at which times were measured.
+    pub clock: f64,
+    /// Hardware queues of each process, at least one.
+    pub hardware_queues: u32,
+    /// Levels of stream priority, at least one.
+    pub priority_levels: u32,
+    /// How long a group of processes computes while another waits to; more than zero.
+    pub time_slice: SimDuration,
+    /// Time in which nothing computes when they take turns.
+    pub context_switch: SimDuration,
+    /// The power of a phase's share in what it slows others by.
+    pub interference_exponent: f64,
+    /// By what part a phase's overhead takes longer for each other net that is executed.
+    pub overhead_interference: f64,
+}
+
+impl DeviceSpec {
+    /// Threads that all multiprocessors hold at once.
+    pub(super) fn threads(&self) -> u64 {
+        u64::from(self.sms) * u64::from(self.threads_per_sm)
+    }
+
+    /// An empty multiprocessor.
+    pub(super) fn room(&self) -> Room {
+        let or_any = |limit: u32| if limit == 0 { u32::MAX } else { limit };
+        Room {
+            threads: self.threads_per_sm,
+            blocks: self.blocks_per_sm,
+            registers: or_any(self.registers_per_sm),
+            shared_memory: match self.shared_memory_per_sm {
+                0 => u64::MAX,
+                limit => limit,
+            },
+        }
+    }
+
+    /// How many blocks of `shape` fit on an empty multiprocessor.
+    pub fn blocks_that_fit(&self, shape: &BlockShape) -> u32 {
+        self.room().fit(shape)
+    }
+
+    /// What part of the bandwidth a `share` of the threads can draw: `(1 + a) s / (s + a)`, with `a`
+    /// such that it is 0.9 at `dram_occupancy`. The form is ours, the occupancies are measured
+    /// (gpu-benches, `gpu-stream`).
+    pub(super) fn drawn_by(&self, share: f64) -> f64 {
+        let x = self.dram_occupancy;
+        if x <= 0.0 {
+            return 1.0;
+        }
+        let a = 0.1 * x / (0.9 - x);
+        (1.0 + a) * share / (share + a)
+    }
+
+    /// How long `phase` takes alone in a process with this cap, without its overhead, in seconds.
+    pub fn alone(&self, phase: &Phase, cap: f64) -> f64 {
+        let share = phase.parallelism.min(cap);
+        let compute = phase.compute / (share * self.clock);
+        compute.max(phase.bytes / (self.dram_bandwidth * self.drawn_by(share)))
+    }
+
+    /// The instance of a partitioned GPU with this part of the multiprocessors and of the memory;
+    /// at least one multiprocessor.
+    pub fn partition(&self, compute: f64, memory: f64) -> DeviceSpec {
+        DeviceSpec {
+            sms: ((f64::from(self.sms) * compute) as u32).max(1),
+            dram_bandwidth: self.dram_bandwidth * memory,
+            ..*self
+        }
+    }
+}
+
+/// A process that uses a GPU.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ProcessSpec {
+    /// As a client of the Multi-Process Service; otherwise it takes turns with all others, the
+    /// clients together being one.
+    pub mps: Option<MpsSpec>,
+}
+
+/// A client of the Multi-Process Service.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct MpsSpec {
+    /// Most of the device's threads that it may use, from above 0 to 1.
+    pub cap: f64,
+    /// Whose kernels go first: those of the lower number.
+    pub level: u8,
+}
