@@ -33,6 +33,95 @@ pub enum SimError {
         /// The value found.
         found: f64,
     },
+    /// A GPU's part lacks a parameter.
+    #[error("{wanted_by}: part `{part}` has no parameter `{parameter}`, which a GPU must have")]
+    NoParameter {
+        /// File, line and key that ask for the part.
+        wanted_by: String,
+        /// The part.
+        part: String,
+        /// The parameter.
+        parameter: String,
+    },
+    /// A parameter of a part is out of range.
+    #[error(
+        "{wanted_by}: parameter `{parameter}` of part `{part}` must be {allowed}, found {found}"
+    )]
+    Parameter {
+        /// File, line and key that ask for the part.
+        wanted_by: String,
+        /// The part.
+        part: String,
+        /// The parameter.
+        parameter: String,
+        /// The value found.
+        found: f64,
+        /// The values allowed.
+        allowed: String,
+    },
+    /// A GPU is of a part that is none.
+    #[error("{wanted_by}: part `{part}` is no GPU (its `kind` must be gpu)")]
+    NotAGpu {
+        /// File, line and key that ask for the part.
+        wanted_by: String,
+        /// The part.
+        part: String,
+    },
+    /// A GPU is partitioned into more than it has.
+    #[error(
+        "{wanted_by}: asks for {} compute and {} memory slices, part `{part}` has {} and {}",
+        asked.0, asked.1, has.0, has.1
+    )]
+    Partitions {
+        /// File, line and key of the partition.
+        wanted_by: String,
+        /// The part.
+        part: String,
+        /// Compute and memory slices asked for.
+        asked: (f64, f64),
+        /// Those there are.
+        has: (f64, f64),
+    },
+    /// A GPU's part does not know a net.
+    #[error("{wanted_by}: part `{part}` of profile `{profile}` has no net `{net}`{hint}")]
+    NoNet {
+        /// File, line and key that ask for the part.
+        wanted_by: String,
+        /// The profile.
+        profile: String,
+        /// The part.
+        part: String,
+        /// The net.
+        net: String,
+        /// The nets it has.
+        hint: String,
+    },
+    /// A block does not fit a multiprocessor.
+    #[error(
+        "{kernel}: a block needs more threads, registers or shared memory than a multiprocessor of part `{part}` has ({wanted_by})"
+    )]
+    Block {
+        /// File, line and key that ask for the part.
+        wanted_by: String,
+        /// The part.
+        part: String,
+        /// Which kernel.
+        kernel: String,
+    },
+    /// The memory of a GPU does not hold what is asked of it.
+    #[error(
+        "{wanted_by}: a device of part `{part}` has {has_gb:.2} GB of memory, and is asked for {needs}"
+    )]
+    Memory {
+        /// File, line and key that ask for the part.
+        wanted_by: String,
+        /// The part.
+        part: String,
+        /// What it has, in gigabytes.
+        has_gb: f64,
+        /// What is asked for.
+        needs: String,
+    },
     /// The scenario asks for what the engine does not model.
     #[error("{wanted_by}: {what} cannot be simulated")]
     Unsupported {

@@ -2,7 +2,7 @@
 
 use schema::ids::{ClientId, CoreSetId};
 
-use crate::ids::{ConnectionId, ServerId};
+use crate::ids::{ConnectionId, GpuId, InstanceId, ServerId};
 
 /// Everything that happens at an instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +28,15 @@ pub(crate) enum Event {
         /// Which of the stage's timers this is; an older one than the latest is void.
         generation: u32,
     },
+    /// Something changes on the GPU, unless the generation has passed.
+    Gpu {
+        /// Which.
+        gpu: GpuId,
+        /// Which of the GPU's forecasts this is; an older one than the latest is void.
+        generation: u32,
+    },
+    /// A forward pass of the instance may end.
+    FloorPassed(InstanceId),
     /// The measured window starts.
     WindowOpens,
     /// The measured window ends.

@@ -33,4 +33,8 @@ id! {
     SourceId,
     /// One direction of a link.
     ChannelId,
+    /// A GPU that some stage runs on.
+    GpuId,
+    /// What GPUs run.
+    NetId,
 }

@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::ids::{ChannelId, ConnectionId, InstanceId, ServerId};
 use crate::network::Message;
 use crate::record::{At, Part, Population, Recorder, Window};
-use crate::server::{Instance, Server};
+use crate::server::{Gpus, Instance, Server};
 use crate::stations::{Cores, FifoLink, Job, Task};
 use crate::tables::Tables;
 use crate::workload::ClientState;
@@ -30,6 +30,7 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) connections: Table<ConnectionId, Connection>,
     pub(crate) servers: Table<ServerId, Server>,
     pub(crate) instances: Table<InstanceId, Instance>,
+    pub(crate) gpus: Gpus,
     pub(crate) record: Recorder,
     pub(crate) window: Window,
     pub(crate) population: Population,
@@ -117,6 +118,7 @@ impl<'a> Pipeline<'a> {
             instances: (tables.instances.rows().iter())
                 .map(|server| Instance::new(tables, *server))
                 .collect(),
+            gpus: Gpus::new(tables, costs),
             record,
             window: Window::new(
                 Schedule::new(tables.scenario),
@@ -155,15 +157,21 @@ impl<'a> Pipeline<'a> {
                     Some((Task::Phase(instance), used)) => {
                         self.on_phase_done(queue, instance, used);
                     }
+                    Some((Task::Helper(instance), used)) => {
+                        self.on_helper_done(queue, instance, used);
+                    }
                 }
             }
             Event::ChunkArrived(connection) => self.on_arrived(queue, connection),
             Event::BatchDue { server, generation } => {
                 self.on_batch_due(queue, server, generation);
             }
+            Event::Gpu { gpu, generation } => self.on_gpu(gpu, generation),
+            Event::FloorPassed(instance) => self.on_part_done(queue, instance),
             Event::WindowOpens => self.open_window(queue.now()),
             Event::WindowCloses => self.close_window(queue.now()),
         }
+        self.settle_gpus(queue);
         self.cores.settle(queue);
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct Part {
     pub(crate) hop: Option<u8>,
     pub(crate) leg: Leg,
     pub(crate) batch: u32,
+    pub(crate) context: u32,
+    pub(crate) kernel: Option<u32>,
     pub(crate) bytes: Bytes,
     pub(crate) cpu: SimDuration,
 }
@@ -30,6 +32,8 @@ impl Part {
             hop: None,
             leg: Leg::Request,
             batch: 0,
+            context: 0,
+            kernel: None,
             bytes: Bytes(0),
             cpu: SimDuration::ZERO,
         }
@@ -88,8 +92,8 @@ impl Recorder {
             return;
         }
         self.trace.push(Span {
-            kernel: None,
-            context: 0,
+            kernel: part.kernel,
+            context: part.context,
             replication: self.replication,
             request: connection.request,
             class: connection.class,

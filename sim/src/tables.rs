@@ -1,12 +1,16 @@
 //! The dense tables that the event loop looks up, made by [`Tables::compile`].
 
+use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
-use schema::scenario::{BatchPolicy, Scenario, Transport};
-use schema::units::{ByteRate, SimDuration};
+use schema::scenario::{BatchPolicy, GpuUse, LaunchFile, Scenario, Transport};
+use schema::units::{ByteRate, Bytes, SimDuration};
 
 use crate::costs::Used;
-use crate::ids::{ChannelId, ConnectionId, InstanceId, LawId, RoleId, ServerId, SourceId};
+use crate::gpu::{DeviceSpec, Kernel, LinkSpec, ProcessSpec};
+use crate::ids::{
+    ChannelId, ConnectionId, GpuId, InstanceId, LawId, NetId, RoleId, ServerId, SourceId,
+};
 use crate::pipeline::Connection;
 use crate::replication::Replication;
 use crate::stations::CoreSetTable;
@@ -23,8 +27,10 @@ pub(crate) struct Tables<'a> {
     pub(crate) groups: Table<GroupId, GroupRow>,
     pub(crate) clients: Table<ClientId, ClientRow>,
     pub(crate) connections: Table<ConnectionId, ClientId>,
-    pub(crate) servers: Table<ServerId, ServerRow>,
+    pub(crate) servers: Table<ServerId, ServerRow<'a>>,
     pub(crate) instances: Table<InstanceId, ServerId>,
+    pub(crate) gpus: Table<GpuId, GpuRow>,
+    pub(crate) nets: Table<NetId, NetRow<'a>>,
 }
 
 /// A cost of a part.
@@ -100,7 +106,7 @@ pub(crate) struct HopSources {
 
 /// A serving stage, with the sources of the costs of its instances.
 #[derive(Debug)]
-pub(crate) struct ServerRow {
+pub(crate) struct ServerRow<'a> {
     pub(crate) stage: StageId,
     pub(crate) role: RoleId,
     pub(crate) batch: BatchPolicy,
@@ -108,11 +114,108 @@ pub(crate) struct ServerRow {
     /// Work that a request asks for, in seconds; zero if it is not synthetic.
     pub(crate) seconds: f64,
     pub(crate) dispatch: SourceId,
+    /// Of a stage without a GPU.
+    pub(crate) on_cores: Option<OnCores>,
+    pub(crate) gpu: Option<GpuServer<'a>>,
+}
+
+/// The sources of what an instance does with a batch on its host's cores.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnCores {
     pub(crate) h2d: SourceId,
     /// Of raw inputs only.
     pub(crate) preprocess: Option<SourceId>,
     pub(crate) inference: SourceId,
     pub(crate) d2h: SourceId,
+}
+
+/// A GPU that some stage runs on.
+#[derive(Debug)]
+pub(crate) struct GpuRow {
+    pub(crate) host: HostId,
+    /// Its number on its host.
+    pub(crate) gpu: u32,
+    pub(crate) link: LinkSpec,
+    /// The whole, or an instance each of a partitioned one.
+    pub(crate) devices: Vec<DeviceSpec>,
+    pub(crate) processes: Vec<ProcessRow>,
+    pub(crate) keeps_kernels: bool,
+}
+
+/// A process on a GPU.
+#[derive(Debug)]
+pub(crate) struct ProcessRow {
+    /// What tells it from others.
+    pub(crate) owner: String,
+    pub(crate) device: usize,
+    pub(crate) spec: ProcessSpec,
+}
+
+/// How a serving stage runs on GPUs.
+#[derive(Debug)]
+pub(crate) struct GpuServer<'a> {
+    pub(crate) gpu: &'a GpuUse,
+    /// By instance of the stage.
+    pub(crate) contexts: Vec<ContextRow>,
+    /// Core time of launches; `None` where the profile has no such cost.
+    pub(crate) launch: Option<SourceId>,
+    /// Core time of copies to and from pageable memory.
+    pub(crate) staging: Option<SourceId>,
+    /// Name of the stream of the nets' residuals.
+    pub(crate) noise: String,
+}
+
+/// An inference context on a GPU.
+#[derive(Debug)]
+pub(crate) struct ContextRow {
+    /// What it runs, on one GPU after the other; never empty.
+    pub(crate) segments: Vec<Segment>,
+    /// Of raw inputs only.
+    pub(crate) preprocess: Option<NetId>,
+    pub(crate) h2d: SourceId,
+    pub(crate) d2h: SourceId,
+}
+
+/// What a context runs on one GPU.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) gpu: GpuId,
+    pub(crate) device: usize,
+    /// Among the GPU's.
+    pub(crate) process: usize,
+    pub(crate) net: NetId,
+    /// The number of its first step in the work of its stage.
+    pub(crate) first: u32,
+    pub(crate) then: Option<PeerCopy>,
+}
+
+/// A copy to the GPU of the next segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerCopy {
+    pub(crate) cost: SourceId,
+    pub(crate) size: Bytes,
+    /// Its number in the work of its stage.
+    pub(crate) index: u32,
+}
+
+/// What GPUs run.
+#[derive(Debug)]
+pub(crate) struct NetRow<'a> {
+    pub(crate) name: String,
+    pub(crate) part: String,
+    pub(crate) launch: LaunchFile,
+    /// Where it is a profile's.
+    pub(crate) net: Option<&'a GpuNet>,
+    pub(crate) steps: Steps,
+}
+
+/// The steps of a net.
+#[derive(Debug)]
+pub(crate) enum Steps {
+    /// Those of its phases' laws.
+    Phases,
+    /// Kernels, for one request.
+    Kernels(Vec<Kernel>),
 }
 
 impl Tables<'_> {

@@ -62,6 +62,13 @@ pub struct ProcessId(usize);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct StreamId(usize);
 
+impl StreamId {
+    /// Its number among the streams of its GPU, in the order in which they were added.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// An operation that has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Done<T> {

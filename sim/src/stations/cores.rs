@@ -19,6 +19,8 @@ pub(crate) enum Task {
     Receive(ConnectionId),
     /// A phase of the instance's batch.
     Phase(InstanceId),
+    /// What a core does beside the instance's GPU.
+    Helper(InstanceId),
 }
 
 /// A job and whose it is.

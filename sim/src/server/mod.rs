@@ -1,7 +1,10 @@
 //! Serving stages: the line, and what an instance does with a batch.
 
+mod on_gpu;
+
 use schema::ids::Id;
 use schema::run::SpanName;
+use schema::scenario::CopiesOf;
 use schema::units::{Bytes, SimDuration, SimTime};
 
 use crate::costs::Amount;
@@ -12,6 +15,8 @@ use crate::pipeline::{Pipeline, Step};
 use crate::record::{At, Part};
 use crate::stations::{BatchLine, Job, Task};
 use crate::tables::{ServerRow, Tables};
+
+pub(crate) use on_gpu::Gpus;
 
 /// A serving stage.
 #[derive(Debug)]
@@ -31,6 +36,12 @@ pub(crate) struct Instance {
     phase: Phase,
     /// When the phase began.
     start: SimTime,
+    /// On a GPU: what the phase still waits for, and the core time it has used.
+    outstanding: u32,
+    used: SimDuration,
+    /// On a GPU: which segment of its work runs, or whether that is copied to the next GPU.
+    segment: usize,
+    is_between: bool,
 }
 
 /// What an instance is doing; the number is that of the request in its batch.
@@ -62,6 +73,10 @@ impl Instance {
             number: 0,
             phase: Phase::Dispatch,
             start: SimTime::ZERO,
+            outstanding: 0,
+            used: SimDuration::ZERO,
+            segment: 0,
+            is_between: false,
         }
     }
 }
@@ -140,15 +155,18 @@ impl Pipeline<'_> {
         self.submit_phase(queue, id, Phase::Dispatch, demand);
     }
 
-    fn start_phase(&mut self, queue: &EventQueue<Event>, id: InstanceId, phase: Phase) {
+    fn start_phase(&mut self, queue: &mut EventQueue<Event>, id: InstanceId, phase: Phase) {
         let server = &self.tables.servers[self.tables.instances[id]];
+        let Some(on_cores) = &server.on_cores else {
+            return self.start_on_gpu(queue, id, phase);
+        };
         let amount = self.amount(server, id, phase);
         let source = match phase {
             Phase::Dispatch => server.dispatch,
-            Phase::H2d(_) => server.h2d,
-            Phase::Preprocess => server.preprocess.expect("only raw inputs are preprocessed"),
-            Phase::Inference => server.inference,
-            Phase::D2h(_) => server.d2h,
+            Phase::H2d(_) => on_cores.h2d,
+            Phase::Preprocess => (on_cores.preprocess).expect("only raw inputs are preprocessed"),
+            Phase::Inference => on_cores.inference,
+            Phase::D2h(_) => on_cores.d2h,
         };
         let past = self.cores.past(queue.now(), server.role);
         let demand = self.costs.draw(source, amount, past);
@@ -205,12 +223,26 @@ impl Pipeline<'_> {
         used: SimDuration,
     ) {
         self.record_phase(queue.now(), id, used);
+        self.next_phase(queue, id);
+    }
+
+    /// The instance goes on to what comes after its phase.
+    fn next_phase(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
         let server = &self.tables.servers[self.tables.instances[id]];
-        let last = self.instances[id].batch.len() - 1;
+        let is_raw = match (&server.on_cores, &server.gpu) {
+            (Some(on_cores), _) => on_cores.preprocess.is_some(),
+            (None, gpu) => gpu
+                .as_ref()
+                .is_some_and(|gpu| gpu.contexts[0].preprocess.is_some()),
+        };
+        let last = match &server.gpu {
+            Some(gpu) if gpu.gpu.copies == CopiesOf::Batch => 0,
+            _ => self.instances[id].batch.len() - 1,
+        };
         let next = match self.instances[id].phase {
             Phase::Dispatch => Phase::H2d(0),
             Phase::H2d(i) if i < last => Phase::H2d(i + 1),
-            Phase::H2d(_) if server.preprocess.is_some() => Phase::Preprocess,
+            Phase::H2d(_) if is_raw => Phase::Preprocess,
             Phase::H2d(_) | Phase::Preprocess => Phase::Inference,
             Phase::Inference => Phase::D2h(0),
             Phase::D2h(i) if i < last => Phase::D2h(i + 1),
@@ -226,11 +258,16 @@ impl Pipeline<'_> {
             self.start_step(queue, connection, Step::Notify);
         }
         let server = self.tables.instances[id];
-        let first = self.tables.servers[server].instances[0];
-        let index = id.index() - first.index();
-        let index = u32::try_from(index).expect("instances are counted in 32 bits");
+        let index = self.context_idx(id);
         self.servers[server].line.release(index);
         self.form_batches(queue, server, Some(id));
+    }
+
+    /// Number of the instance among its stage's.
+    fn context_idx(&self, id: InstanceId) -> u32 {
+        let first = self.tables.servers[self.tables.instances[id]].instances[0];
+        let index = id.index() - first.index();
+        u32::try_from(index).expect("instances are counted in 32 bits")
     }
 
     /// Records the phase that ended, in a row for each request that it was for.
@@ -239,19 +276,24 @@ impl Pipeline<'_> {
         let server = &self.tables.servers[self.tables.instances[id]];
         let host = self.tables.roles[server.role].host;
         let n = instance.batch.len();
+        let gathered = (server.gpu.as_ref()).is_some_and(|gpu| gpu.gpu.copies == CopiesOf::Batch);
         // The wait ends when the instance has the batch; its thread's time before is nobody's.
         let (name, requests, start, cpu) = match instance.phase {
             Phase::Dispatch => (SpanName::Queue, 0..n, now, SimDuration::ZERO),
+            Phase::H2d(_) if gathered => (SpanName::H2d, 0..n, instance.start, used),
+            Phase::D2h(_) if gathered => (SpanName::D2h, 0..n, instance.start, used),
             Phase::H2d(i) => (SpanName::H2d, i..i + 1, instance.start, used),
             Phase::Preprocess => (SpanName::Preprocess, 0..n, instance.start, used),
             Phase::Inference => (SpanName::Inference, 0..n, instance.start, used),
             Phase::D2h(i) => (SpanName::D2h, i..i + 1, instance.start, used),
         };
+        let context = self.context_idx(id);
         for connection in &instance.batch[requests] {
             let connection = &mut self.connections[*connection];
             let class = &self.tables.scenario.classes[connection.class];
             let part = Part {
                 batch: instance.number,
+                context,
                 bytes: match instance.phase {
                     Phase::D2h(_) => class.reply,
                     _ => class.payload,

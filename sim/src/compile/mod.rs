@@ -1,5 +1,7 @@
 //! From scenario and profile to [`Tables`]: names become ids, and every cost is looked up.
 
+mod gpus;
+
 use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
@@ -10,7 +12,7 @@ use crate::error::SimError;
 use crate::ids::{ChannelId, LawId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
 use crate::tables::{
-    ClientRow, GroupRow, HopRow, HopSources, Law, Role, ServerRow, SourceRow, Tables,
+    ClientRow, GroupRow, HopRow, HopSources, Law, OnCores, Role, ServerRow, SourceRow, Tables,
 };
 
 /// The words for there and back in names of streams.
@@ -41,6 +43,8 @@ impl<'a> Tables<'a> {
                 clients: Table::default(),
                 connections: Table::default(),
                 servers: Table::default(),
+                gpus: Table::default(),
+                nets: Table::default(),
                 instances: Table::default(),
             },
         };
@@ -51,6 +55,7 @@ impl<'a> Tables<'a> {
         for client in scenario.clients.ids() {
             compiler.client(client)?;
         }
+        compiler.check_memory()?;
         Ok(compiler.tables)
     }
 }
@@ -115,6 +120,8 @@ fn contention(scenario: &Scenario, profile: &Profile, part: &str) -> Result<f64,
 enum Asker {
     Host(HostId),
     Link(LinkId),
+    /// A GPU of a host, by its number.
+    Gpu(HostId, u32),
 }
 
 impl Asker {
@@ -123,6 +130,9 @@ impl Asker {
         match self {
             Asker::Host(host) => format!("hosts.{}.part", scenario.hosts[host].name),
             Asker::Link(link) => format!("links.{}.part", link.index()),
+            Asker::Gpu(host, gpu) => {
+                format!("hosts.{}.gpus.{gpu}.part", scenario.hosts[host].name)
+            }
         }
     }
 }
@@ -238,12 +248,21 @@ impl<'a> Compiler<'a> {
             instances: instances.collect(),
             seconds,
             dispatch: self.of_host(host, cost::DISPATCH, name("dispatch"))?,
-            h2d: self.of_host(host, cost::H2D, name("h2d"))?,
-            preprocess: (serve.work.is_raw())
-                .then(|| self.of_host(host, &cost::preprocess(&key), name("preprocess")))
-                .transpose()?,
-            inference: self.inference(host, &serve.work, name("inference"))?,
-            d2h: self.of_host(host, cost::D2H, name("d2h"))?,
+            on_cores: match &serve.gpu {
+                Some(_) => None,
+                None => Some(OnCores {
+                    h2d: self.of_host(host, cost::H2D, name("h2d"))?,
+                    preprocess: (serve.work.is_raw())
+                        .then(|| self.of_host(host, &cost::preprocess(&key), name("preprocess")))
+                        .transpose()?,
+                    inference: self.inference(host, &serve.work, name("inference"))?,
+                    d2h: self.of_host(host, cost::D2H, name("d2h"))?,
+                }),
+            },
+            gpu: match &serve.gpu {
+                Some(gpu) => Some(self.gpu_server(stage, serve, gpu)?),
+                None => None,
+            },
         };
         self.server_of[stage.index()] = Some(id);
         Ok(self.tables.servers.push(server))
@@ -384,6 +403,7 @@ impl<'a> Compiler<'a> {
             Asker::Host(host) => &self.scenario.hosts[host].part,
             Asker::Link(link) => (self.scenario.links[link].part.as_ref())
                 .expect("a link without a part asks for nothing"),
+            Asker::Gpu(host, gpu) => &self.scenario.hosts[host].gpus[gpu as usize].part,
         };
         let is_known = |row: &Law<'_>| row.part == *part && row.cost == cost;
         if let Some((id, _)) = self.tables.laws.iter().find(|(_, row)| is_known(row)) {

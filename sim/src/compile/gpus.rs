@@ -1,0 +1,615 @@
+//! From scenario and profile to the tables of GPUs: devices, processes, contexts and what they run.
+
+use std::sync::Arc;
+
+use schema::gpu::GpuNet;
+use schema::ids::{HostId, Id, StageId};
+use schema::profile::{Driver, Part, PartKind, cost, parameter};
+use schema::scenario::{
+    Device, GpuUse, GpuWork, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Serve,
+    StageRole, Work,
+};
+use schema::units::{Bytes, SimDuration};
+
+use super::{Asker, Compiler, place};
+use crate::error::SimError;
+use crate::gpu::{BlockShape, DeviceSpec, Kernel, LinkSpec, MpsSpec, Phase, ProcessSpec, Step};
+use crate::ids::{GpuId, NetId};
+use crate::tables::{ContextRow, GpuRow, GpuServer, NetRow, PeerCopy, ProcessRow, Segment, Steps};
+
+/// Most threads of a block and blocks of a multiprocessor, on every part since compute capability
+/// 2.0 and 5.0 (CUDA C++ Programming Guide, table of technical specifications).
+const USUAL_BLOCKS_PER_SM: f64 = 32.0;
+
+/// Where the numbers of a GPU's part come from.
+struct PartOf<'a> {
+    name: &'a str,
+    part: &'a Part,
+    /// File, line and key that ask for it.
+    wanted_by: String,
+}
+
+impl PartOf<'_> {
+    /// A parameter, in its unit.
+    fn required(&self, name: &str) -> Result<f64, SimError> {
+        match self.part.parameters.get(name) {
+            Some(parameter) => self.checked(name, parameter.value),
+            None => Err(SimError::NoParameter {
+                wanted_by: self.wanted_by.clone(),
+                part: self.name.to_owned(),
+                parameter: name.to_owned(),
+            }),
+        }
+    }
+
+    fn or(&self, name: &str, default: f64) -> Result<f64, SimError> {
+        match self.part.parameters.get(name) {
+            Some(parameter) => self.checked(name, parameter.value),
+            None => Ok(default),
+        }
+    }
+
+    fn checked(&self, name: &str, value: f64) -> Result<f64, SimError> {
+        let below = match name {
+            parameter::DUPLEX_PENALTY => 1.0,
+            parameter::DRAM_OCCUPANCY => 0.9,
+            _ => f64::INFINITY,
+        };
+        let from = match name {
+            parameter::SMS
+            | parameter::THREADS_PER_SM
+            | parameter::BLOCKS_PER_SM
+            | parameter::HARDWARE_QUEUES
+            | parameter::PRIORITY_LEVELS => 1.0,
+            parameter::DRAM_BANDWIDTH | parameter::PCIE_BANDWIDTH => 1.0,
+            parameter::TIME_SLICE => 1e-12,
+            _ => 0.0,
+        };
+        if value >= from && value < below {
+            return Ok(value);
+        }
+        let below = if below.is_finite() {
+            format!(" to below {below}")
+        } else {
+            " up".to_owned()
+        };
+        Err(SimError::Parameter {
+            wanted_by: self.wanted_by.clone(),
+            part: self.name.to_owned(),
+            parameter: name.to_owned(),
+            found: value,
+            allowed: format!("from {from}{below}"),
+        })
+    }
+
+    fn spec(&self, clock: f64) -> Result<DeviceSpec, SimError> {
+        let seconds = |name, default| {
+            let value = self.or(name, default)?;
+            Ok::<_, SimError>(SimDuration::from_secs_f64(value))
+        };
+        Ok(DeviceSpec {
+            sms: self.required(parameter::SMS)? as u32,
+            threads_per_sm: self.required(parameter::THREADS_PER_SM)? as u32,
+            blocks_per_sm: self.or(parameter::BLOCKS_PER_SM, USUAL_BLOCKS_PER_SM)? as u32,
+            registers_per_sm: self.or(parameter::REGISTERS_PER_SM, 0.0)? as u32,
+            shared_memory_per_sm: self.or(parameter::SHARED_MEMORY_PER_SM, 0.0)? as u64,
+            dram_bandwidth: self.or(parameter::DRAM_BANDWIDTH, f64::MAX)?,
+            dram_occupancy: self.or(parameter::DRAM_OCCUPANCY, 0.0)?,
+            clock,
+            hardware_queues: self.or(parameter::HARDWARE_QUEUES, 8.0)? as u32,
+            priority_levels: self.or(parameter::PRIORITY_LEVELS, 6.0)? as u32,
+            // kernel_fifo_gv100.c of NVIDIA/open-gpu-kernel-modules: 1,024 us.
+            time_slice: seconds(parameter::TIME_SLICE, 1.024e-3)?,
+            context_switch: seconds(parameter::CONTEXT_SWITCH, 0.0)?,
+            interference_exponent: self.or(parameter::INTERFERENCE_EXPONENT, 1.0)?,
+            overhead_interference: self.or(parameter::OVERHEAD_INTERFERENCE, 0.0)?,
+        })
+    }
+
+    fn link(&self) -> Result<LinkSpec, SimError> {
+        Ok(LinkSpec {
+            bandwidth: self.or(parameter::PCIE_BANDWIDTH, f64::MAX)?,
+            duplex_penalty: self.or(parameter::DUPLEX_PENALTY, 0.0)?,
+        })
+    }
+}
+
+impl<'a> Compiler<'a> {
+    /// The part of a GPU.
+    fn part_of_gpu(&self, host: HostId, gpu: u32) -> Result<PartOf<'a>, SimError> {
+        let row = &self.scenario.hosts[host].gpus[gpu as usize];
+        let key = format!("hosts.{}.gpus.{gpu}.part", self.scenario.hosts[host].name);
+        let wanted_by = place(self.scenario, &key);
+        let part = self.profile.part(&row.part, &wanted_by)?;
+        if part.kind != PartKind::Gpu {
+            return Err(SimError::NotAGpu {
+                wanted_by,
+                part: row.part.clone(),
+            });
+        }
+        Ok(PartOf {
+            name: &row.part,
+            part,
+            wanted_by,
+        })
+    }
+
+    /// The table's row of a GPU, made when it is first asked for.
+    fn gpu(&mut self, host: HostId, gpu: u32) -> Result<GpuId, SimError> {
+        let is_it = |row: &GpuRow| row.host == host && row.gpu == gpu;
+        if let Some((id, _)) = self.tables.gpus.iter().find(|(_, row)| is_it(row)) {
+            return Ok(id);
+        }
+        let part = self.part_of_gpu(host, gpu)?;
+        let row = &self.scenario.hosts[host].gpus[gpu as usize];
+        let whole = part.spec(row.clock)?;
+        let devices = if row.mig.is_empty() {
+            vec![whole]
+        } else {
+            let compute = part.required(parameter::MIG_COMPUTE_SLICES)?;
+            let memory = part.required(parameter::MIG_MEMORY_SLICES)?;
+            let used = |of: fn(&schema::scenario::MigFile) -> u32| {
+                row.mig.iter().map(|mig| f64::from(of(mig))).sum::<f64>()
+            };
+            let (asked, has) = ((used(|m| m.compute), used(|m| m.memory)), (compute, memory));
+            if asked.0 > has.0 || asked.1 > has.1 {
+                let host = &self.scenario.hosts[host].name;
+                return Err(SimError::Partitions {
+                    wanted_by: place(self.scenario, &format!("hosts.{host}.gpus.{gpu}.mig")),
+                    part: part.name.to_owned(),
+                    asked,
+                    has,
+                });
+            }
+            let instances = row.mig.iter().map(|mig| {
+                let (c, m) = (f64::from(mig.compute), f64::from(mig.memory));
+                whole.partition(c / compute, m / memory)
+            });
+            instances.collect()
+        };
+        Ok(self.tables.gpus.push(GpuRow {
+            host,
+            gpu,
+            link: part.link()?,
+            devices,
+            processes: Vec::new(),
+            keeps_kernels: false,
+        }))
+    }
+
+    /// How a serving stage runs on GPUs.
+    pub(super) fn gpu_server(
+        &mut self,
+        stage: StageId,
+        serve: &'a Serve,
+        gpu: &'a GpuUse,
+    ) -> Result<GpuServer<'a>, SimError> {
+        let host = self.scenario.stages[stage].host;
+        let mut contexts = Vec::with_capacity(gpu.contexts() as usize);
+        for device in &gpu.devices {
+            let segments = self.segments(stage, serve, gpu, *device)?;
+            for process in 0..gpu.processes {
+                let mut segments = segments.clone();
+                for segment in &mut segments {
+                    segment.process = self.process(segment.gpu, stage, gpu, *device, process);
+                }
+                for _ in 0..gpu.streams {
+                    contexts.push(self.context(stage, serve, gpu, *device, &segments)?);
+                }
+            }
+        }
+        let name = |what: &str| format!("stage/{}/{what}", self.scenario.stages[stage].name);
+        let (launch, staging) = (name("launch"), name("staging"));
+        Ok(GpuServer {
+            gpu,
+            contexts,
+            launch: self.of_host_if_any(host, cost::LAUNCH, launch)?,
+            staging: match gpu.host_memory {
+                HostMemory::Pageable => self.of_host_if_any(host, cost::STAGING, staging)?,
+                HostMemory::Pinned => None,
+            },
+            noise: name("inference"),
+        })
+    }
+
+    fn context(
+        &mut self,
+        stage: StageId,
+        serve: &'a Serve,
+        gpu: &'a GpuUse,
+        device: Device,
+        segments: &[Segment],
+    ) -> Result<ContextRow, SimError> {
+        let host = self.scenario.stages[stage].host;
+        let memory = match gpu.host_memory {
+            HostMemory::Pinned => "pinned",
+            HostMemory::Pageable => "pageable",
+        };
+        let asker = Asker::Gpu(host, device.gpu);
+        let index = self.tables.instances.len();
+        let name = |what: &str| {
+            let stage = &self.scenario.stages[stage].name;
+            format!("stage/{stage}/context/{index}/{what}")
+        };
+        let (h2d, d2h) = (name("h2d"), name("d2h"));
+        let preprocess = (serve.work.is_raw())
+            .then(|| self.net(host, device.gpu, cost::PREPROCESS, gpu))
+            .transpose()?;
+        Ok(ContextRow {
+            segments: segments.to_vec(),
+            preprocess,
+            h2d: self.counted_source(asker, &format!("{}/{memory}", cost::H2D), h2d)?,
+            d2h: self.counted_source(asker, &format!("{}/{memory}", cost::D2H), d2h)?,
+        })
+    }
+
+    /// What a context of the stage runs on `device`, and on those that peer copies lead to.
+    fn segments(
+        &mut self,
+        stage: StageId,
+        serve: &'a Serve,
+        gpu: &'a GpuUse,
+        device: Device,
+    ) -> Result<Vec<Segment>, SimError> {
+        let host = self.scenario.stages[stage].host;
+        let Work::Kernels(kernels) = &serve.work else {
+            let key = serve.work.key();
+            let key = key.strip_suffix("+raw").unwrap_or(&key);
+            let segment = Segment {
+                gpu: self.gpu(host, device.gpu)?,
+                device: device.instance.unwrap_or(0) as usize,
+                process: 0,
+                net: self.net(host, device.gpu, key, gpu)?,
+                first: 0,
+                then: None,
+            };
+            return Ok(vec![segment]);
+        };
+        self.segments_of_kernels(stage, kernels, gpu, device)
+    }
+
+    fn segments_of_kernels(
+        &mut self,
+        stage: StageId,
+        kernels: &'a Kernels,
+        gpu: &'a GpuUse,
+        device: Device,
+    ) -> Result<Vec<Segment>, SimError> {
+        let host = self.scenario.stages[stage].host;
+        let name = &self.scenario.stages[stage].name;
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut here = device;
+        let mut from = 0;
+        for index in 0..=kernels.work.len() {
+            let (to, size) = match kernels.work.get(index) {
+                Some(GpuWork::Kernel(_)) => continue,
+                Some(GpuWork::PeerCopy { to, size }) => (Some(*to), *size),
+                None => (None, Bytes(0)),
+            };
+            let list = kernels.work[from..index]
+                .iter()
+                .filter_map(|work| match work {
+                    GpuWork::Kernel(kernel) => Some(kernel),
+                    GpuWork::PeerCopy { .. } => None,
+                });
+            let id = self.gpu(host, here.gpu)?;
+            self.tables.gpus[id].keeps_kernels = true;
+            let device = here.instance.unwrap_or(0) as usize;
+            let part = self.part_of_gpu(host, here.gpu)?;
+            let spec = self.tables.gpus[id].devices[device];
+            let list = self.kernels(
+                &part,
+                &spec,
+                list,
+                gpu.launch,
+                &format!("stages.{name}.serve.kernels"),
+            )?;
+            let then = match to {
+                Some(to) => {
+                    let peer = format!("stage/{name}/peer/{index}");
+                    let asker = Asker::Gpu(host, here.gpu);
+                    let cost = self.counted_source(asker, cost::PEER, peer)?;
+                    here = to;
+                    Some(PeerCopy {
+                        cost,
+                        size,
+                        index: index as u32,
+                    })
+                }
+                None => None,
+            };
+            let net = self.tables.nets.push(NetRow::of_kernels(name, list));
+            segments.push(Segment {
+                gpu: id,
+                device,
+                process: 0,
+                net,
+                first: from as u32,
+                then,
+            });
+            from = index + 1;
+        }
+        Ok(segments)
+    }
+
+    /// The process number `index` of a stage on a device, made when it is first asked for.
+    fn process(
+        &mut self,
+        id: GpuId,
+        stage: StageId,
+        gpu: &GpuUse,
+        device: Device,
+        index: u32,
+    ) -> usize {
+        // On another device that a peer copy leads to, the process is the same one.
+        let owner = match &gpu.process {
+            Some(name) => format!("process {name}"),
+            None => format!(
+                "stage {} {} {:?} {index}",
+                stage.index(),
+                device.gpu,
+                device.instance
+            ),
+        };
+        let device = device.instance.unwrap_or(0) as usize;
+        let rows = &mut self.tables.gpus[id].processes;
+        if let Some(known) = rows
+            .iter()
+            .position(|row| row.owner == owner && row.device == device)
+        {
+            return known;
+        }
+        rows.push(ProcessRow {
+            owner,
+            device,
+            spec: ProcessSpec {
+                mps: gpu.mps.map(|mps| MpsSpec {
+                    cap: mps.percentage / 100.0,
+                    level: match mps.priority {
+                        MpsPriority::High => 0,
+                        MpsPriority::Normal => 1,
+                    },
+                }),
+            },
+        });
+        rows.len() - 1
+    }
+
+    /// The net `key` of a GPU's part.
+    fn net(&mut self, host: HostId, gpu: u32, key: &str, uses: &GpuUse) -> Result<NetId, SimError> {
+        let part = self.part_of_gpu(host, gpu)?;
+        let clash = |row: &NetRow<'_>| {
+            row.part == part.name && row.name == key && row.launch == uses.launch
+        };
+        if let Some((id, _)) = self.tables.nets.iter().find(|(_, row)| clash(row)) {
+            return Ok(id);
+        }
+        let net = part.part.nets.get(key).ok_or_else(|| {
+            let known = part.part.nets.keys().map(String::as_str);
+            SimError::NoNet {
+                wanted_by: part.wanted_by.clone(),
+                profile: self.profile.name.clone(),
+                part: part.name.to_owned(),
+                net: key.to_owned(),
+                hint: schema::error::suggest(key, known),
+            }
+        })?;
+        let steps = if net.kernels.is_empty() {
+            Steps::Phases
+        } else {
+            let id = self.gpu(host, gpu)?;
+            let spec = self.tables.gpus[id].devices[0];
+            let above = format!("parts.{}.nets.{key}.kernels", part.name);
+            let list = self.kernels(&part, &spec, net.kernels.iter(), uses.launch, &above)?;
+            Steps::Kernels(list)
+        };
+        Ok(self.tables.nets.push(NetRow {
+            name: key.to_owned(),
+            part: part.name.to_owned(),
+            launch: uses.launch,
+            net: Some(net),
+            steps,
+        }))
+    }
+
+    fn kernels<'k>(
+        &self,
+        part: &PartOf<'_>,
+        spec: &DeviceSpec,
+        list: impl Iterator<Item = &'k KernelFile>,
+        launch: LaunchFile,
+        above: &str,
+    ) -> Result<Vec<Kernel>, SimError> {
+        let interval = match launch {
+            LaunchFile::Kernels => parameter::LAUNCH_INTERVAL,
+            LaunchFile::Graph => parameter::GRAPH_LAUNCH_INTERVAL,
+        };
+        let interval = SimDuration::from_secs_f64(part.or(interval, 0.0)?);
+        let kernels = list.map(|file| {
+            let kernel = Kernel {
+                overhead: file.overhead.unwrap_or(interval),
+                blocks: file.blocks,
+                shape: BlockShape {
+                    threads: file.threads,
+                    registers: file.registers,
+                    shared_memory: file.shared_memory.0,
+                },
+                time: file.time,
+                bytes: file.dram.0 as f64,
+            };
+            if spec.blocks_that_fit(&kernel.shape) == 0 {
+                return Err(SimError::Block {
+                    wanted_by: part.wanted_by.clone(),
+                    part: part.name.to_owned(),
+                    kernel: format!("{above}: `{}`", file.name.as_deref().unwrap_or("unnamed")),
+                });
+            }
+            Ok(kernel)
+        });
+        kernels.collect()
+    }
+
+    /// That everything that processes, contexts and connections keep fits the memory of each device.
+    pub(super) fn check_memory(&self) -> Result<(), SimError> {
+        for (id, gpu) in self.tables.gpus.iter() {
+            let part = self.part_of_gpu(gpu.host, gpu.gpu)?;
+            let whole = part.or(parameter::MEMORY, f64::INFINITY)?;
+            let context_memory = part.or(parameter::CONTEXT_MEMORY, 0.0)?;
+            let file = &self.scenario.hosts[gpu.host].gpus[gpu.gpu as usize];
+            for device in 0..gpu.devices.len() {
+                let has = match file.mig.get(device) {
+                    Some(mig) => {
+                        let slices = part.required(parameter::MIG_MEMORY_SLICES)?;
+                        whole * f64::from(mig.memory) / slices
+                    }
+                    None => whole,
+                };
+                let processes = gpu
+                    .processes
+                    .iter()
+                    .filter(|row| row.device == device)
+                    .count();
+                let (nets, n_contexts) = self.memory_of_contexts(id, device);
+                let (buffers, n_connections) = self.memory_of_connections(id, device);
+                let contexts = processes as f64 * context_memory;
+                if contexts + nets + buffers > has {
+                    let fits = if buffers > 0.0 {
+                        let left = (has - contexts - nets).max(0.0);
+                        let each = buffers / f64::from(n_connections);
+                        format!("; {} connections would fit", (left / each) as u64)
+                    } else {
+                        String::new()
+                    };
+                    let gb = |bytes: f64| bytes / 1e9;
+                    return Err(SimError::Memory {
+                        wanted_by: part.wanted_by.clone(),
+                        part: part.name.to_owned(),
+                        has_gb: gb(has),
+                        needs: format!(
+                            "{:.2} GB for {processes} processes, {:.2} GB for nets in {n_contexts} inference contexts, {:.2} GB for buffers of {n_connections} connections{fits}",
+                            gb(contexts),
+                            gb(nets),
+                            gb(buffers)
+                        ),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the nets of all contexts on a device keep, in bytes, and the number of contexts.
+    fn memory_of_contexts(&self, id: GpuId, device: usize) -> (f64, u32) {
+        let servers = self.tables.servers.rows().iter();
+        let contexts = servers
+            .filter_map(|server| server.gpu.as_ref())
+            .flat_map(|g| &g.contexts);
+        let segments = contexts.flat_map(|context| &context.segments);
+        let here = segments.filter(|segment| segment.gpu == id && segment.device == device);
+        here.fold((0.0, 0), |(bytes, n), segment| {
+            let net = self.tables.nets[segment.net].net;
+            (bytes + net.map_or(0.0, |net| net.memory), n + 1)
+        })
+    }
+
+    /// What connections keep on a device, in bytes, and their number.
+    fn memory_of_connections(&self, id: GpuId, device: usize) -> (f64, u32) {
+        let row = &self.tables.gpus[id];
+        let mut sum = (0.0, 0);
+        for (group_id, group) in self.scenario.groups.iter() {
+            let last = group.path.last().expect("a path has a hop").to;
+            let stage = &self.scenario.stages[last];
+            let StageRole::Serve(Serve { gpu: Some(gpu), .. }) = &stage.role else {
+                continue;
+            };
+            let is_here =
+                |d: &Device| d.gpu == row.gpu && d.instance.unwrap_or(0) as usize == device;
+            if stage.host != row.host || !gpu.devices.iter().any(is_here) {
+                continue;
+            }
+            let clients = self
+                .scenario
+                .clients
+                .iter()
+                .filter(|(_, client)| client.group == group_id);
+            let n: u32 = clients
+                .map(|(client, _)| self.scenario.connections(client))
+                .sum();
+            if gpu.connection_buffer.0 > 0 {
+                sum.0 += f64::from(n) * gpu.connection_buffer.0 as f64;
+                sum.1 += n;
+            }
+        }
+        sum
+    }
+}
+
+impl<'a> NetRow<'a> {
+    fn of_kernels(stage: &str, kernels: Vec<Kernel>) -> NetRow<'a> {
+        NetRow {
+            name: stage.to_owned(),
+            part: String::new(),
+            launch: LaunchFile::Kernels,
+            net: None,
+            steps: Steps::Kernels(kernels),
+        }
+    }
+
+    /// What the driver of its laws is for a batch of `requests` with inputs of `bytes`.
+    pub(crate) fn driver(&self, requests: u32, bytes: u64) -> f64 {
+        match self.net.map(|net| net.per) {
+            Some(Driver::Bytes) => bytes as f64,
+            _ => f64::from(requests),
+        }
+    }
+
+    /// Its steps for a batch.
+    pub(crate) fn steps(&self, requests: u32, driver: f64) -> Arc<[Step]> {
+        match (&self.steps, self.net) {
+            (Steps::Kernels(kernels), _) => {
+                let of_batch = |kernel: &Kernel| {
+                    Step::Kernel(Kernel {
+                        blocks: kernel.blocks.saturating_mul(requests),
+                        ..*kernel
+                    })
+                };
+                kernels.iter().map(of_batch).collect()
+            }
+            (Steps::Phases, Some(net)) => phases(net, driver),
+            (Steps::Phases, None) => unreachable!("phases are a profile's"),
+        }
+    }
+
+    /// Number of launches of a pass.
+    pub(crate) fn n_launches(&self) -> u32 {
+        let n = match (&self.steps, self.net) {
+            (Steps::Kernels(kernels), _) => kernels.len() as u32,
+            (Steps::Phases, net) => net.map_or(0, |net| net.launches),
+        };
+        match self.launch {
+            LaunchFile::Kernels => n,
+            LaunchFile::Graph => n.min(1),
+        }
+    }
+
+    /// Whether the host's launches set the pace of its steps; those of phases are many in each.
+    pub(crate) fn is_paced(&self) -> bool {
+        matches!(self.steps, Steps::Kernels(_)) && self.launch == LaunchFile::Kernels
+    }
+}
+
+/// The smallest part of a GPU that a phase can use: less than a thread of any part.
+const LEAST_PARALLELISM: f64 = 1e-6;
+
+fn phases(net: &GpuNet, driver: f64) -> Arc<[Step]> {
+    let step = |phase: &schema::gpu::Phase| {
+        Step::Phase(Phase {
+            overhead: SimDuration::from_secs_f64(phase.overhead.at(driver)),
+            compute: phase.compute.at(driver),
+            parallelism: phase.parallelism.at(driver).clamp(LEAST_PARALLELISM, 1.0),
+            bytes: phase.bytes.at(driver),
+            intensity: phase.intensity.at(driver),
+        })
+    };
+    net.phases.iter().map(step).collect()
+}

@@ -1,0 +1,481 @@
+//! What an instance does with a batch on a GPU.
+//!
+//! Its thread hands the GPU one operation after the other, each when the one before has ended, as
+//! the reference framework does; it takes no time to learn of that. While a forward pass runs, the
+//! thread launches its kernels, and the pass ends when both have; copies to and from pageable memory
+//! likewise end when engine and core are done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::rngs::ChaCha8Rng;
+use schema::ids::{Id, Table};
+use schema::profile::Residual;
+use schema::random::{Seed, stream, uniform};
+use schema::run::SpanName;
+use schema::scenario::{CopiesOf, CopyBack};
+use schema::units::{Bytes, SimDuration, SimTime};
+
+use super::Phase;
+use crate::costs::{Amount, Used};
+use crate::engine::EventQueue;
+use crate::event::Event;
+use crate::gpu::{CopySpec, Direction, Done, Gpu, Op, Run, Step, StreamId};
+use crate::ids::{GpuId, InstanceId, NetId, ServerId, SourceId};
+use crate::pipeline::Pipeline;
+use crate::record::{At, Part};
+use crate::stations::{Job, Task};
+use crate::tables::{ContextRow, GpuServer, Tables};
+
+/// All GPUs of a replication.
+#[derive(Debug)]
+pub(crate) struct Gpus {
+    rows: Table<GpuId, Row>,
+    /// The streams of each instance, by segment.
+    streams: Vec<Vec<StreamId>>,
+    /// What was made of nets by batch: net, requests and driver.
+    programs: BTreeMap<(NetId, u32, u64), Arc<[Step]>>,
+    /// By server, for its net's residual.
+    noise: Vec<Option<ChaCha8Rng>>,
+    /// What the laws of each net were used for.
+    pub(crate) used: Vec<Used>,
+}
+
+#[derive(Debug)]
+struct Row {
+    gpu: Gpu<InstanceId>,
+    /// Instance and segment, by stream.
+    owners: Vec<(InstanceId, usize)>,
+    keeps_kernels: bool,
+    has_changed: bool,
+    forecast: Option<SimTime>,
+    generation: u32,
+}
+
+impl Gpus {
+    pub(crate) fn new(tables: &Tables<'_>, seed: Seed) -> Gpus {
+        let mut processes = Vec::new();
+        let mut rows: Table<GpuId, Row> = Table::default();
+        for row in tables.gpus.rows() {
+            let mut gpu = Gpu::new(row.link, &row.devices);
+            let ids = row
+                .processes
+                .iter()
+                .map(|p| gpu.add_process(p.device, &p.spec));
+            processes.push(ids.collect::<Vec<_>>());
+            if row.keeps_kernels {
+                gpu.keep_kernels();
+            }
+            rows.push(Row {
+                gpu,
+                owners: Vec::new(),
+                keeps_kernels: row.keeps_kernels,
+                has_changed: false,
+                forecast: None,
+                generation: 0,
+            });
+        }
+        let mut streams = Vec::new();
+        for (instance, server) in tables.instances.iter() {
+            let mut own = Vec::new();
+            if let Some(context) = context(tables, *server, instance) {
+                for (index, segment) in context.segments.iter().enumerate() {
+                    let row = &mut rows[segment.gpu];
+                    let process = processes[segment.gpu.index()][segment.process];
+                    own.push(row.gpu.add_stream(process));
+                    row.owners.push((instance, index));
+                }
+            }
+            streams.push(own);
+        }
+        let noise = tables.servers.rows().iter().map(|server| {
+            let name = &server.gpu.as_ref()?.noise;
+            Some(stream(seed, name))
+        });
+        Gpus {
+            rows,
+            streams,
+            programs: BTreeMap::new(),
+            noise: noise.collect(),
+            used: vec![Used::NEVER; tables.nets.len()],
+        }
+    }
+}
+
+/// The context of an instance, if it is on a GPU.
+fn context<'t>(
+    tables: &'t Tables<'_>,
+    server: ServerId,
+    instance: InstanceId,
+) -> Option<&'t ContextRow> {
+    let row = &tables.servers[server];
+    let first = row.instances[0].index();
+    Some(&row.gpu.as_ref()?.contexts[instance.index() - first])
+}
+
+impl<'a> Pipeline<'a> {
+    fn gpu_of(&self, id: InstanceId) -> (&'a GpuServer<'a>, &'a ContextRow) {
+        let server = self.tables.instances[id];
+        let gpu = self.tables.servers[server].gpu.as_ref();
+        let context = context(self.tables, server, id).expect("the instance is on a GPU");
+        (gpu.expect("the instance is on a GPU"), context)
+    }
+
+    /// The instance starts a phase of its batch on its GPU.
+    pub(super) fn start_on_gpu(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: InstanceId,
+        phase: Phase,
+    ) {
+        let (server, context) = self.gpu_of(id);
+        let instance = &mut self.instances[id];
+        instance.phase = phase;
+        instance.start = queue.now();
+        instance.used = SimDuration::ZERO;
+        instance.segment = 0;
+        instance.is_between = false;
+        match phase {
+            Phase::Dispatch => unreachable!("a batch is dispatched by a core"),
+            Phase::H2d(i) => self.copy(queue, id, Direction::H2d, i, context.h2d),
+            Phase::D2h(i) => self.copy(queue, id, Direction::D2h, i, context.d2h),
+            Phase::Preprocess => {
+                let net = context
+                    .preprocess
+                    .expect("only raw inputs are preprocessed");
+                self.run_net(queue, id, net, SimDuration::ZERO);
+            }
+            Phase::Inference => {
+                let net = context.segments[0].net;
+                let pace = self.launch(queue, id, server, context);
+                self.hold_for_floor(queue, id, net);
+                self.run_net(queue, id, net, pace);
+            }
+        }
+    }
+
+    /// Number of bytes that a copy of the phase moves.
+    fn bytes_of(&self, id: InstanceId, direction: Direction, index: usize) -> Bytes {
+        let (server, _) = self.gpu_of(id);
+        let batch = &self.instances[id].batch;
+        let requests = match server.gpu.copies {
+            CopiesOf::Request => &batch[index..=index],
+            CopiesOf::Batch => &batch[..],
+        };
+        let bytes = requests.iter().map(|connection| {
+            let class = &self.tables.scenario.classes[self.connections[*connection].class];
+            match direction {
+                Direction::H2d => class.payload.0,
+                _ => class.reply.0,
+            }
+        });
+        Bytes(bytes.sum())
+    }
+
+    fn copy(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: InstanceId,
+        direction: Direction,
+        index: usize,
+        source: SourceId,
+    ) {
+        let bytes = self.bytes_of(id, direction, index);
+        if bytes.0 == 0 {
+            return self.next_phase(queue, id);
+        }
+        let (server, context) = self.gpu_of(id);
+        let amount = Amount::one(bytes);
+        if let Some(staging) = server.staging {
+            let role = self.tables.servers[self.tables.instances[id]].role;
+            let demand = self
+                .costs
+                .draw(staging, amount, self.cores.past(queue.now(), role));
+            self.help(queue, id, demand);
+        }
+        let copy = self.copy_spec(source, direction, bytes);
+        let op = match (direction, server.gpu.d2h) {
+            (Direction::D2h, CopyBack::DefaultStream) => Op::DefaultStreamCopy(copy),
+            _ => Op::Copy(copy),
+        };
+        // Results leave from the GPU of the last segment.
+        let segment = match direction {
+            Direction::D2h => context.segments.len() - 1,
+            _ => 0,
+        };
+        self.submit(queue.now(), id, segment, op);
+    }
+
+    fn copy_spec(&mut self, source: SourceId, direction: Direction, bytes: Bytes) -> CopySpec {
+        let law = self.tables.laws[self.tables.sources[source].law].law;
+        let total = self.costs.draw_delay(source, Amount::one(bytes));
+        let expected = law.expected(bytes.0 as f64);
+        let share = if expected > 0.0 {
+            (law.base / expected).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        let setup = SimDuration::from_secs_f64(total.as_secs_f64() * share).min(total);
+        CopySpec {
+            direction,
+            setup,
+            transfer: SimDuration::from_ps(total.as_ps() - setup.as_ps()),
+            bytes: bytes.0,
+        }
+    }
+
+    /// A core of the instance's host works beside the GPU; the phase ends when both are done.
+    fn help(&mut self, queue: &EventQueue<Event>, id: InstanceId, demand: SimDuration) {
+        let role = self.tables.servers[self.tables.instances[id]].role;
+        let task = Task::Helper(id);
+        self.cores.submit(queue.now(), Job { task, role, demand });
+        self.instances[id].outstanding += 1;
+    }
+
+    /// The thread launches the kernels of all segments; the time from one step to the next.
+    fn launch(
+        &mut self,
+        queue: &EventQueue<Event>,
+        id: InstanceId,
+        server: &GpuServer<'_>,
+        context: &ContextRow,
+    ) -> SimDuration {
+        let nets = context
+            .segments
+            .iter()
+            .map(|segment| &self.tables.nets[segment.net]);
+        let n: u32 = nets.clone().map(|net| net.n_launches()).sum();
+        let is_paced = nets.clone().all(|net| net.is_paced());
+        let (Some(launch), true) = (server.launch, n > 0) else {
+            return SimDuration::ZERO;
+        };
+        let role = self.tables.servers[self.tables.instances[id]].role;
+        let amount = Amount {
+            kernels: n,
+            ..Amount::one(Bytes(0))
+        };
+        let demand = self
+            .costs
+            .draw(launch, amount, self.cores.past(queue.now(), role));
+        self.help(queue, id, demand);
+        if is_paced {
+            SimDuration::from_ps(demand.as_ps() / u64::from(n))
+        } else {
+            SimDuration::ZERO
+        }
+    }
+
+    /// The pass ends no earlier than the net's floor allows.
+    fn hold_for_floor(&mut self, queue: &mut EventQueue<Event>, id: InstanceId, net: NetId) {
+        let (requests, bytes) = self.batch_of(id);
+        let row = &self.tables.nets[net];
+        let floor = row
+            .net
+            .map_or(0.0, |net| net.floor.at(row.driver(requests, bytes)));
+        if floor > 0.0 {
+            let at = queue.now() + SimDuration::from_secs_f64(floor);
+            queue.schedule_at(at, Event::FloorPassed(id));
+            self.instances[id].outstanding += 1;
+        }
+    }
+
+    /// Requests in the instance's batch, and bytes of their inputs.
+    fn batch_of(&self, id: InstanceId) -> (u32, u64) {
+        let batch = &self.instances[id].batch;
+        let bytes = batch.iter().map(|connection| {
+            self.tables.scenario.classes[self.connections[*connection].class]
+                .payload
+                .0
+        });
+        (batch.len() as u32, bytes.sum())
+    }
+
+    fn run_net(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: InstanceId,
+        net: NetId,
+        pace: SimDuration,
+    ) {
+        let (requests, bytes) = self.batch_of(id);
+        let row = &self.tables.nets[net];
+        let driver = row.driver(requests, bytes);
+        let used = &mut self.gpus.used[net.index()];
+        used.low = used.low.min(driver);
+        used.high = used.high.max(driver);
+        let key = (net, requests, driver.to_bits());
+        let programs = &mut self.gpus.programs;
+        let steps = programs
+            .entry(key)
+            .or_insert_with(|| row.steps(requests, driver));
+        let steps = Arc::clone(steps);
+        if steps.is_empty() {
+            // Nothing but a peer copy comes first.
+            self.instances[id].outstanding += 1;
+            return self.on_part_done(queue, id);
+        }
+        let factor = match row.net.map(|net| &net.residual) {
+            None | Some(Residual::None) => 1.0,
+            Some(residual) => {
+                let server = self.tables.instances[id].index();
+                let rng = self.gpus.noise[server].as_mut();
+                residual.quantile(uniform(rng.expect("the server is on a GPU")))
+            }
+        };
+        let run = Run {
+            steps,
+            factor,
+            pace,
+        };
+        let segment = self.instances[id].segment;
+        self.submit(queue.now(), id, segment, Op::Run(run));
+    }
+
+    fn submit(&mut self, now: SimTime, id: InstanceId, segment: usize, op: Op) {
+        let (server, context) = self.gpu_of(id);
+        let classes = self.instances[id].batch.iter().filter_map(|connection| {
+            self.tables.scenario.classes[self.connections[*connection].class].stream_priority
+        });
+        let priority = classes.min().unwrap_or(server.gpu.priority);
+        let stream = self.gpus.streams[id.index()][segment];
+        let row = &mut self.gpus.rows[context.segments[segment].gpu];
+        row.gpu.submit(now, stream, priority, op, id);
+        row.has_changed = true;
+        self.instances[id].outstanding += 1;
+    }
+
+    /// What a GPU was to do by now.
+    pub(crate) fn on_gpu(&mut self, id: GpuId, generation: u32) {
+        let row = &mut self.gpus.rows[id];
+        if row.generation == generation {
+            row.forecast = None;
+            row.has_changed = true;
+        }
+    }
+
+    /// A core has done its part beside the GPU.
+    pub(crate) fn on_helper_done(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: InstanceId,
+        used: SimDuration,
+    ) {
+        self.instances[id].used += used;
+        self.on_part_done(queue, id);
+    }
+
+    /// One of the things has ended that the instance's phase waits for.
+    pub(crate) fn on_part_done(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
+        let instance = &mut self.instances[id];
+        instance.outstanding -= 1;
+        if instance.outstanding == 0 {
+            let used = instance.used;
+            self.on_phase_done(queue, id, used);
+        }
+    }
+
+    /// Lets what has changed on the GPUs take effect, and forecasts what changes next.
+    pub(crate) fn settle_gpus(&mut self, queue: &mut EventQueue<Event>) {
+        while let Some(id) = self.changed_gpu() {
+            let row = &mut self.gpus.rows[id];
+            row.has_changed = false;
+            row.gpu.settle(queue.now());
+            if row.keeps_kernels {
+                self.record_kernels(id);
+            }
+            while let Some(done) = self.gpus.rows[id].gpu.pop_done() {
+                self.on_op_done(queue, done);
+            }
+            let row = &mut self.gpus.rows[id];
+            let forecast = row.gpu.next();
+            if !row.has_changed && forecast != row.forecast {
+                row.forecast = forecast;
+                row.generation = row.generation.wrapping_add(1);
+                if let Some(at) = forecast {
+                    let generation = row.generation;
+                    queue.schedule_at(
+                        at,
+                        Event::Gpu {
+                            gpu: id,
+                            generation,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    fn changed_gpu(&self) -> Option<GpuId> {
+        let mut rows = self.gpus.rows.iter();
+        rows.find(|(_, row)| row.has_changed).map(|(id, _)| id)
+    }
+
+    fn on_op_done(&mut self, queue: &mut EventQueue<Event>, done: Done<InstanceId>) {
+        let id = done.token;
+        let (_, context) = self.gpu_of(id);
+        let instance = &mut self.instances[id];
+        if instance.phase != Phase::Inference {
+            instance.start = done.start;
+            return self.on_part_done(queue, id);
+        }
+        let segment = &context.segments[instance.segment];
+        if instance.segment == 0 && !instance.is_between {
+            instance.start = done.start;
+        }
+        match segment.then {
+            Some(peer) if !instance.is_between => {
+                instance.is_between = true;
+                let copy = self.copy_spec(peer.cost, Direction::Peer, peer.size);
+                self.submit(queue.now(), id, self.instances[id].segment, Op::Copy(copy));
+            }
+            Some(peer) => {
+                instance.is_between = false;
+                instance.segment += 1;
+                let net = context.segments[instance.segment].net;
+                let at = At {
+                    ready: done.ready,
+                    start: done.start,
+                    end: done.end,
+                };
+                self.record_detail(id, SpanName::P2p, peer.index, peer.size, at);
+                self.run_net(queue, id, net, SimDuration::ZERO);
+            }
+            None => {}
+        }
+        self.on_part_done(queue, id);
+    }
+
+    fn record_kernels(&mut self, id: GpuId) {
+        let row = &mut self.gpus.rows[id];
+        let spans = row.gpu.take_kernels();
+        for span in spans {
+            let (instance, segment) = self.gpus.rows[id].owners[span.stream.index()];
+            if self.instances[instance].phase != Phase::Inference {
+                continue;
+            }
+            let (_, context) = self.gpu_of(instance);
+            let kernel = context.segments[segment].first + span.step;
+            let at = At {
+                ready: span.ready,
+                start: span.start,
+                end: span.end,
+            };
+            self.record_detail(instance, SpanName::Kernel, kernel, Bytes(0), at);
+        }
+    }
+
+    /// Records a detail of a forward pass, for the first request of the batch.
+    fn record_detail(&mut self, id: InstanceId, name: SpanName, kernel: u32, bytes: Bytes, at: At) {
+        let instance = &self.instances[id];
+        let server = &self.tables.servers[self.tables.instances[id]];
+        let part = Part {
+            batch: instance.number,
+            context: self.context_idx(id),
+            kernel: Some(kernel),
+            bytes,
+            ..Part::of(name, self.tables.roles[server.role].host)
+        };
+        let connection = &self.connections[instance.batch[0]];
+        self.record.part(connection, server.stage, part, at);
+    }
+}
