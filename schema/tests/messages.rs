@@ -319,7 +319,7 @@ fn priority_and_weight_of_classes() {
 
 #[test]
 fn wrong_arrivals() {
-    assert_snapshot!(arrivals("{ poison = { rate = \"800 /s\" } }"), @"a.toml:26: `clients.0.arrivals`: unknown value `poison`, did you mean `poisson`? (allowed: closed-loop, poisson, deterministic, gamma, hyperexponential, renewal, markov-modulated, piecewise, replay)");
+    assert_snapshot!(arrivals("{ poison = { rate = \"800 /s\" } }"), @"a.toml:26: `clients.0.arrivals`: unknown value `poison`, did you mean `poisson`? (allowed: closed-loop, poisson, deterministic, gamma, hyperexponential, renewal, markov-modulated, piecewise, replay, times)");
     assert_snapshot!(arrivals("{ poisson = { rate = \"2000000 k/s\" } }"), @"a.toml:26: `clients.0.arrivals.poisson.rate`: must be at most 1000000000 /s, found 2000000000 /s");
     assert_snapshot!(arrivals("{ poisson = { rate = \"8 /s\", connections = 0 } }"), @"a.toml:26: `clients.0.arrivals.poisson.connections`: must be at least 1, found 0");
     assert_snapshot!(arrivals("{ gamma = { rate = \"8 /s\", cv = 0.001 } }"), @"a.toml:26: `clients.0.arrivals.gamma.cv`: must be from 0.01 to 50, found 0.001");
@@ -331,6 +331,11 @@ fn wrong_arrivals() {
     assert_snapshot!(arrivals("{ piecewise = { pieces = [{ rate = \"8 /s\", for = \"0 s\" }] } }"), @"a.toml:26: `clients.0.arrivals.piecewise.pieces.0.for`: must be more than zero, found 0 ps");
     assert_snapshot!(arrivals("{ replay = { file = \"a.csv\", rate-factor = -1 } }"), @"a.toml:26: `clients.0.arrivals.replay.rate-factor`: must be more than zero, found -1");
     assert_snapshot!(arrivals("{ replay = { file = \"a.csv\", rate-factor = 2, rate = \"8 /s\" } }"), @"a.toml:26: `clients.0.arrivals.replay.rate-factor`: only one of `rate` and `rate-factor` may be given, found both");
+    assert_snapshot!(arrivals("{ times = { at = [] } }"), @"a.toml:26: `clients.0.arrivals.times.at`: must have at least one, found none");
+    assert_snapshot!(arrivals("{ times = { at = [\"0 us\", \"3 us\", \"2 us\"] } }"), @"a.toml:26: `clients.0.arrivals.times.at.2`: must not be less than the one before it, 3 us; found 2 us");
+    assert_snapshot!(arrivals("{ times = { at = [\"0 us\"], connections = 0 } }"), @"a.toml:26: `clients.0.arrivals.times.connections`: must be at least 1, found 0");
+    assert_snapshot!(arrivals("{ times = { at = [3] } }"), @r#"a.toml:26: `clients.0.arrivals.times.at.0`: invalid type: integer `3`, expected a time with a unit, such as "5 ms""#);
+    assert_snapshot!(arrivals("{ times = [\"3 us\"] }"), @r#"a.toml:26: `clients.0.arrivals.times.0`: invalid type: string "3 us", expected a sequence"#);
     assert_snapshot!(arrivals("{ replay = { file = \"a.csv\", unit = \"min\" } }"), @"a.toml:26: `clients.0.arrivals.replay.unit`: unknown value `min` (allowed: s, ms, us, ns)");
 }
 
