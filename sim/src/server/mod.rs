@@ -61,7 +61,7 @@ impl Server {
     pub(crate) fn new(row: &ServerRow) -> Server {
         let n = u32::try_from(row.instances.len()).expect("instances are counted in 32 bits");
         Server {
-            line: BatchLine::new(n, row.batch.max, row.batch.delay),
+            line: BatchLine::new(n, &row.batch),
             timer: None,
             generation: 0,
             n_batches: 0,
