@@ -2,6 +2,7 @@
 
 mod command;
 mod common;
+mod gpu_rules;
 mod idle;
 mod killed;
 mod stations;
