@@ -29,9 +29,9 @@
 //! takes, other than as the switch; demand paging.
 //!
 //! # Order
-//! At one instant: copies that end, then on each device turns that end, work that ends in the order
-//! in which its streams began, steps that the host has launched, turns that begin, and blocks, of the
-//! kernels queued first.
+//! At one instant: heads of streams, the first submitted first; copies that end; then on each device
+//! turns that end, work that ends in the order in which its streams began, steps that the host has
+//! launched, turns that begin, and blocks, of the kernels queued first.
 //!
 //! Rules and figures are collected, with their sources, in the profiles in `scenarios/profiles`.
 
@@ -281,9 +281,7 @@ impl<T: Copy> Gpu<T> {
     /// [`Gpu::next`] nor earlier than before.
     pub fn settle(&mut self, now: SimTime) {
         loop {
-            while let Some(stream) = self.woken.pop() {
-                self.start_head(now, stream);
-            }
+            self.start_heads(now);
             self.copies.settle(now, &mut self.moved);
             for index in 0..self.devices.len() {
                 self.devices[index].settle(now);
@@ -293,9 +291,6 @@ impl<T: Copy> Gpu<T> {
             if self.woken.is_empty() {
                 return;
             }
-            // Streams that were woken by one event start in the order in which they were made.
-            self.woken.sort_unstable_by(|a, b| b.cmp(a));
-            self.woken.dedup();
         }
     }
 
@@ -307,6 +302,19 @@ impl<T: Copy> Gpu<T> {
     /// A move over the bus that has ended.
     pub fn pop_moved(&mut self) -> Option<u64> {
         self.moved_by_bus.pop_front()
+    }
+
+    /// Starts the heads of all woken streams that nothing holds back, the first submitted first.
+    fn start_heads(&mut self, now: SimTime) {
+        let mut woken = std::mem::take(&mut self.woken);
+        if woken.len() > 1 {
+            let head = |id: &StreamId| self.streams[id.0].ops.front().map(|head| head.seq);
+            woken.sort_unstable_by_key(head);
+        }
+        for id in woken.drain(..) {
+            self.start_head(now, id);
+        }
+        self.woken = woken;
     }
 
     /// Starts the head of the stream, if nothing holds it back.
