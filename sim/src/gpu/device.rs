@@ -301,9 +301,9 @@ impl Device {
         soonest
     }
 
-    /// Lets what is due at the instant `now` happen, in this order: turns that end, what has got all
-    /// its work, steps that the host has launched, turns that begin, blocks that have room.
-    pub(super) fn settle(&mut self, now: SimTime) {
+    /// Lets end what is due at the instant `now`, and begin what follows it, until nothing more does:
+    /// switches that end, what has got all its work, steps that the host has launched.
+    pub(super) fn end_due(&mut self, now: SimTime) {
         self.advance(now);
         loop {
             let mut has_changed = false;
@@ -314,17 +314,22 @@ impl Device {
             }
             has_changed |= self.complete(now);
             has_changed |= self.launch(now);
-            has_changed |= self.take_turns(now);
-            has_changed |= self.dispatch(now);
             if !has_changed {
-                break;
+                return;
             }
             self.is_stale = true;
         }
-        if self.is_stale {
-            self.is_stale = false;
-            self.set_rates();
-        }
+    }
+
+    /// Lets a turn begin if it is time, and blocks for which there is room; whether any did.
+    ///
+    /// To be called when all that is due has ended: what follows at the same instant keeps the turn,
+    /// and gets room before what has a lower priority.
+    pub(super) fn start(&mut self, now: SimTime) -> bool {
+        let mut has_changed = self.take_turns(now);
+        has_changed |= self.dispatch(now);
+        self.is_stale |= has_changed;
+        has_changed
     }
 
     /// The group that computes now.
@@ -572,8 +577,11 @@ impl Device {
         (placed, *pending)
     }
 
-    /// Gives everything of the group that computes its rate.
-    fn set_rates(&mut self) {
+    /// Gives everything of the group that computes its rate, if anything that decides it has changed.
+    pub(super) fn set_rates(&mut self) {
+        if !std::mem::take(&mut self.is_stale) {
+            return;
+        }
         let Some(group) = self.computing() else {
             return;
         };

@@ -30,8 +30,10 @@
 //!
 //! # Order
 //! At one instant: heads of streams, the first submitted first; copies that end; then on each device
-//! turns that end, work that ends in the order in which its streams began, steps that the host has
-//! launched, turns that begin, and blocks, of the kernels queued first.
+//! switches that end, work that ends in the order in which its streams began, and steps that the host
+//! has launched; all this again, until nothing more is due; then turns that begin, and blocks, of the
+//! kernels queued first. So what follows in a stream at once keeps the turn of its process, and its
+//! blocks get the room of their predecessors before those of lower priority.
 //!
 //! Rules and figures are collected, with their sources, in the profiles in `scenarios/profiles`.
 
@@ -283,14 +285,24 @@ impl<T: Copy> Gpu<T> {
         loop {
             self.start_heads(now);
             self.copies.settle(now, &mut self.moved);
-            for index in 0..self.devices.len() {
-                self.devices[index].settle(now);
+            for device in &mut self.devices {
+                device.end_due(now);
             }
             self.take_moved(now);
             self.take_notes(now);
-            if self.woken.is_empty() {
-                return;
+            if !self.woken.is_empty() {
+                continue;
             }
+            let mut has_started = false;
+            for device in &mut self.devices {
+                has_started |= device.start(now);
+            }
+            if !has_started {
+                break;
+            }
+        }
+        for device in &mut self.devices {
+            device.set_rates();
         }
     }
 
