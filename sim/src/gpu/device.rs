@@ -225,6 +225,12 @@ impl Device {
             };
             Stage::Overhead(Progress::new(exec.scaled(overhead)))
         };
+        if let Step::Kernel(kernel) = exec.step() {
+            assert!(
+                kernel.blocks > 0 && self.spec.blocks_that_fit(&kernel.shape) > 0,
+                "a kernel has blocks, and an empty multiprocessor has room for one: {kernel:?}"
+            );
+        }
         exec.ready = now;
         exec.first_block = None;
     }
@@ -559,7 +565,12 @@ impl Device {
         };
         let process = &mut self.processes[process];
         let most = (process.cap * self.spec.threads() as f64 + 1e-6) as u64;
-        let allowed = most.saturating_sub(process.resident) / u64::from(kernel.shape.threads);
+        let allowed = match most.saturating_sub(process.resident) / u64::from(kernel.shape.threads)
+        {
+            // A cap below the size of a block would keep it off for ever.
+            0 if process.resident == 0 => 1,
+            allowed => allowed,
+        };
         let want = (*pending).min(u32::try_from(allowed).unwrap_or(u32::MAX));
         let sms = &mut self.groups[group].sms;
         let placed = sms.place(&kernel.shape, want, self.next_wave);

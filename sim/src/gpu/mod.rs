@@ -281,6 +281,9 @@ impl<T: Copy> Gpu<T> {
 
     /// Lets everything happen that is due at the instant `now`, which may not be later than
     /// [`Gpu::next`] nor earlier than before.
+    ///
+    /// # Panics
+    /// If a kernel that starts has no blocks, or a block for which no multiprocessor has room.
     pub fn settle(&mut self, now: SimTime) {
         loop {
             self.start_heads(now);
