@@ -610,6 +610,7 @@ impl Device {
                 (Stage::Blocks { waves, .. }, Step::Kernel(kernel)) => {
                     let blocks: u32 = waves.iter().map(|wave| wave.blocks).sum();
                     Running::Blocks {
+                        process: row.process,
                         share: f64::from(blocks) * f64::from(kernel.shape.threads) / threads,
                         demand: f64::from(blocks) * kernel.bytes / kernel.time.as_secs_f64(),
                     }

@@ -2,7 +2,7 @@
 //!
 //! Blocks have the multiprocessors that they are on. Phases divide the threads that no block holds:
 //! first those of higher priority; of one priority max-min fairly, a phase asking for its
-//! parallelism and all of a process for no more than its cap. Then all divide the bandwidth of the
+//! parallelism and all of a process for no more than its blocks leave of its cap. Then all divide the bandwidth of the
 //! memory max-min fairly, each asking for what it would use if only its multiprocessors limited it,
 //! and none for more than its threads can draw.
 
@@ -20,7 +20,11 @@ pub(super) enum Running {
     /// A phase's overhead.
     Overhead,
     /// Blocks that hold `share` of the threads and ask for `demand` bytes per second.
-    Blocks { share: f64, demand: f64 },
+    Blocks {
+        process: usize,
+        share: f64,
+        demand: f64,
+    },
     /// A phase that takes `alone` seconds by itself.
     Phase {
         order: (u8, usize),
@@ -127,11 +131,15 @@ impl Rates {
             if self.members[..index].iter().any(is_own) {
                 continue;
             }
-            // What its phases of higher priority have already.
+            // What its blocks and its phases of higher priority have already.
             let running = self.running.iter().zip(&self.share);
             let used: f64 = running
                 .map(|(running, share)| match running {
-                    Running::Phase { process, .. } if *process == own => *share,
+                    Running::Phase { process, .. } | Running::Blocks { process, .. }
+                        if *process == own =>
+                    {
+                        *share
+                    }
                     _ => 0.0,
                 })
                 .sum();
