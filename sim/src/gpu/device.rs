@@ -112,7 +112,9 @@ struct RunningWave {
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     group: Option<usize>,
+    /// When it began, or its group did after it had nothing to compute.
     since: SimTime,
+    is_idle: bool,
     /// When it ends; `None` while no other group waits.
     ends: Option<SimTime>,
     /// Until when nothing computes.
@@ -489,12 +491,17 @@ impl Device {
         if n == 1 {
             return false;
         }
+        let is_wanted = self.wants_turn(current);
+        if is_wanted && self.turn.is_idle {
+            self.turn.since = now;
+        }
+        self.turn.is_idle = !is_wanted;
         let mut others = (1..n).map(|step| (current + step) % n);
         let Some(next) = others.find(|group| self.wants_turn(*group)) else {
             self.turn.ends = None;
             return false;
         };
-        if self.wants_turn(current) {
+        if is_wanted {
             let slice = self.spec.time_slice.as_ps();
             let ends = *self.turn.ends.get_or_insert_with(|| {
                 let whole = now.since(self.turn.since).as_ps() / slice + 1;
@@ -507,6 +514,7 @@ impl Device {
         self.turn = Turn {
             group: Some(next),
             since: now,
+            is_idle: false,
             ends: None,
             switching_until: None,
         };
