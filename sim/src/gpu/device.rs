@@ -45,7 +45,7 @@ pub(super) struct Device {
 struct Group {
     is_mps: bool,
     sms: Sms,
-    /// Lanes with something to run, in the order in which they began.
+    /// Lanes with something to run, in the order in which their steps began.
     active: Vec<usize>,
 }
 
@@ -295,13 +295,15 @@ impl Device {
             match &exec.stage {
                 Stage::Paced(_) => {}
                 Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
-                    progress.time_left().map(|left| at(self.updated + left));
+                    if let Some(left) = progress.time_left() {
+                        at(self.updated + left);
+                    }
                 }
                 Stage::Blocks { waves, .. } => {
                     for wave in waves {
-                        wave.progress
-                            .time_left()
-                            .map(|left| at(self.updated + left));
+                        if let Some(left) = wave.progress.time_left() {
+                            at(self.updated + left);
+                        }
                     }
                 }
             }
@@ -442,6 +444,11 @@ impl Device {
         }
         exec.at += 1;
         if exec.at < exec.run.steps.len() {
+            // Behind those whose step began before: of steps that end at one instant, the first to
+            // begin goes first.
+            let active = &mut self.groups[group].active;
+            let place = active.iter().position(|active| *active == lane);
+            active[place.expect("the lane runs")..].rotate_left(1);
             return self.start_step(now, lane);
         }
         let start = exec.start;

@@ -30,7 +30,7 @@
 //!
 //! # Order
 //! At one instant: heads of streams, the first submitted first; copies that end; then on each device
-//! switches that end, work that ends in the order in which its streams began, and steps that the host
+//! switches that end, steps that end in the order in which they began, and steps that the host
 //! has launched; all this again, until nothing more is due; then turns that begin, and blocks, of the
 //! kernels queued first. So what follows in a stream at once keeps the turn of its process, and its
 //! blocks get the room of their predecessors before those of lower priority.

@@ -97,8 +97,11 @@ impl Rates {
                 _ => {}
             }
         }
+        if !has_phases {
+            return;
+        }
         let mut after: Option<(u8, usize)> = None;
-        while has_phases {
+        loop {
             let next = self.running.iter().filter_map(|running| match running {
                 Running::Phase { order, .. } => Some(*order),
                 _ => None,
