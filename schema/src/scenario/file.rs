@@ -261,6 +261,9 @@ pub enum BatchClose {
     /// When its first request has waited for the delay, or it is full, even if all contexts are
     /// busy.
     AtTimeout,
+    /// As `at-start`, but while all contexts are busy one batch is closed ahead, as soon as its first
+    /// request has waited for the delay.
+    OneAhead,
 }
 
 impl BatchClose {

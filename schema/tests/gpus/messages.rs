@@ -187,7 +187,7 @@ fn sizes_of_batches() {
     assert_snapshot!(batch("max = 8, preferred = [4, 4]"), @"a.toml:25: `stages.classify.batch.preferred.1`: must be more than the one before it, 4; found 4");
     assert_snapshot!(batch("max = 8, preferred = [4, 2]"), @"a.toml:25: `stages.classify.batch.preferred.1`: must be more than the one before it, 4; found 2");
     assert_snapshot!(batch("max = 8, preferred = 4"), @"a.toml:25: `stages.classify.batch.preferred`: invalid type: integer `4`, expected a sequence");
-    assert_snapshot!(batch("max = 8, close = \"at-end\""), @"a.toml:25: `stages.classify.batch.close`: unknown value `at-end` (allowed: at-start, at-timeout)");
+    assert_snapshot!(batch("max = 8, close = \"at-end\""), @"a.toml:25: `stages.classify.batch.close`: unknown value `at-end` (allowed: at-start, at-timeout, one-ahead)");
 }
 
 #[test]

@@ -20,6 +20,9 @@ use schema::units::{SimDuration, SimTime};
 /// Where batches close at the timeout, one is closed when its first request has waited `delay` or
 /// it has `max`, even if no server is idle: what comes at that instant or later is of the next.
 /// Servers take closed batches in order, as they are.
+///
+/// Where one is closed ahead, that happens while all servers are busy and none is closed yet: it takes
+/// the whole line, up to `max`, as soon as the first has waited `delay`.
 #[derive(Debug)]
 pub struct BatchLine<T> {
     max: usize,
@@ -65,7 +68,9 @@ impl<T> BatchLine<T> {
     /// `request` joins the line at the instant `now`.
     pub fn arrive(&mut self, now: SimTime, request: T) {
         self.close_overdue(now);
+        self.close_ahead(now);
         self.waiting.push_back((now, request));
+        self.close_ahead(now);
         if self.close == BatchClose::AtTimeout && self.n_open() == self.max {
             self.close_open();
         }
@@ -108,7 +113,20 @@ impl<T> BatchLine<T> {
         };
         batch.clear();
         batch.extend(self.waiting.drain(..n).map(|(_, request)| request));
-        self.idle.pop()
+        let server = self.idle.pop();
+        self.close_ahead(now);
+        server
+    }
+
+    /// Closes a batch ahead of the servers, if that is the way and none is.
+    fn close_ahead(&mut self, now: SimTime) {
+        let is_due = self.n_open() >= self.max || self.is_overdue(self.n_closed, now);
+        let is_ahead = self.idle.is_empty() && self.closed.is_empty();
+        if self.close == BatchClose::OneAhead && is_ahead && is_due {
+            let n = self.n_open().min(self.max);
+            self.closed.push_back(n);
+            self.n_closed = n;
+        }
     }
 
     /// How many of the line, which is due and has no closed batch, a server takes at `now`.

@@ -360,3 +360,28 @@ proptest! {
         prop_assert_eq!(with(vec![policy.max]), with(Vec::new()));
     }
 }
+
+#[test]
+fn one_batch_is_closed_ahead_while_all_servers_are_busy() {
+    let policy = BatchPolicy {
+        max: 4,
+        delay: SimDuration::ZERO,
+        preferred: Vec::new(),
+        close: BatchClose::OneAhead,
+    };
+    let mut line = BatchLine::new(1, &policy);
+    let mut batch = Vec::new();
+    let at = SimTime::from_ps;
+    line.arrive(at(0), 'a');
+    assert_eq!(line.take(at(0), &mut batch), Some(0));
+    for (time, request) in [(1, 'b'), (2, 'c'), (3, 'd')] {
+        line.arrive(at(time), request);
+    }
+    line.release(0);
+    // Only `b` was there when the batch was closed; `c` and `d` are the next.
+    assert_eq!(line.take(at(9), &mut batch), Some(0));
+    assert_eq!(batch, ['b']);
+    line.release(0);
+    assert_eq!(line.take(at(12), &mut batch), Some(0));
+    assert_eq!(batch, ['c', 'd']);
+}
