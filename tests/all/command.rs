@@ -144,6 +144,21 @@ fn an_open_loop_is_timed_from_when_it_meant_to_send() {
 }
 
 #[test]
+fn requests_are_sent_at_given_times_even_at_once() {
+    let run = measure(
+        PROXIED,
+        &["clients.0.arrivals={ times = { at = [\"0 ms\", \"0 ms\", \"30 ms\"] } }"],
+    );
+    let requests = run.trace.iter().filter(|s| s.name == SpanName::Request);
+    let mut sent: Vec<_> = requests.map(|s| (s.request.seq(), s.ready_ns)).collect();
+    sent.sort_unstable();
+    // Both clients; the dates count from the start that they have in common.
+    let expected = [0, 0, 30_000_000].into_iter().zip(0..);
+    let expected: Vec<_> = expected.flat_map(|(at, seq)| [(seq, at); 2]).collect();
+    assert_eq!(sent, expected);
+}
+
+#[test]
 fn hosts_may_be_network_namespaces() {
     if let Some(problem) = realrun::launch::netns_problem() {
         eprintln!("skipped: {problem}");

@@ -5,5 +5,6 @@ mod common;
 mod gpu_rules;
 mod idle;
 mod killed;
+mod refused;
 mod stations;
 mod tidy;
