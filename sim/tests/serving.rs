@@ -234,8 +234,8 @@ fn what_cannot_be_is_refused() {
     });
     set_parameter(&mut small, "memory", 8e9);
     set_parameter(&mut small, "context-memory", 0.5e9);
-    assert_snapshot!(refused("{ streams = 3 }", &small), @"a.toml:6: `hosts.box.gpus.0.part`: a device of part `two-sms` has 8.00 GB of memory, and is asked for 0.50 GB for 1 processes, 9.00 GB for nets in 3 inference contexts, 0.00 GB for buffers of 0 connections");
-    assert_snapshot!(refused("{ connection-buffer = \"2 GB\" }", &small), @"a.toml:6: `hosts.box.gpus.0.part`: a device of part `two-sms` has 8.00 GB of memory, and is asked for 0.50 GB for 1 processes, 3.00 GB for nets in 1 inference contexts, 6.00 GB for buffers of 3 connections; 2 connections would fit");
+    assert_snapshot!(refused("{ streams = 3 }", &small), @"a.toml:6: `hosts.box.gpus.0.part`: a device of part `two-sms` has 8.00 GB of memory, and is asked for 1 x 0.50 GB for contexts of processes, 3 x 3.00 GB for nets of streams");
+    assert_snapshot!(refused("{ connection-buffer = \"2 GB\" }", &small), @"a.toml:6: `hosts.box.gpus.0.part`: a device of part `two-sms` has 8.00 GB of memory, and is asked for 1 x 0.50 GB for contexts of processes, 1 x 3.00 GB for nets of streams, 3 x 2.00 GB for buffers of connections; 2 connections would fit");
     let mut odd = profile(net());
     set_parameter(&mut odd, "duplex-penalty", 1.0);
     assert_snapshot!(refused("{}", &odd), @"a.toml:6: `hosts.box.gpus.0.part`: parameter `duplex-penalty` of part `two-sms` must be from 0 to below 1, found 1");

@@ -471,6 +471,7 @@ impl<'a> Compiler<'a> {
                     .count();
                 let (nets, n_contexts) = self.memory_of_contexts(id, device);
                 let (buffers, n_connections) = self.memory_of_connections(id, device);
+                let processes = u32::try_from(processes).expect("processes are counted in 32 bits");
                 let contexts = f64::from(processes) * context_memory;
                 if contexts + nets + buffers > has {
                     let fits = if buffers > 0.0 {
