@@ -66,8 +66,6 @@ fn run() -> Run {
         let client = ClientId::from_index(index % 2);
         let at = 1_000_000 * index as u64;
         let span = Span {
-            context: 0,
-            kernel: None,
             replication: 0,
             request: RequestId::new(client, index as u32 / 2),
             class: ClassId::from_index(0),
