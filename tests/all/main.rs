@@ -4,5 +4,6 @@ mod command;
 mod common;
 mod idle;
 mod killed;
+mod profiles;
 mod stations;
 mod tidy;
