@@ -118,7 +118,7 @@ path = [{{ to = "serve", over = "local" }}]
     summary.parts["inference"].mean.value
 }
 
-fn served<'a>(part: &'a Part) -> impl Iterator<Item = (&'a String, &'a GpuNet)> {
+fn served(part: &Part) -> impl Iterator<Item = (&String, &GpuNet)> {
     let nets = part.nets.iter();
     nets.filter(|(name, _)| *name != cost::PREPROCESS)
 }
