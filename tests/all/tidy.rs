@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use schema::profile::Profile;
 use schema::scenario::Scenario;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -72,10 +71,6 @@ fn every_scenario_parses_and_is_described() {
     let scenarios = files(&folder, "toml");
     assert!(!scenarios.is_empty());
     for path in scenarios {
-        if fs::read_to_string(&path).unwrap().contains("\n[parts.") {
-            Profile::load(&path).unwrap();
-            continue;
-        }
         Scenario::load(&path, &[]).unwrap();
         let name = path.strip_prefix(&folder).unwrap().display().to_string();
         assert!(
