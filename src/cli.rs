@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use plots::View;
+use schema::units::SimDuration;
 use sim::Precision;
 
 /// Measures, fits and simulates pipelines that serve neural nets.
@@ -57,6 +59,8 @@ pub(crate) enum Verb {
     Plot(Plot),
     /// Makes one self-contained HTML page from run directories
     Report(Report),
+    /// Writes a run as a file for another tool
+    Export(Export),
     /// Plays a role of a measurement; started by `measure`
     #[command(hide = true)]
     Role,
@@ -211,6 +215,41 @@ pub(crate) struct Plot {
     /// Folder for the figure
     #[arg(short, long, default_value = ".")]
     pub(crate) out: PathBuf,
+    /// What `gantt` shows of the run
+    #[command(flatten, next_help_heading = "Options of gantt")]
+    pub(crate) window: Window,
+    /// Ends when the first N requests sent in the window have ended
+    #[arg(long, value_name = "N", help_heading = "Options of gantt", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) requests: Option<u32>,
+    /// Shows hosts and waiting lines too, not only GPUs, contexts and stations
+    #[arg(long, help_heading = "Options of gantt")]
+    pub(crate) all: bool,
+}
+
+/// A part of a run.
+#[derive(Debug, Args)]
+pub(crate) struct Window {
+    /// Start of the window, such as '1.5 s' after the clients' common start; the first span if not
+    /// given
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<SimDuration>,
+    /// End of the window; the last span if not given
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<SimDuration>,
+    /// Which replication, counted from 0; the first if not given
+    #[arg(long, value_name = "K")]
+    pub(crate) replication: Option<u32>,
+}
+
+impl Window {
+    /// The part of a run that it stands for.
+    pub(crate) fn view(&self) -> View {
+        View {
+            replication: self.replication.unwrap_or(0),
+            from_ns: self.from.map(SimDuration::as_ns),
+            to_ns: self.to.map(SimDuration::as_ns),
+        }
+    }
 }
 
 /// A kind of figure.
@@ -222,6 +261,24 @@ pub(crate) enum PlotKind {
     Cdf,
     /// Latency and throughput against load
     Load,
+    /// What each GPU, context and host of one run did when
+    Gantt,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Writes Chrome's trace events, which Perfetto (ui.perfetto.dev) opens
+    #[arg(long, required = true)]
+    pub(crate) chrome: bool,
+    /// The file; chrome.json in the run directory if not given
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) window: Window,
 }
 
 /// Arguments of `report`.

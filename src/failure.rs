@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use plots::PlotError;
 use realrun::RealrunError;
 use schema::error::FileError;
 use schema::profile::ProfileError;
@@ -12,6 +13,18 @@ use sim::SimError;
 pub(crate) const NO: u8 = 1;
 /// Exit code when the input or the usage is wrong.
 pub(crate) const WRONG_INPUT: u8 = 2;
+
+/// Arguments that do not go together.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
 
 /// Why a verb could not do its work.
 #[derive(Debug)]
@@ -27,6 +40,15 @@ impl Failure {
     fn code(&self) -> u8 {
         let wrong_input = self.0.chain().any(|cause| {
             cause.is::<ProfileError>()
+                || cause.is::<Usage>()
+                || matches!(
+                    cause.downcast_ref(),
+                    Some(
+                        PlotError::NoReplication { .. }
+                            | PlotError::NoWindow { .. }
+                            | PlotError::TooMany { .. }
+                    )
+                )
                 || matches!(cause.downcast_ref(), Some(RealrunError::Unsupported { .. }))
                 || matches!(
                     cause.downcast_ref(),

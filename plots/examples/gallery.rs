@@ -4,15 +4,18 @@
 //! temporary directory.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use plots::load_curve::{Load, LoadPoint};
 use plots::report::{
     Report, Section, Table, accuracy_table, end_to_end_table, how_to_read, stage_table,
 };
-use plots::{Figure, Pair, PlotError, accuracy, breakdown, cdf, load_curve};
+use plots::{Figure, Lanes, Pair, PlotError, View, accuracy, breakdown, cdf, gantt, load_curve};
 use schema::comparison::{END_TO_END, Metric, Row};
+use schema::ids::{ClientId, HostId, Id, RequestId, StageId};
 use schema::random::{Seed, exponential, stream, uniform};
+use schema::run::{Leg, Manifest, Outcome, Run, RunKind, Span, SpanName, Status};
+use schema::scenario::Scenario;
 use schema::stats::{Estimate, mean_interval, quantile, quantile_interval};
 use schema::summary::{Diagnostics, Summary, Times};
 
@@ -223,6 +226,203 @@ fn load_figure() -> Result<Figure, PlotError> {
     load_curve::draw("load-curve", Load::Clients, &points)
 }
 
+/// Two stages that share a GPU, one of them kernel by kernel on two streams.
+const SHARED_GPU: &str = r#"format = 1
+name = "shared-gpu"
+run = { measure = { requests = 6 } }
+
+[hosts]
+edge = { part = "cpu", cores = 8 }
+server = { part = "cpu", cores = 8, gpus = [{ part = "a2" }] }
+
+[[links]]
+between = ["edge", "server"]
+part = "wire"
+
+[stages.detect]
+on = "server"
+gpu = { streams = 2 }
+serve.kernels = { input = "600 kB", output = "4 kB", work = [
+    { kernel = { name = "im2col", blocks = 8, threads = 128, time = "10 us" } },
+    { kernel = { name = "gemm", blocks = 8, threads = 128, time = "10 us" } },
+    { kernel = { name = "relu", blocks = 8, threads = 128, time = "10 us" } },
+    { kernel = { name = "softmax", blocks = 8, threads = 128, time = "10 us" } },
+] }
+
+[stages.classify]
+on = "server"
+gpu = {}
+batch = { max = 2, delay = "1 ms" }
+serve.profiled = { name = "resnet50", input = "600 kB", output = "4 kB" }
+
+[[clients]]
+on = "edge"
+count = 3
+arrivals = { closed-loop = {} }
+path = [{ to = "detect", over = "tcp" }]
+
+[[clients]]
+on = "edge"
+count = 2
+arrivals = { closed-loop = {} }
+path = [{ to = "classify", over = "tcp" }]
+"#;
+
+/// Microseconds of the kernels of `detect`.
+const KERNELS: [u64; 4] = [60, 250, 45, 90];
+
+/// When each resource of the made-up GPU is free, in microseconds.
+#[derive(Default)]
+struct Free {
+    h2d: u64,
+    d2h: u64,
+    streams: BTreeMap<(usize, u32), u64>,
+    batches: [u32; 2],
+}
+
+/// Runs of the shared GPU: `only` the stages of these numbers.
+fn gpu_run(only: &[usize]) -> Run {
+    let scenario = Scenario::parse(Path::new("gpu.toml"), SHARED_GPU.to_owned(), &[]);
+    let scenario = scenario.expect("the scenario is valid");
+    let manifest = Manifest {
+        format: 1,
+        kind: RunKind::Simulated,
+        program: "gallery".to_owned(),
+        scenario: scenario.file().clone(),
+        inputs: BTreeMap::new(),
+        replications: 1,
+        outcome: Outcome::Complete,
+        cpu: Vec::new(),
+        warnings: Vec::new(),
+        measured: None,
+    };
+    let stage = |name: &str| {
+        let mut stages = scenario.stages.iter();
+        let found = stages.find(|(_, stage)| stage.name == name);
+        found.expect("it is a stage").0
+    };
+    let [detect, classify] = [stage("detect"), stage("classify")];
+    let mut rng = stream(Seed(3), "gantt");
+    let (mut trace, mut free) = (Vec::new(), Free::default());
+    let mut ready = [0, 40, 70, 20, 30];
+    for seq in 0..4 {
+        if only.contains(&0) {
+            for (client, ready) in ready.iter_mut().enumerate().take(3) {
+                let request = RequestId::new(ClientId::from_index(client), seq);
+                let end = serve(&mut trace, &mut free, detect, &[(request, *ready)]);
+                *ready = end + 20 + (60.0 * uniform(&mut rng)) as u64;
+            }
+        }
+        if only.contains(&1) {
+            let requests = [3, 4].map(|client| {
+                let request = RequestId::new(ClientId::from_index(client), seq);
+                (request, ready[client])
+            });
+            let end = serve(&mut trace, &mut free, classify, &requests);
+            ready[3] = end + 30;
+            ready[4] = end + 60;
+        }
+    }
+    Run::new(manifest, trace).expect("the scenario is valid")
+}
+
+/// Serves a batch; returns when it is done, in microseconds.
+fn serve(
+    trace: &mut Vec<Span>,
+    free: &mut Free,
+    stage: StageId,
+    requests: &[(RequestId, u64)],
+) -> u64 {
+    let is_detect = requests.len() == 1;
+    let index = usize::from(!is_detect);
+    let batch = free.batches[index];
+    free.batches[index] += 1;
+    let context = if is_detect { batch % 2 } else { 0 };
+    let span =
+        |name, (request, kernel): (RequestId, Option<u32>), [ready, start, end]: [u64; 3]| Span {
+            replication: 0,
+            request,
+            class: Id::from_index(usize::from(!is_detect)),
+            stage,
+            host: HostId::from_index(if name == SpanName::Request { 0 } else { 1 }),
+            name,
+            hop: None,
+            leg: Leg::Request,
+            batch,
+            context,
+            kernel,
+            bytes: if kernel.is_some() { 0 } else { 600_000 },
+            ready_ns: 1_000 * ready,
+            start_ns: 1_000 * start,
+            end_ns: 1_000 * end,
+            cpu_ns: 0,
+            status: Status::Ok,
+        };
+    let stream_free = free.streams.entry((index, context)).or_default();
+    let mut at = *stream_free;
+    for (request, ready) in requests {
+        let start = (*ready).max(free.h2d).max(*stream_free);
+        free.h2d = start + 110;
+        at = free.h2d;
+        trace.push(span(SpanName::H2d, (*request, None), [*ready, start, at]));
+    }
+    let begin = at;
+    if is_detect {
+        for (number, length) in (0..).zip(KERNELS) {
+            let (ready, end) = (at + 4, at + 10 + length * (10 + u64::from(batch % 3)) / 10);
+            let what = (requests[0].0, Some(number));
+            trace.push(span(SpanName::Kernel, what, [ready, at + 10, end]));
+            at = end;
+        }
+    } else {
+        at += 520;
+    }
+    for (request, _) in requests {
+        trace.push(span(
+            SpanName::Inference,
+            (*request, None),
+            [begin, begin, at],
+        ));
+    }
+    let computed = at;
+    for (request, ready) in requests {
+        let start = computed.max(free.d2h);
+        free.d2h = start + 24;
+        at = free.d2h;
+        trace.push(span(SpanName::D2h, (*request, None), [computed, start, at]));
+        trace.push(span(
+            SpanName::Request,
+            (*request, None),
+            [*ready, *ready, at],
+        ));
+    }
+    *stream_free = at;
+    at
+}
+
+fn gantt_figures() -> Result<[Figure; 3], PlotError> {
+    let whole = View {
+        replication: 0,
+        from_ns: None,
+        to_ns: None,
+    };
+    let window = |from_us: u64, to_us: u64| View {
+        from_ns: Some(1_000 * from_us),
+        to_ns: Some(1_000 * to_us),
+        ..whole
+    };
+    Ok([
+        gantt::draw("gantt", &gpu_run(&[0]), &window(0, 1_600), Lanes::Devices)?,
+        gantt::draw("gantt-stages", &gpu_run(&[0, 1]), &whole, Lanes::All)?,
+        gantt::draw(
+            "gantt-window",
+            &gpu_run(&[1]),
+            &window(1_500, 1_520),
+            Lanes::Devices,
+        )?,
+    ])
+}
+
 fn rows() -> Vec<Row> {
     let mut rng = stream(Seed(2), "errors");
     let mut rows = Vec::new();
@@ -357,7 +557,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         load_figure()?,
         accuracy::draw("accuracy", &rows())?,
     ];
-    for figure in &figures {
+    for figure in figures.iter().chain(&gantt_figures()?) {
         figure.save(&dir)?;
     }
     let [breakdown, cdf, _, load, accuracy] = figures;

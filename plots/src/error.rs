@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use schema::units::SimDuration;
+
 /// Why a figure could not be drawn or saved.
 #[derive(Debug, thiserror::Error)]
 pub enum PlotError {
@@ -35,6 +37,51 @@ pub enum PlotError {
         label: String,
         /// The name found.
         part: String,
+    },
+    /// The run has not the replication that is to be drawn.
+    #[error("draw figure `{figure}`: `replication` is {found} of {n}, counted from 0")]
+    NoReplication {
+        /// The figure.
+        figure: String,
+        /// The replication asked for.
+        found: u32,
+        /// How many the run has.
+        n: u32,
+    },
+    /// A window ends before it starts.
+    #[error(
+        "draw figure `{figure}`: the window is from {} to {}; it must end after it starts",
+        SimDuration::from_ns(*from_ns),
+        SimDuration::from_ns(*to_ns)
+    )]
+    NoWindow {
+        /// The figure.
+        figure: String,
+        /// Its start, in nanoseconds.
+        from_ns: u64,
+        /// Its end, in nanoseconds.
+        to_ns: u64,
+    },
+    /// A timeline would have more bars or rows than anyone can see.
+    #[error(
+        "draw figure `{figure}`: there are {found} {what} from {} to {} (at most {most}); \
+         narrow the window with --from and --to",
+        SimDuration::from_ns(*from_ns),
+        SimDuration::from_ns(*to_ns)
+    )]
+    TooMany {
+        /// The figure.
+        figure: String,
+        /// What there are too many of.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// Most that are drawn.
+        most: usize,
+        /// Start of the window, in nanoseconds.
+        from_ns: u64,
+        /// Its end.
+        to_ns: u64,
     },
     /// A file could not be written.
     #[error("write {}", path.display())]

@@ -52,12 +52,68 @@ impl Figure {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
     use schema::comparison::{END_TO_END, Metric, Row};
+    use schema::ids::{ClassId, ClientId, HostId, Id, RequestId, StageId};
+    use schema::run::{Leg, Manifest, Outcome, Run, RunKind, Span, SpanName, Status};
+    use schema::scenario::Scenario;
 
     use crate::pair::Pair;
-    use crate::{accuracy, cdf};
+    use crate::timeline::{Lanes, View};
+    use crate::{accuracy, cdf, gantt};
 
     const LONG: &str = "a-name-that-is-much-too-long-for-one-column-of-a-paper-and-then-some-more";
+
+    /// An inference of a second on a host and a stage with long names.
+    fn run() -> Run {
+        let text = format!(
+            r#"format = 1
+name = "long"
+run = {{ measure = {{ requests = 1 }} }}
+hosts.{LONG} = {{ part = "box", cores = 2 }}
+stages.{LONG} = {{ on = "{LONG}", serve.synthetic = {{ time = "1 s", input = "1 B", output = "1 B" }} }}
+[[clients]]
+on = "{LONG}"
+arrivals.closed-loop = {{}}
+path = [{{ to = "{LONG}", over = "local" }}]
+"#
+        );
+        let scenario = Scenario::parse(Path::new("long.toml"), text, &[]).expect("it is valid");
+        let manifest = Manifest {
+            format: 1,
+            kind: RunKind::Simulated,
+            program: "test".to_owned(),
+            scenario: scenario.file().clone(),
+            inputs: BTreeMap::new(),
+            replications: 1,
+            outcome: Outcome::Complete,
+            cpu: Vec::new(),
+            warnings: Vec::new(),
+            measured: None,
+        };
+        let span = Span {
+            replication: 0,
+            request: RequestId::new(ClientId::from_index(0), 0),
+            class: ClassId::from_index(0),
+            stage: StageId::from_index(0),
+            host: HostId::from_index(0),
+            name: SpanName::Inference,
+            hop: None,
+            leg: Leg::Request,
+            batch: 0,
+            context: 0,
+            kernel: None,
+            bytes: 0,
+            ready_ns: 0,
+            start_ns: 1_000,
+            end_ns: 1_000_000_000,
+            cpu_ns: 0,
+            status: Status::Ok,
+        };
+        Run::new(manifest, vec![span]).expect("it is valid")
+    }
 
     #[test]
     fn no_text_is_clipped_however_long_or_far_out() {
@@ -86,10 +142,21 @@ mod tests {
             measured: Some(sample(scale)),
             simulated: Some(sample(1.2 * scale)),
         });
+        let whole = View {
+            replication: 0,
+            from_ns: None,
+            to_ns: Some(2_000_000),
+        };
+        let late = View {
+            from_ns: Some(1_999_999),
+            ..whole
+        };
         let figures = [
             accuracy::draw("accuracy", &rows),
             cdf::draw("one", &pairs[1..]),
             cdf::draw("both", &pairs),
+            gantt::draw("gantt", &run(), &whole, Lanes::All),
+            gantt::draw("late", &run(), &late, Lanes::All),
         ];
         for figure in figures {
             let drawing = figure.expect("there is something to draw").drawing;

@@ -3,7 +3,7 @@
 use plotters::style::RGBColor;
 
 use crate::drawing::{Anchor, Area, Body, Drawing, SMALL, WIDTH, Weight, fit, text_width};
-use crate::palette::{Fill, INK, Mark};
+use crate::palette::{Fill, Hatch, INK, Mark};
 
 /// Height of a row.
 const ROW: f64 = 42.0;
@@ -21,6 +21,8 @@ const MARGIN: f64 = 12.0;
 pub(crate) enum Key {
     /// An area.
     Swatch(Fill),
+    /// Areas of several colours that take turns.
+    Turns([RGBColor; 4]),
     /// A band behind the data.
     Band(RGBColor),
     /// A line and a mark on it.
@@ -107,6 +109,21 @@ impl Key {
             Key::Swatch(fill) => {
                 drawing.fill(area, *fill);
                 drawing.border(area, INK, 2.0);
+            }
+            Key::Turns(colors) => {
+                let width = KEY / colors.len() as f64;
+                for (color, left) in colors.iter().zip((0..).map(|i| x + f64::from(i) * width)) {
+                    let right = left + width;
+                    let part = Area {
+                        left,
+                        right,
+                        ..area
+                    };
+                    let hatch = Hatch::Plain;
+                    let color = *color;
+                    drawing.fill(part, Fill { color, hatch });
+                    drawing.border(part, INK, 2.0);
+                }
             }
             Key::Band(color) => {
                 let corners = [

@@ -8,7 +8,10 @@
 //! - [`breakdown`]: where the time of a request goes, stage by stage;
 //! - [`cdf`]: distributions of the end-to-end time;
 //! - [`load_curve`]: end-to-end time and throughput against load;
-//! - [`accuracy`]: signed errors of the simulation beside the noise of the measurement.
+//! - [`accuracy`]: signed errors of the simulation beside the noise of the measurement;
+//! - [`gantt`]: what each GPU, context and host did when.
+//!
+//! [`chrome`] writes what [`gantt`] draws for viewers of traces.
 //!
 //! What was measured and what was simulated differ by more than colour: solid and dashed, mark and
 //! line, or a row of its own with its name. Colours are those of Okabe and Ito (2008, "Color
@@ -22,6 +25,8 @@
 pub mod accuracy;
 pub mod breakdown;
 pub mod cdf;
+pub mod chrome;
+pub mod gantt;
 pub mod load_curve;
 pub mod report;
 
@@ -35,7 +40,9 @@ mod format;
 mod legend;
 mod pair;
 mod palette;
+mod timeline;
 
 pub use error::PlotError;
 pub use figure::{Figure, WIDTH_MM};
 pub use pair::Pair;
+pub use timeline::{Lanes, View};

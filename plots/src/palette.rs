@@ -113,28 +113,74 @@ pub(crate) fn series(index: usize) -> Series {
     }
 }
 
+/// The colour of bar number `index` of a timeline: six in turn, light enough for text on them.
+/// Neighbours differ in lightness, and so do all six.
+pub(crate) fn bar(index: usize) -> RGBColor {
+    let colors = [
+        ORANGE,
+        lighter(SKY, 0.75),
+        GREEN,
+        YELLOW,
+        lighter(BLUE, 0.28),
+        lighter(PURPLE, 0.45),
+    ];
+    colors[index % colors.len()]
+}
+
+/// `color` with a share of white, from 0 (as it is) to 1.
+pub(crate) fn lighter(color: RGBColor, share: f64) -> RGBColor {
+    let part = |value: u8| (255.0 - (255.0 - f64::from(value)) * (1.0 - share)).round() as u8;
+    RGBColor(part(color.0), part(color.1), part(color.2))
+}
+
 /// `color` with a share of black, from 0 (as it is) to 1.
 pub(crate) fn darker(color: RGBColor, share: f64) -> RGBColor {
     let part = |value: u8| (f64::from(value) * (1.0 - share)).round() as u8;
     RGBColor(part(color.0), part(color.1), part(color.2))
 }
 
+/// The hatching of an operation on a device, where a lane has several kinds.
+pub(crate) const fn operation_hatch(name: SpanName) -> Hatch {
+    match name {
+        SpanName::Preprocess => Hatch::Falling,
+        SpanName::H2d => Hatch::Level,
+        SpanName::D2h => Hatch::Rising,
+        SpanName::P2p => Hatch::Crossed,
+        _ => Hatch::Plain,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Luma of ITU-R BT.601, from 0 to 255.
+    fn luma(RGBColor(r, g, b): RGBColor) -> f64 {
+        0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b)
+    }
 
     #[test]
     fn no_two_parts_look_the_same_in_grey() {
         let parts = SpanName::parts().iter().copied().map(Some);
         let fills: Vec<Fill> = parts.chain([None]).map(part_fill).collect();
-        // Luma of ITU-R BT.601, from 0 to 255.
-        let luma =
-            |RGBColor(r, g, b)| 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
         for (i, one) in fills.iter().enumerate() {
             for other in fills[..i].iter().filter(|other| other.hatch == one.hatch) {
                 let difference = (luma(one.color) - luma(other.color)).abs();
                 assert!(difference > 40.0, "{one:?} {other:?}: {difference}");
             }
+        }
+    }
+
+    #[test]
+    fn bars_differ_in_grey_and_text_on_them_can_be_read() {
+        for index in 0..6 {
+            let all = (0..6).filter(|other| *other != index);
+            let nearest = all.map(|other| (luma(bar(index)) - luma(bar(other))).abs());
+            let nearest = nearest.fold(f64::MAX, f64::min);
+            assert!(nearest > 15.0, "{index}: {nearest}");
+            let next = (luma(bar(index)) - luma(bar(index + 1))).abs();
+            assert!(next > 30.0, "{index}: {next}");
+            assert!(luma(bar(index)) - luma(INK) > 80.0, "{index}");
         }
     }
 

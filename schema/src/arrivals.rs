@@ -114,6 +114,15 @@ pub enum ArrivalsFile {
     },
     /// The times of a recorded trace.
     Replay(ReplayFile),
+    /// At given times, the same for every client of the group.
+    Times {
+        /// Times since the start of the run, in order; at equal ones requests come at once, and
+        /// nothing comes after the last.
+        at: Vec<SimDuration>,
+        /// Connections that carry one request each; a request that finds none free waits.
+        #[serde(default = "default_connections")]
+        connections: u32,
+    },
 }
 
 /// A state of a Markov-modulated Poisson process.
@@ -211,7 +220,8 @@ impl ArrivalsFile {
             | ArrivalsFile::Hyperexponential { connections, .. }
             | ArrivalsFile::Renewal { connections, .. }
             | ArrivalsFile::MarkovModulated { connections, .. }
-            | ArrivalsFile::Piecewise { connections, .. } => Some(*connections),
+            | ArrivalsFile::Piecewise { connections, .. }
+            | ArrivalsFile::Times { connections, .. } => Some(*connections),
             ArrivalsFile::Replay(replay) => Some(replay.connections),
         }
     }
@@ -221,10 +231,11 @@ impl ArrivalsFile {
     ///
     /// `None` of a closed loop, whose rate the server decides; of a trace to be replayed without a
     /// `rate`, which depends on the file (there it is the number of the gaps over their sum); of
-    /// gaps whose mean is infinite; and of what [`ArrivalsFile::check`] refuses.
+    /// given times, which have no length; of gaps whose mean is infinite; and of what
+    /// [`ArrivalsFile::check`] refuses.
     pub fn mean_rate(&self) -> Option<f64> {
         match self {
-            ArrivalsFile::ClosedLoop { .. } => None,
+            ArrivalsFile::ClosedLoop { .. } | ArrivalsFile::Times { .. } => None,
             ArrivalsFile::Poisson { rate, .. }
             | ArrivalsFile::Deterministic { rate, .. }
             | ArrivalsFile::Gamma { rate, .. }
@@ -274,6 +285,7 @@ impl ArrivalsFile {
                 spans_fit("piecewise.pieces", "for", spans)?;
             }
             ArrivalsFile::Replay(replay) => replay.check()?,
+            ArrivalsFile::Times { at, .. } => times_fit("times.at", at)?,
         }
         let Some((key, gaps)) = self.independent_gaps() else {
             return Ok(());
@@ -333,6 +345,7 @@ impl ArrivalsFile {
             ArrivalsFile::MarkovModulated { .. } => "markov-modulated",
             ArrivalsFile::Piecewise { .. } => "piecewise",
             ArrivalsFile::Replay(_) => "replay",
+            ArrivalsFile::Times { .. } => "times",
         }
     }
 }
@@ -430,6 +443,24 @@ fn spans_fit(
         );
     }
     Ok(())
+}
+
+/// Checks that there are times, and that none is before the one before it.
+fn times_fit(key: &str, times: &[SimDuration]) -> Result<(), Problem> {
+    if times.is_empty() {
+        let problem = "must have at least one, found none";
+        return Err((key.to_owned(), problem.to_owned()));
+    }
+    let mut pairs = (1..).zip(times.windows(2));
+    match pairs.find(|(_, pair)| pair[0] > pair[1]) {
+        Some((index, pair)) => {
+            let (before, found) = (pair[0], pair[1]);
+            let problem =
+                format!("must not be less than the one before it, {before}; found {found}");
+            Err((format!("{key}.{index}"), problem))
+        }
+        None => Ok(()),
+    }
 }
 
 const fn default_think() -> Distribution {

@@ -4,6 +4,9 @@
 //! last. An instant that several spans cover belongs to the one that was ready first, so the parts
 //! of a request sum to the time that is covered, and with [`Breakdown::other_s`] to its end-to-end
 //! time exactly.
+//!
+//! Spans that lie inside another ([`SpanName::is_detail`]) are for timelines and count for nothing:
+//! their time is that of the span around them.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +36,8 @@ impl Breakdown {
         (self.end_ns - self.ready_ns) as f64 / 1e9
     }
 
-    /// The part of the end-to-end time that belongs to `name`, in seconds.
+    /// The part of the end-to-end time that belongs to `name`, in seconds; zero for names that are
+    /// no parts.
     pub fn part_s(&self, name: SpanName) -> f64 {
         self.part_ns[name as usize] as f64 / 1e9
     }
@@ -47,7 +51,7 @@ impl Breakdown {
 /// The breakdown of every request that was completed, ordered by replication and request.
 pub fn breakdowns(trace: &[Span]) -> Vec<Breakdown> {
     let mut requests: BTreeMap<(u32, RequestId), Vec<&Span>> = BTreeMap::new();
-    for span in trace {
+    for span in trace.iter().filter(|span| !span.name.is_detail()) {
         requests
             .entry((span.replication, span.request))
             .or_default()

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::profile::{Driver, Residual};
+use crate::profile::{Driver, Residual, check_range};
 use crate::scenario::KernelFile;
 
 /// A net on a GPU: what it costs by the size of the batch.
@@ -172,18 +172,33 @@ impl DriverLaw {
 impl GpuNet {
     /// What is wrong with it, if anything, and the key below it that it is about.
     pub(crate) fn check(&self) -> Result<(), (String, String)> {
-        let about = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+        let about = |key: &str, problem: String| Err((key.to_owned(), problem));
         if self.phases.is_empty() == self.kernels.is_empty() {
-            return about("phases", "a net must have either phases or kernels");
+            let found = if self.phases.is_empty() {
+                "neither"
+            } else {
+                "both"
+            };
+            let problem = format!("a net must have either phases or kernels, found {found}");
+            return about("phases", problem);
         }
+        check_range(self.range).map_err(|problem| ("range".to_owned(), problem))?;
         if self.per == Driver::Seconds || self.per == Driver::Kernels {
-            return about("per", "must be `requests` or `bytes`");
+            let found = self.per.name();
+            return about(
+                "per",
+                format!("must be `requests` or `bytes`, found `{found}`"),
+            );
         }
         if !(self.memory >= 0.0 && self.memory.is_finite()) {
-            return about("memory", "must be a number of bytes from 0 up");
+            let found = self.memory;
+            return about(
+                "memory",
+                format!("must be a number of bytes from 0 up, found {found}"),
+            );
         }
         if let Err(problem) = self.residual.check() {
-            return about("residual", &problem);
+            return about("residual", problem);
         }
         self.floor
             .check()
@@ -202,10 +217,9 @@ impl GpuNet {
             }
         }
         for (index, kernel) in self.kernels.iter().enumerate() {
-            if kernel.blocks == 0 || kernel.threads == 0 {
-                let key = format!("kernels.{index}");
-                return Err((key, "a kernel has blocks, and a block threads".to_owned()));
-            }
+            kernel
+                .check()
+                .map_err(|(below, problem)| (format!("kernels.{index}.{below}"), problem))?;
         }
         Ok(())
     }

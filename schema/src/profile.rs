@@ -63,6 +63,17 @@ pub enum PartKind {
     Gpu,
 }
 
+impl PartKind {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PartKind::Host => "host",
+            PartKind::Link => "link",
+            PartKind::Gpu => "gpu",
+        }
+    }
+}
+
 /// A fitted number.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -73,7 +84,7 @@ pub struct Parameter {
     pub standard_error: f64,
     /// Its unit; `1` if it has none.
     pub unit: String,
-    /// Smallest and largest value that is plausible; not known if not given.
+    /// Smallest and largest value that is plausible, around the estimate; not known if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f64; 2]>,
     /// Where it came from: runs, a data sheet, a paper.
@@ -254,6 +265,18 @@ pub enum Driver {
     Kernels,
 }
 
+impl Driver {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Driver::Bytes => "bytes",
+            Driver::Requests => "requests",
+            Driver::Seconds => "seconds",
+            Driver::Kernels => "kernels",
+        }
+    }
+}
+
 /// A random factor of mean one.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -385,6 +408,17 @@ impl Profile {
             return Err(source.unknown_format(profile.format, "1"));
         }
         for (name, part) in &profile.parts {
+            for (which, parameter) in &part.parameters {
+                parameter.check().map_err(|problem| {
+                    let key = format!("parts.{name}.parameters.{which}.range");
+                    source.invalid(&key, problem)
+                })?;
+            }
+            if part.kind != PartKind::Gpu && !part.nets.is_empty() {
+                let found = part.kind.name();
+                let problem = format!("only a part of kind `gpu` has nets, found `{found}`");
+                return Err(source.invalid(&format!("parts.{name}.nets"), problem));
+            }
             for (which, law) in &part.costs {
                 let key = format!("parts.{name}.costs.{which}");
                 if law.idle.is_some() && (which == cost::WAKEUP || which.starts_with("delay/")) {
@@ -446,6 +480,33 @@ impl Profile {
             hint: suggest(key, part.costs.keys().map(String::as_str)),
         })
     }
+}
+
+impl Parameter {
+    /// What is wrong with its range, if anything.
+    fn check(&self) -> Result<(), String> {
+        let Some(range) = self.range else {
+            return Ok(());
+        };
+        check_range(range)?;
+        let ([low, high], value) = (range, self.value);
+        if low <= value && value <= high {
+            return Ok(());
+        }
+        Err(format!(
+            "must hold the value, {value}; found {low} to {high}"
+        ))
+    }
+}
+
+/// What is wrong with a range, if anything.
+pub(crate) fn check_range([low, high]: [f64; 2]) -> Result<(), String> {
+    if low.is_finite() && high.is_finite() && low <= high {
+        return Ok(());
+    }
+    Err(format!(
+        "must be two finite numbers, the smaller first; found {low} and {high}"
+    ))
 }
 
 impl CostLaw {

@@ -62,7 +62,7 @@ fn the_base_is_valid_and_reads_back() {
 #[test]
 fn unknown_names() {
     assert_snapshot!(message("arrivals =", "arivals ="), @"a.toml:26: `clients.0.arivals`: unknown key `arivals`, did you mean `arrivals`? (allowed: name, on, count, arrivals, classes, path)");
-    assert_snapshot!(message("proxy = {}", "proxi = {}"), @"a.toml:18: `stages.ingress.proxi`: unknown key `proxi`, did you mean `proxy`? (allowed: on, serve, proxy, instances, batch, station, fork, join, balance, tokens, release, next)");
+    assert_snapshot!(message("proxy = {}", "proxi = {}"), @"a.toml:18: `stages.ingress.proxi`: unknown key `proxi`, did you mean `proxy`? (allowed: on, serve, proxy, instances, batch, gpu, station, fork, join, balance, tokens, release, next)");
     assert_snapshot!(message("on = \"server\"", "on = \"sever\""), @"a.toml:21: `stages.classify.on`: there is no host `sever`, did you mean `server`? (allowed: edge, gateway, server)");
     assert_snapshot!(message("to = \"classify\"", "to = \"clasify\""), @"a.toml:27: `clients.0.path.0.to`: there is no stage `clasify`, did you mean `classify`? (allowed: classify, ingress)");
     assert_snapshot!(message("resnet50", "resnet5"), @"a.toml:22: `stages.classify.serve.net.name`: there is no net `resnet5`, did you mean `resnet50`? (allowed: resnet18, resnet50, squeezenet1.1)");
@@ -128,7 +128,7 @@ fn overrides_change_one_thing() {
 fn a_broken_profile() {
     let text = "format = 1\nname = \"p\"\n[parts.this]\nkind = \"hots\"\n";
     let error = Profile::parse(Path::new("p.toml"), text.to_owned()).unwrap_err();
-    assert_snapshot!(error, @"p.toml:4: `parts.this.kind`: unknown value `hots`, did you mean `host`? (allowed: host, link)");
+    assert_snapshot!(error, @"p.toml:4: `parts.this.kind`: unknown value `hots`, did you mean `host`? (allowed: host, link, gpu)");
 }
 
 #[test]
@@ -208,14 +208,14 @@ fn plain_stages_and_others_do_not_mix() {
     let station = "station = { service = { constant = \"1 ms\" } }";
     assert_snapshot!(plain(station, "proxy = {}"), @"a.toml:16: `stages.office`: is not a plain stage as `counter` is; all stages of a scenario are plain, or none");
     assert_snapshot!(message("on = \"edge\"\nproxy = {}", station), @"a.toml:19: `stages.classify`: is not a plain stage as `ingress` is; all stages of a scenario are plain, or none");
-    assert_snapshot!(plain(station, &format!("{station}\ninstances = 2")), @"a.toml:18: `stages.office.instances`: belongs to `serve`; a station has `servers` and a `batch` of its own");
-    assert_snapshot!(plain(station, &format!("{station}\nbatch = {{ max = 2 }}")), @"a.toml:18: `stages.office.batch`: belongs to `serve`; a station has `servers` and a `batch` of its own");
+    assert_snapshot!(plain(station, &format!("{station}\ninstances = 2")), @"a.toml:18: `stages.office.instances`: belongs to `serve`; a station has `servers` and a `batch` of its own, and no GPU");
+    assert_snapshot!(plain(station, &format!("{station}\nbatch = {{ max = 2 }}")), @"a.toml:18: `stages.office.batch`: belongs to `serve`; a station has `servers` and a `batch` of its own, and no GPU");
     assert_snapshot!(message("proxy = {}", "proxy = {}\nnext = [{ to = \"classify\" }]"), @"a.toml:19: `stages.ingress.next`: only a plain stage has `next`; a path leads on from others");
     assert_snapshot!(plain("to = \"counter\" }]", "to = \"counter\", over = \"tcp\" }]"), @"a.toml:28: `clients.0.path.1.over`: no transport leads to a plain stage, found `tcp`; leave it out");
     assert_snapshot!(message(", over = \"tcp\"", ""), @"a.toml:27: `clients.0.path.0.over`: must be given, since the stage is not a plain one (allowed: tcp, local)");
     assert_snapshot!(message("on = \"edge\"\nproxy", "proxy"), @"a.toml:16: `stages.ingress.on`: must be given, since the stage is not a plain one (allowed: edge, gateway, server)");
     assert_snapshot!(message("on = \"edge\"\narrivals", "arrivals"), @"a.toml:24: `clients.0.on`: must be given, since the path is not of plain stages (allowed: edge, gateway, server)");
-    assert_snapshot!(plain("share = 4 }", "share = 4, payload = \"1 kB\" }"), @"a.toml:27: `clients.0.classes.1.payload`: only a synthetic stage takes payloads of any size; a net's follow from its input, and a plain stage has none");
+    assert_snapshot!(plain("share = 4 }", "share = 4, payload = \"1 kB\" }"), @"a.toml:27: `clients.0.classes.1.payload`: only a synthetic stage or a profiled net takes payloads of any size; those of others follow from their input, and a plain stage has none");
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn priority_and_weight_of_classes() {
 
 #[test]
 fn wrong_arrivals() {
-    assert_snapshot!(arrivals("{ poison = { rate = \"800 /s\" } }"), @"a.toml:26: `clients.0.arrivals`: unknown value `poison`, did you mean `poisson`? (allowed: closed-loop, poisson, deterministic, gamma, hyperexponential, renewal, markov-modulated, piecewise, replay)");
+    assert_snapshot!(arrivals("{ poison = { rate = \"800 /s\" } }"), @"a.toml:26: `clients.0.arrivals`: unknown value `poison`, did you mean `poisson`? (allowed: closed-loop, poisson, deterministic, gamma, hyperexponential, renewal, markov-modulated, piecewise, replay, times)");
     assert_snapshot!(arrivals("{ poisson = { rate = \"2000000 k/s\" } }"), @"a.toml:26: `clients.0.arrivals.poisson.rate`: must be at most 1000000000 /s, found 2000000000 /s");
     assert_snapshot!(arrivals("{ poisson = { rate = \"8 /s\", connections = 0 } }"), @"a.toml:26: `clients.0.arrivals.poisson.connections`: must be at least 1, found 0");
     assert_snapshot!(arrivals("{ gamma = { rate = \"8 /s\", cv = 0.001 } }"), @"a.toml:26: `clients.0.arrivals.gamma.cv`: must be from 0.01 to 50, found 0.001");
@@ -331,6 +331,11 @@ fn wrong_arrivals() {
     assert_snapshot!(arrivals("{ piecewise = { pieces = [{ rate = \"8 /s\", for = \"0 s\" }] } }"), @"a.toml:26: `clients.0.arrivals.piecewise.pieces.0.for`: must be more than zero, found 0 ps");
     assert_snapshot!(arrivals("{ replay = { file = \"a.csv\", rate-factor = -1 } }"), @"a.toml:26: `clients.0.arrivals.replay.rate-factor`: must be more than zero, found -1");
     assert_snapshot!(arrivals("{ replay = { file = \"a.csv\", rate-factor = 2, rate = \"8 /s\" } }"), @"a.toml:26: `clients.0.arrivals.replay.rate-factor`: only one of `rate` and `rate-factor` may be given, found both");
+    assert_snapshot!(arrivals("{ times = { at = [] } }"), @"a.toml:26: `clients.0.arrivals.times.at`: must have at least one, found none");
+    assert_snapshot!(arrivals("{ times = { at = [\"0 us\", \"3 us\", \"2 us\"] } }"), @"a.toml:26: `clients.0.arrivals.times.at.2`: must not be less than the one before it, 3 us; found 2 us");
+    assert_snapshot!(arrivals("{ times = { at = [\"0 us\"], connections = 0 } }"), @"a.toml:26: `clients.0.arrivals.times.connections`: must be at least 1, found 0");
+    assert_snapshot!(arrivals("{ times = { at = [3] } }"), @r#"a.toml:26: `clients.0.arrivals.times.at.0`: invalid type: integer `3`, expected a time with a unit, such as "5 ms""#);
+    assert_snapshot!(arrivals("{ times = [\"3 us\"] }"), @r#"a.toml:26: `clients.0.arrivals.times.0`: invalid type: string "3 us", expected a sequence"#);
     assert_snapshot!(arrivals("{ replay = { file = \"a.csv\", unit = \"min\" } }"), @"a.toml:26: `clients.0.arrivals.replay.unit`: unknown value `min` (allowed: s, ms, us, ns)");
 }
 

@@ -289,6 +289,10 @@ fn arrivals() -> impl Strategy<Value = ArrivalsFile> {
         states,
         pieces,
         replay,
+        vec(prop_oneof![Just(SimDuration::ZERO), time()], 1..5).prop_map(|mut at| {
+            at.sort_unstable();
+            ArrivalsFile::Times { at, connections: 2 }
+        }),
     ]
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
+use schema::breakdown::breakdowns;
 use schema::ids::{ClassId, ClientId, HostId, Id, RequestId, StageId};
 use schema::run::{
     CpuUse, Leg, MANIFEST_FILE, Manifest, Outcome, RUN_FORMAT, Run, RunKind, SUMMARY_FILE, Span,
@@ -76,6 +77,8 @@ fn run() -> Run {
             hop: None,
             leg: Leg::Request,
             batch: 0,
+            context: 0,
+            kernel: None,
             bytes: 100_000,
             ready_ns: at,
             start_ns: at + 10,
@@ -116,16 +119,61 @@ fn saved() -> tempfile::TempDir {
     dir
 }
 
+/// The same on a GPU with two streams, and in each inference two kernels and a copy between GPUs.
+fn gpu_run() -> Run {
+    let text = SCENARIO
+        .replace(
+            "server = {",
+            "server = { gpus = [{ part = \"a2\" }, { part = \"a2\" }],",
+        )
+        .replace(
+            "serve = { synthetic = { time = \"1 ms\", input = \"100 kB\", output = \"4 kB\" } }",
+            r#"gpu = { streams = 2 }
+serve.kernels = { input = "100 kB", output = "4 kB", work = [
+    { kernel = { name = "conv", blocks = 8, threads = 128, time = "10 us" } },
+    { peer-copy = { to = "1", size = "1 MB" } },
+    { kernel = { blocks = 8, threads = 128, time = "10 us" } },
+] }"#,
+        );
+    let scenario = Scenario::parse(Path::new("gpu.toml"), text, &[]).unwrap();
+    let mut run = run();
+    run.manifest.scenario = scenario.file().clone();
+    let mut trace = Vec::new();
+    for span in run.trace {
+        if span.name != SpanName::Inference {
+            trace.push(span);
+            continue;
+        }
+        let inference = Span {
+            context: span.batch % 2,
+            ..span
+        };
+        let within = |name, kernel, [start, end]: [u64; 2]| Span {
+            name,
+            kernel,
+            ready_ns: inference.start_ns + start,
+            start_ns: inference.start_ns + start,
+            end_ns: inference.start_ns + end,
+            ..inference
+        };
+        trace.push(inference);
+        trace.push(within(SpanName::Kernel, Some(0), [5_000, 200_000]));
+        trace.push(within(SpanName::P2p, Some(1), [200_000, 400_000]));
+        trace.push(within(SpanName::Kernel, Some(2), [400_000, 700_000]));
+    }
+    Run::new(run.manifest, trace).unwrap()
+}
+
 /// The message on loading a run whose trace was changed by `change`.
 fn refusal(change: impl Fn(&mut Span)) -> String {
+    refusal_of(run(), change)
+}
+
+fn refusal_of(mut run: Run, change: impl Fn(&mut Span)) -> String {
     let dir = tempfile::tempdir().unwrap();
-    let mut run = run();
+    // Statistics are made of the run as it was, only its trace is written anew.
+    run.save(dir.path()).unwrap();
     change(&mut run.trace[5]);
-    // Statistics are not made of such a run, only its trace is written.
-    let saved = saved();
-    for file in [MANIFEST_FILE, SUMMARY_FILE] {
-        fs::copy(saved.path().join(file), dir.path().join(file)).unwrap();
-    }
     run.save_trace(dir.path()).unwrap();
     let message = Run::load(dir.path()).unwrap_err().to_string();
     message.replace(&dir.path().display().to_string(), "DIR")
@@ -139,6 +187,42 @@ fn a_run_reads_back_as_it_was_written() {
     assert_eq!(read.trace, run().trace);
     assert_eq!(read.scenario.file(), run().scenario.file());
     assert_eq!(read.summary().requests, 8);
+}
+
+#[test]
+fn contexts_and_kernels_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = gpu_run();
+    run.save(dir.path()).unwrap();
+    let read = Run::load(dir.path()).unwrap();
+    assert_eq!(read.trace, run.trace);
+    let places = |name| {
+        let spans = read.trace.iter().filter(move |span| span.name == name);
+        let places: Vec<_> = spans.map(|span| (span.context, span.kernel)).collect();
+        places
+    };
+    let kernels = places(SpanName::Kernel);
+    assert_eq!(
+        kernels[..4],
+        [(0, Some(0)), (0, Some(2)), (1, Some(0)), (1, Some(2))]
+    );
+    assert_eq!(places(SpanName::Inference)[..2], [(0, None), (1, None)]);
+}
+
+#[test]
+fn spans_inside_another_change_no_figure() {
+    let whole = gpu_run();
+    let mut without = gpu_run();
+    without.trace.retain(|span| !span.name.is_detail());
+    assert_eq!(whole.trace.len(), without.trace.len() + 3 * 8);
+    assert_eq!(breakdowns(&whole.trace), breakdowns(&without.trace));
+    let summary = whole.summary();
+    assert_eq!(summary, without.summary());
+    assert!(!summary.parts.contains_key("kernel") && !summary.parts.contains_key("p2p"));
+    for request in breakdowns(&whole.trace) {
+        assert!((request.part_s(SpanName::Inference) - 740e-6).abs() < 1e-12);
+        assert!(request.part_s(SpanName::Kernel).abs() < 1e-12);
+    }
 }
 
 #[test]
@@ -182,6 +266,8 @@ fn spans_that_cannot_be_are_refused() {
     assert_snapshot!(refusal(|span| span.start_ns = span.end_ns + 1), @"DIR/trace.parquet: row 5: a span is ready at 1000000 ns, starts at 1050001 ns and ends at 1050000 ns; these must ascend, up to 18446744073709551");
     assert_snapshot!(refusal(|span| span.end_ns = u64::MAX / 4), @"DIR/trace.parquet: row 5: a span is ready at 1000000 ns, starts at 1000010 ns and ends at 4611686018427387903 ns; these must ascend, up to 18446744073709551");
     assert_snapshot!(refusal(|span| span.replication = 3), @"DIR/trace.parquet: row 5: `replication` is 3 of 1, counted from 0");
+    assert_snapshot!(refusal_of(gpu_run(), |span| span.context = 2), @"DIR/trace.parquet: row 5: `context` is 2 of 2, counted from 0");
+    assert_snapshot!(refusal_of(gpu_run(), |span| span.kernel = Some(3)), @"DIR/trace.parquet: row 5: `kernel` is 3 of 3, counted from 0");
 }
 
 proptest! {

@@ -23,12 +23,13 @@
 //!   first-served direction ([`stations::FifoLink`]), its delay, core time of the receiver, all
 //!   overlapping.
 //! - A proxy stores, translates and forwards. A serving stage is a line with a batcher in front of
-//!   several instances ([`stations::BatchLine`]), each a thread on the host's cores.
+//!   several instances ([`stations::BatchLine`]: largest and preferred sizes, a delay, batches that
+//!   grow until they start or close at their timeout), each a thread on the host's cores, or an
+//!   inference context on a GPU ([`gpu`]).
 //! - Clients are closed loops, or open-loop sources with a pool of connections each.
 //!
-//! Left out there: accelerators with engines of their own (the copies and the net of a stage run on its
-//! host's cores), routes over several links, loss, windows and congestion control, memory and its
-//! limits.
+//! Left out there: NICs and GPUDirect, routes over several links, loss, windows and congestion control,
+//! the memory of hosts and its limits.
 //!
 //! # Order and randomness
 //! Time is in integer picoseconds. Events are handled in the order of (time, sequence): of those at

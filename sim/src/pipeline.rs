@@ -157,6 +157,9 @@ impl<'a> Pipeline<'a> {
                     Some((Task::Phase(instance), used)) => {
                         self.on_phase_done(queue, instance, used);
                     }
+                    Some((Task::Spin(instance), used)) => {
+                        self.on_spun(queue, instance, used);
+                    }
                     Some((Task::Helper(instance), used)) => {
                         self.on_helper_done(queue, instance, used);
                     }

@@ -45,6 +45,8 @@ pub(crate) struct Replication {
     pub(crate) events: u64,
     /// What each law was used for.
     pub(crate) used: Vec<Used>,
+    /// What the laws of each net on a GPU were used for.
+    pub(crate) nets_used: Vec<Used>,
 }
 
 /// Runs replication `index` until every request that was sent is complete.
@@ -78,6 +80,7 @@ pub(crate) fn run(
         trace,
         completions,
         used: pipeline.costs.into_used(),
+        nets_used: pipeline.gpus.used,
     })
 }
 

@@ -233,53 +233,55 @@ impl Tables<'_> {
         memories
     }
 
-    /// A warning for each law that some replication used outside its range.
+    /// A warning for each law and each net that some replication used outside its range.
     pub(crate) fn warnings(&self, replications: &[Replication]) -> Vec<String> {
-        let mut warnings: Vec<String> = self
-            .laws
-            .iter()
-            .filter_map(|(id, law)| {
-                let used = replications
-                    .iter()
-                    .map(|replication| replication.used[id.index()])
-                    .fold(Used::NEVER, Used::and);
-                law.warning(used)
-            })
-            .collect();
+        let all = |used: fn(&Replication) -> &Vec<Used>, index: usize| {
+            let used = replications
+                .iter()
+                .map(|replication| used(replication)[index]);
+            used.fold(Used::NEVER, Used::and)
+        };
+        let laws = self.laws.iter().filter_map(|(id, row)| {
+            let used = all(|replication| &replication.used, id.index());
+            let of = format!("cost `{}` of part `{}`", row.cost, row.part);
+            warning(&of, row.law.per, row.law.range, used)
+        });
+        let nets = self.nets.iter().filter_map(|(id, row)| {
+            let net = row.net?;
+            let used = all(|replication| &replication.nets_used, id.index());
+            let of = format!("net `{}` of part `{}`", row.name, row.part);
+            warning(&of, net.per, net.range, used)
+        });
+        let mut warnings: Vec<String> = laws.chain(nets).collect();
         warnings.sort();
         warnings
     }
 }
 
-impl Law<'_> {
-    /// What to say if the law was used outside its range.
-    fn warning(&self, used: Used) -> Option<String> {
-        // A driver computed in floating point may miss the end of the range by rounding.
-        let slack = |end: f64| 1e-9 * end.abs();
-        let [low, high] = self.law.range;
-        let is_inside = used.low >= low - slack(low) && used.high <= high + slack(high);
-        if is_inside || used == Used::NEVER {
-            return None;
-        }
-        let unit = match self.law.per {
-            Driver::Bytes => "bytes",
-            Driver::Requests => "requests",
-            Driver::Seconds => "seconds",
-            Driver::Kernels => "kernels",
-        };
-        let span = |a: f64, b: f64| {
-            if a < b {
-                format!("{a} to {b}")
-            } else {
-                a.to_string()
-            }
-        };
-        Some(format!(
-            "extrapolates: cost `{}` of part `{}` was fitted on {} {unit} and is used for {}; measure it there",
-            self.cost,
-            self.part,
-            span(low, high),
-            span(used.low, used.high)
-        ))
+/// What to say if what was fitted on `range` was used outside it.
+fn warning(of: &str, per: Driver, [low, high]: [f64; 2], used: Used) -> Option<String> {
+    // A driver computed in floating point may miss the end of the range by rounding.
+    let slack = |end: f64| 1e-9 * end.abs();
+    let is_inside = used.low >= low - slack(low) && used.high <= high + slack(high);
+    if is_inside || used == Used::NEVER {
+        return None;
     }
+    let unit = match per {
+        Driver::Bytes => "bytes",
+        Driver::Requests => "requests",
+        Driver::Seconds => "seconds",
+        Driver::Kernels => "kernels",
+    };
+    let span = |a: f64, b: f64| {
+        if a < b {
+            format!("{a} to {b}")
+        } else {
+            a.to_string()
+        }
+    };
+    Some(format!(
+        "extrapolates: {of} was fitted on {} {unit} and is used for {}; measure it there",
+        span(low, high),
+        span(used.low, used.high)
+    ))
 }

@@ -3,6 +3,7 @@
 mod calibrate;
 mod compare;
 mod doctor;
+mod export;
 mod measure;
 mod plot;
 mod probe;
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Validate(arguments) => validate::run(&common, &arguments),
         Verb::Plot(arguments) => plot::run(&common, &arguments),
         Verb::Report(arguments) => report::run(&common, &arguments),
+        Verb::Export(arguments) => export::run(&common, &arguments),
         Verb::Role => {
             realrun::roles::run(std::io::stdin().lock(), std::io::stdout())?;
             Ok(ExitCode::SUCCESS)
@@ -62,6 +64,14 @@ pub(crate) fn folder(run: &str) -> String {
         || run.to_owned(),
         |name| name.to_string_lossy().into_owned(),
     )
+}
+
+/// What to tell of a run that kept statistics only, where `what` is made of its spans.
+pub(crate) fn without_trace(name: &str, what: &str) -> Failure {
+    anyhow::anyhow!(
+        "run `{name}` has kept no requests, which {what}; simulate it again with --trace"
+    )
+    .into()
 }
 
 /// Prints a result.

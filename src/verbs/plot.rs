@@ -2,24 +2,27 @@
 
 use std::process::ExitCode;
 
-use plots::Pair;
 use plots::load_curve::{Load, LoadPoint};
+use plots::{Lanes, Pair};
 use schema::run::{Run, RunKind};
 use schema::scenario::ArrivalsFile;
 use schema::summary::Summary;
 
-use crate::cli::{Common, Plot, PlotKind};
-use crate::failure::Failure;
+use crate::cli::{Common, Plot, PlotKind, Window};
+use crate::failure::{Failure, Usage};
 
 pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure> {
+    check(arguments)?;
     let runs = together(super::calibrate::load(&arguments.runs)?);
-    if arguments.kind == PlotKind::Cdf
+    let draws = match arguments.kind {
+        PlotKind::Cdf => Some("`cdf` draws"),
+        PlotKind::Gantt => Some("`gantt` draws"),
+        PlotKind::Breakdown | PlotKind::Load => None,
+    };
+    if let Some(draws) = draws
         && let Some((name, _)) = runs.iter().find(|(_, run)| !run.has_trace())
     {
-        return Err(anyhow::anyhow!(
-            "run `{name}` has kept no requests, which `cdf` draws; simulate it again with --trace"
-        )
-        .into());
+        return Err(super::without_trace(name, draws));
     }
     let figure = match arguments.kind {
         PlotKind::Breakdown => {
@@ -29,6 +32,7 @@ pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure
         }
         PlotKind::Cdf => plots::cdf::draw("cdf", &pairs(&runs, plots::cdf::end_to_end_s))?,
         PlotKind::Load => load(&runs)?,
+        PlotKind::Gantt => gantt(arguments, &runs[0].1)?,
     };
     let saved = figure.save(&arguments.out)?;
     let saved: Vec<String> = saved
@@ -43,6 +47,45 @@ pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure
         super::print(&saved.join("\n"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the kind of figure does not go together with.
+fn check(arguments: &Plot) -> Result<(), Usage> {
+    let Window {
+        from,
+        to,
+        replication,
+    } = &arguments.window;
+    if arguments.kind == PlotKind::Gantt {
+        return match arguments.runs.len() {
+            1 => Ok(()),
+            n => Err(Usage(format!("`gantt` draws one run, found {n}"))),
+        };
+    }
+    let given = [
+        ("--from", from.is_some()),
+        ("--to", to.is_some()),
+        ("--replication", replication.is_some()),
+        ("--requests", arguments.requests.is_some()),
+        ("--all", arguments.all),
+    ];
+    match given.iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(Usage(format!("`{option}` is for `gantt` only"))),
+        None => Ok(()),
+    }
+}
+
+fn gantt(arguments: &Plot, run: &Run) -> Result<plots::Figure, Failure> {
+    let mut view = arguments.window.view();
+    if let Some(n) = arguments.requests {
+        view = view.of_requests(run, n as usize);
+    }
+    let lanes = if arguments.all {
+        Lanes::All
+    } else {
+        Lanes::Devices
+    };
+    Ok(plots::gantt::draw("gantt", run, &view, lanes)?)
 }
 
 /// Runs of one thing as one: measurements of one scenario are pooled, as its replications; of

@@ -144,6 +144,21 @@ fn an_open_loop_is_timed_from_when_it_meant_to_send() {
 }
 
 #[test]
+fn requests_are_sent_at_given_times_even_at_once() {
+    let run = measure(
+        PROXIED,
+        &["clients.0.arrivals={ times = { at = [\"0 ms\", \"0 ms\", \"30 ms\"] } }"],
+    );
+    let requests = run.trace.iter().filter(|s| s.name == SpanName::Request);
+    let mut sent: Vec<_> = requests.map(|s| (s.request.seq(), s.ready_ns)).collect();
+    sent.sort_unstable();
+    // Both clients; the dates count from the start that they have in common.
+    let expected = [0, 0, 30_000_000].into_iter().zip(0..);
+    let expected: Vec<_> = expected.flat_map(|(at, seq)| [(seq, at); 2]).collect();
+    assert_eq!(sent, expected);
+}
+
+#[test]
 fn hosts_may_be_network_namespaces() {
     if let Some(problem) = realrun::launch::netns_problem() {
         eprintln!("skipped: {problem}");
@@ -213,6 +228,75 @@ fn equal_inputs_give_equal_bytes_on_any_number_of_threads() {
             "{file} differs between 1 and 2 threads"
         );
     }
+}
+
+/// A verb on the simulated run `a` in `dir`, which is also where it works.
+fn on_simulated(dir: &Path, words: &[&str]) -> std::process::Output {
+    let mut command = tandem();
+    command.args(words).arg("a").current_dir(dir);
+    command.output().unwrap()
+}
+
+#[test]
+fn a_timeline_is_drawn_and_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = simulate(dir.path(), "a", &["-r", "2"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = on_simulated(dir.path(), &["plot", "gantt", "--requests", "4", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let files: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = ["./gantt.svg", "./gantt.png", "./gantt.csv"];
+    assert_eq!(files, serde_json::json!({ "files": expected }));
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let few = read("gantt.csv");
+    assert!(
+        few.contains("\nserver,,work,0,inference,inference,work,"),
+        "{few}"
+    );
+    let words = ["plot", "gantt", "--all", "--replication", "1"];
+    let output = on_simulated(dir.path(), &words);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(read("gantt.csv").contains("\ngateway,,translate,0,"));
+
+    let output = on_simulated(dir.path(), &["export", "--chrome", "-o", "events.json"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "events.json\n");
+    let words = ["export", "--chrome", "--replication", "1", "--to", "9 ms"];
+    let output = on_simulated(dir.path(), &words);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "a/chrome.json\n");
+    for file in ["events.json", "a/chrome.json"] {
+        let events: serde_json::Value = serde_json::from_str(&read(file)).unwrap();
+        assert!(
+            events["traceEvents"].as_array().unwrap().len() > 20,
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn a_timeline_that_cannot_be_is_wrong_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = simulate(dir.path(), "a", &["-r", "2"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let refusal = |words: &[&str]| {
+        let output = on_simulated(dir.path(), words);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let all = [
+        refusal(&["plot", "gantt", "a"]),
+        refusal(&["plot", "cdf", "--from", "1 ms"]),
+        refusal(&["plot", "load", "--all"]),
+        refusal(&["plot", "gantt", "--replication", "2"]),
+        refusal(&["export", "--chrome", "--from", "2 ms", "--to", "1 ms"]),
+    ];
+    insta::assert_snapshot!(all.concat().trim_end(), @"error: `gantt` draws one run, found 2
+error: `--from` is for `gantt` only
+error: `--all` is for `gantt` only
+error: draw figure `gantt`: `replication` is 2 of 2, counted from 0
+error: draw figure `chrome`: the window is from 2 ms to 1 ms; it must end after it starts");
+    let bare = refusal(&["plot", "gantt", "--from", "5"]);
+    insta::assert_snapshot!(bare.lines().next().unwrap(), @r#"error: invalid value '5' for '--from <TIME>': `5` lacks a unit, write for example "5 ms"; units: ps, ns, us, ms, s, min, h"#);
+    assert!(refusal(&["export"]).contains("--chrome"));
 }
 
 #[test]
@@ -354,6 +438,7 @@ fn help_names_every_verb() {
         "validate",
         "plot",
         "report",
+        "export",
     ];
     for verb in verbs {
         assert!(text.contains(&format!("  {verb}")), "{text}");

@@ -2,8 +2,10 @@
 
 mod command;
 mod common;
+mod gpu_rules;
 mod idle;
 mod killed;
 mod profiles;
+mod refused;
 mod stations;
 mod tidy;

@@ -52,6 +52,9 @@ fn figures_have_a_source_and_a_range() {
         for (part, of) in &profile.parts {
             for (name, parameter) in &of.parameters {
                 let what = format!("{file}: {part}: {name}");
+                if parameter.source == "by definition" {
+                    continue;
+                }
                 let [low, high] = parameter
                     .range
                     .unwrap_or_else(|| panic!("{what}: no range"));

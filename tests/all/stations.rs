@@ -225,10 +225,18 @@ fn figures_of_runs_with_and_without_a_trace() {
     }
     let output = verb(&["plot", "cdf"], &run, dir.path());
     assert_snapshot!(refusal(&output, 1, dir.path()), @"error: run `DIR/run` has kept no requests, which `cdf` draws; simulate it again with --trace");
+    let output = verb(&["plot", "gantt"], &run, dir.path());
+    assert_snapshot!(refusal(&output, 1, dir.path()), @"error: run `DIR/run` has kept no requests, which `gantt` draws; simulate it again with --trace");
+    let output = verb(&["export", "--chrome"], &run, dir.path());
+    assert_snapshot!(refusal(&output, 1, dir.path()), @"error: run `DIR/run` has kept no requests, which `export` writes; simulate it again with --trace");
     short(dir.path(), &["-r", "2", "--trace"]);
     let output = verb(&["plot", "cdf"], &run, dir.path());
     assert!(output.status.success(), "{}", said(&output));
     assert!(read("cdf.csv").contains("\nmm1,simulated,"));
+    let window = ["plot", "gantt", "--from", "500 ms", "--to", "540 ms"];
+    let output = verb(&window, &run, dir.path());
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(read("gantt.csv").contains("\nstations,,counter,0,service,service,counter,,"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use schema::profile::Profile;
 use schema::scenario::Scenario;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -65,13 +66,17 @@ fn crates_know_only_the_schema() {
 }
 
 #[test]
-fn every_scenario_parses_and_is_described() {
+fn every_scenario_and_profile_parses_and_is_described() {
     let folder = Path::new(ROOT).join("scenarios");
     let readme = fs::read_to_string(folder.join("README.md")).unwrap();
     let scenarios = files(&folder, "toml");
     assert!(!scenarios.is_empty());
     for path in scenarios {
-        Scenario::load(&path, &[]).unwrap();
+        if path.starts_with(folder.join("profiles")) {
+            Profile::load(&path).unwrap();
+        } else {
+            Scenario::load(&path, &[]).unwrap();
+        }
         let name = path.strip_prefix(&folder).unwrap().display().to_string();
         assert!(
             readme.contains(&name),

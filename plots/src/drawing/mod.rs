@@ -293,7 +293,8 @@ impl Drawing {
 }
 
 impl Area {
-    fn corners(self) -> [Point; 4] {
+    /// Its corners, from the upper left one on.
+    pub(crate) fn corners(self) -> [Point; 4] {
         [
             (self.left, self.top),
             (self.right, self.top),

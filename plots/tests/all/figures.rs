@@ -3,12 +3,13 @@
 use std::fs;
 
 use plots::load_curve::{Load, LoadPoint};
-use plots::{Figure, Pair, PlotError, accuracy, breakdown, cdf, load_curve};
+use plots::{Figure, Lanes, Pair, PlotError, accuracy, breakdown, cdf, gantt, load_curve};
 use schema::comparison::Metric;
 use schema::stats::Estimate;
 use schema::summary::Summary;
 
-use crate::fixtures::{row, run, summary};
+use crate::fixtures::{gpu_run, row, run, summary};
+use crate::timeline::WHOLE;
 
 fn pair<T>(label: &str, measured: T, simulated: T) -> Pair<T> {
     Pair {
@@ -75,6 +76,10 @@ fn an_accuracy() -> Figure {
     accuracy::draw("accuracy", &rows).unwrap()
 }
 
+fn a_gantt() -> Figure {
+    gantt::draw("gantt", &gpu_run(), &WHOLE, Lanes::All).unwrap()
+}
+
 /// The rows of a CSV without quoted fields.
 fn rows(csv: &str) -> Vec<Vec<&str>> {
     csv.lines().map(|line| line.split(',').collect()).collect()
@@ -86,7 +91,7 @@ fn number(field: &str) -> f64 {
 
 #[test]
 fn a_figure_is_the_same_bytes_every_time() {
-    for draw in [a_breakdown, a_cdf, a_load_curve, an_accuracy] {
+    for draw in [a_breakdown, a_cdf, a_load_curve, an_accuracy, a_gantt] {
         let dirs = [(); 2].map(|()| {
             let dir = tempfile::tempdir().unwrap();
             draw().save(&dir.path().join("figures")).unwrap();
@@ -115,7 +120,14 @@ fn the_png_is_one_column_wide_at_300_dpi() {
 
 #[test]
 fn every_text_is_at_least_7_points() {
-    for figure in [a_breakdown(), a_cdf(), a_load_curve(), an_accuracy()] {
+    let figures = [
+        a_breakdown(),
+        a_cdf(),
+        a_load_curve(),
+        an_accuracy(),
+        a_gantt(),
+    ];
+    for figure in figures {
         let svg = figure.svg();
         for text in svg.split("<text").skip(1) {
             let attribute = |name: &str| {
@@ -130,7 +142,7 @@ fn every_text_is_at_least_7_points() {
 
 #[test]
 fn an_svg_contains_its_labels() {
-    let labels: [(Figure, &[&str]); 4] = [
+    let labels: [(Figure, &[&str]); 5] = [
         (
             a_breakdown(),
             &[
@@ -173,6 +185,21 @@ fn an_svg_contains_its_labels() {
                 "throughput +250.0%",
                 "noise",
                 "Signed error (%)",
+            ],
+        ),
+        (
+            a_gantt(),
+            &[
+                "edge",
+                "server, GPU 0 (a2)",
+                "server, GPU 1 (a2)",
+                "classify 0",
+                "classify queue",
+                "conv",
+                "inference 0#1",
+                "batch",
+                "waiting",
+                "Time (µs)",
             ],
         ),
     ];

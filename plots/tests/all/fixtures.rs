@@ -1,10 +1,12 @@
 //! Small runs and summaries.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use schema::comparison::{END_TO_END, Metric, Row};
-use schema::ids::{Id, RequestId};
+use schema::ids::{ClientId, Id, RequestId};
 use schema::run::{Leg, Manifest, Measured, Outcome, Run, RunKind, Span, SpanName, Status};
+use schema::scenario::Scenario;
 use schema::stats::Estimate;
 use schema::summary::{Diagnostics, Summary, Times};
 
@@ -136,4 +138,90 @@ pub(crate) fn run(took_ns: &[u64]) -> Run {
         at += took;
     }
     run
+}
+
+const GPUS: &str = r#"format = 1
+name = "two-gpus"
+run = { measure = { requests = 2 } }
+
+[hosts]
+edge = { part = "cpu", cores = 2 }
+server = { part = "cpu", cores = 2, gpus = [{ part = "a2" }, { part = "a2" }] }
+
+[[links]]
+between = ["edge", "server"]
+part = "wire"
+
+[stages.classify]
+on = "server"
+gpu = { streams = 2 }
+batch = { max = 2, delay = "10 us" }
+serve.kernels = { input = "600 kB", output = "4 kB", work = [
+    { kernel = { name = "conv", blocks = 8, threads = 128, time = "10 us" } },
+    { peer-copy = { to = "1", size = "1 MB" } },
+    { kernel = { blocks = 8, threads = 128, time = "10 us" } },
+] }
+
+[[clients]]
+on = "edge"
+count = 2
+arrivals = { closed-loop = {} }
+path = [{ to = "classify", over = "tcp" }]
+"#;
+
+/// A run on two GPUs: a batch of two requests kernel by kernel, then a request whose kernels were
+/// not kept.
+pub(crate) fn gpu_run() -> Run {
+    let scenario = Scenario::parse(Path::new("gpus.toml"), GPUS.to_owned(), &[]).unwrap();
+    let manifest = Manifest {
+        kind: RunKind::Simulated,
+        scenario: scenario.file().clone(),
+        measured: None,
+        ..manifest()
+    };
+    let mut trace = Vec::new();
+    let mut add =
+        |(client, seq): (usize, u32), name, kernel, bytes, [ready, start, end]: [u64; 3]| {
+            let on_edge = matches!(name, SpanName::Request | SpanName::Send);
+            trace.push(Span {
+                replication: 0,
+                request: RequestId::new(ClientId::from_index(client), seq),
+                class: Id::from_index(0),
+                stage: Id::from_index(0),
+                host: Id::from_index(usize::from(!on_edge)),
+                name,
+                hop: (name == SpanName::Send).then_some(0),
+                leg: Leg::Request,
+                batch: seq,
+                context: seq,
+                kernel,
+                bytes,
+                ready_ns: 1_000 * ready,
+                start_ns: 1_000 * start,
+                end_ns: 1_000 * end,
+                cpu_ns: 0,
+                status: Status::Ok,
+            });
+        };
+    let both = [(0, 0), (1, 0)];
+    for (late, request) in (0..).zip(both) {
+        add(request, SpanName::Request, None, 0, [late, late, 95]);
+        add(request, SpanName::Send, None, 600_000, [late, late, 4]);
+        add(request, SpanName::Queue, None, 0, [5 + late, 10, 10]);
+        let h2d = [10, 10 + 10 * late, 20 + 10 * late];
+        add(request, SpanName::H2d, None, 600_000, h2d);
+        let ready = 20 + 10 * late;
+        add(request, SpanName::Inference, None, 0, [ready, 30, 80]);
+        add(request, SpanName::Kernel, Some(0), 0, [30, 31, 50]);
+        add(request, SpanName::P2p, Some(1), 500_000, [50, 50, 60]);
+        add(request, SpanName::Kernel, Some(2), 0, [60, 62, 79]);
+        let d2h = [80, 80 + 4 * late, 84 + 4 * late];
+        add(request, SpanName::D2h, None, 4_000, d2h);
+    }
+    let alone = (0, 1);
+    add(alone, SpanName::Request, None, 0, [96, 97, 175]);
+    add(alone, SpanName::H2d, None, 600_000, [100, 100, 110]);
+    add(alone, SpanName::Inference, None, 0, [110, 110, 170]);
+    add(alone, SpanName::D2h, None, 4_000, [170, 170, 174]);
+    Run::new(manifest, trace).unwrap()
 }

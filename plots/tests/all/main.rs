@@ -4,3 +4,4 @@
 mod figures;
 mod fixtures;
 mod report;
+mod timeline;

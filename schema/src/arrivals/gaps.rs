@@ -113,6 +113,18 @@ impl Gaps {
                     repeat: replay.repeat,
                 }
             }
+            ArrivalsFile::Times { at, .. } => {
+                let starts = std::iter::once(&SimDuration::ZERO).chain(at);
+                let gaps = starts.zip(at).map(|(before, at)| {
+                    let ps = at.as_ps().checked_sub(before.as_ps());
+                    SimDuration::from_ps(ps.expect("the times were checked"))
+                });
+                Process::Replayed {
+                    gaps: gaps.collect(),
+                    next: 0,
+                    repeat: false,
+                }
+            }
         };
         Ok(Gaps {
             process,

@@ -74,6 +74,13 @@ fn trace() -> ReplayFile {
     }
 }
 
+fn times(at_ms: &[u64]) -> ArrivalsFile {
+    ArrivalsFile::Times {
+        at: at_ms.iter().copied().map(ms).collect(),
+        connections: 16,
+    }
+}
+
 /// One of every process.
 fn processes() -> Vec<ArrivalsFile> {
     let (rate, connections) = (hz(100.0), 16);
@@ -106,6 +113,7 @@ fn processes() -> Vec<ArrivalsFile> {
             repeat: true,
             ..trace()
         }),
+        times(&[0, 10, 10, 25]),
     ]
 }
 
@@ -381,6 +389,16 @@ fn a_trace_is_replayed_once_or_again_and_again() {
 }
 
 #[test]
+fn requests_come_at_the_times_given_and_not_after() {
+    let mut plan = gaps(&times(&[0, 3, 3, 10]), 0);
+    assert_eq!(plan.by_ref().collect::<Vec<_>>(), [0, 3, 0, 7].map(ms));
+    assert_eq!([(); 3].map(|()| plan.next()), [None; 3]);
+    assert_eq!(gaps(&times(&[4]), 0).collect::<Vec<_>>(), [ms(4)]);
+    // All at the start.
+    assert_eq!(gaps(&times(&[0, 0]), 0).collect::<Vec<_>>(), [ms(0); 2]);
+}
+
+#[test]
 fn a_trace_without_its_times_is_an_error() {
     let arrivals = ArrivalsFile::Replay(trace());
     for times in [None, Some(Arc::from([]))] {
@@ -577,6 +595,10 @@ fn files_are_read_with_their_defaults() {
             ..trace()
         })
     );
+    assert_eq!(
+        parse("arrivals = { times = { at = ['0 us', '3 ms'] } }"),
+        times(&[0, 3])
+    );
     let unknown = toml::from_str::<Wrapper>("arrivals.replay = { file = 'a', colum = 'b' }");
     assert!(
         unknown
@@ -601,7 +623,7 @@ fn every_process_passes_its_check_and_has_its_mean_rate() {
         assert_eq!(arrivals.check(), Ok(()), "{arrivals:?}");
         let is_known = !matches!(
             arrivals,
-            ArrivalsFile::ClosedLoop { .. } | ArrivalsFile::Replay(_)
+            ArrivalsFile::ClosedLoop { .. } | ArrivalsFile::Replay(_) | ArrivalsFile::Times { .. }
         );
         let expected = is_known.then_some(100.0);
         assert_eq!(
@@ -770,6 +792,14 @@ fn what_cannot_be_drawn_from_is_refused_with_its_key() {
         "piecewise.pieces.1.for",
         "all together must be at most 213 days",
     );
+    refused(times(&[]), "times.at", empty);
+    let descending = "must not be less than the one before it, 5 ms; found 4 ms";
+    refused(times(&[0, 5, 4]), "times.at.2", descending);
+    let none = ArrivalsFile::Times {
+        at: vec![ms(0)],
+        connections: 0,
+    };
+    refused(none, "times.connections", at_least_one);
     let both = ReplayFile {
         rate: Some(rate),
         rate_factor: Some(2.0),
@@ -807,7 +837,7 @@ fn first_gaps_are_stable() {
         gaps.map(SimDuration::as_ps).collect::<Vec<_>>()
     };
     let vectors: Vec<_> = processes().iter().map(first).collect();
-    insta::assert_snapshot!(format!("{vectors:?}"), @"[[15196830558, 1075209148, 1763909517], [15196830558, 1075209148, 1763909517], [10000000000, 10000000000, 10000000000], [5970102079, 16624752106, 14713952845], [1386328389, 15617008913, 11417064104], [7187812174, 13980577395, 13382901883], [431663087207, 215041830, 352781903], [10131220372, 716806099, 1175939678], [5000000000, 1000000000, 0]]");
+    insta::assert_snapshot!(format!("{vectors:?}"), @"[[15196830558, 1075209148, 1763909517], [15196830558, 1075209148, 1763909517], [10000000000, 10000000000, 10000000000], [5970102079, 16624752106, 14713952845], [1386328389, 15617008913, 11417064104], [7187812174, 13980577395, 13382901883], [431663087207, 215041830, 352781903], [10131220372, 716806099, 1175939678], [5000000000, 1000000000, 0], [0, 10000000000, 0]]");
 }
 
 proptest! {
@@ -825,6 +855,25 @@ proptest! {
             ..trace()
         };
         let _ = replay::parse(Path::new("trace.csv"), &text, &replay);
+    }
+
+    #[test]
+    fn gaps_add_up_to_the_times_given(
+        mut at in prop::collection::vec(prop_oneof![0u64..50, any::<u64>()], 1..30),
+    ) {
+        at.sort_unstable();
+        let arrivals = ArrivalsFile::Times {
+            at: at.iter().copied().map(SimDuration::from_ps).collect(),
+            connections: 16,
+        };
+        let mut now = 0;
+        let found: Vec<u64> = gaps(&arrivals, 0)
+            .map(|gap| {
+                now += gap.as_ps();
+                now
+            })
+            .collect();
+        prop_assert_eq!(found, at);
     }
 
     #[test]

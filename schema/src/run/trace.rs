@@ -1,8 +1,10 @@
 //! `trace.parquet`: one row a span.
 //!
 //! Columns: `replication`, `request`, `client`, `class`, `stage`, `host`, `resource`, `span`,
-//! `hop`, `leg`, `batch`, `context`, `kernel`, `bytes`, `ready_ns`, `start_ns`, `end_ns`, `cpu_ns`, `status`. Times are
-//! nanoseconds since the clients' common start. A request's number holds its client above bit 32.
+//! `hop`, `leg`, `batch`, `context`, `kernel`, `bytes`, `ready_ns`, `start_ns`, `end_ns`, `cpu_ns`,
+//! `status`. Times are nanoseconds since the clients' common start. A request's number holds its
+//! client above bit 32; `hop` and `kernel` are -1 where there is none. Files of earlier versions
+//! lack `context` and `kernel`, and read as 0 and none.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +20,7 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
 use crate::ids::{ClassId, HostId, Id, RequestId, StageId, Table};
-use crate::scenario::{Scenario, StageRole};
+use crate::scenario::{Scenario, Serve, StageRole, Work};
 
 /// Rows in a row group; bounds the memory of a writer.
 const ROWS_PER_GROUP: usize = 1 << 18;
@@ -484,13 +486,31 @@ fn check(span: Span, scenario: &Scenario, n_replications: u32) -> Result<Span, S
         span.name,
         SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
     );
-    if (on_device || span.name.is_detail()) && !matches!(stage.role, StageRole::Serve(_)) {
-        let (name, stage) = (span.name.name(), &stage.name);
-        return Err(format!(
-            "`{name}` is at stage `{stage}`, which serves nothing"
-        ));
+    if on_device || span.name.is_detail() {
+        let StageRole::Serve(serve) = &stage.role else {
+            let (name, stage) = (span.name.name(), &stage.name);
+            return Err(format!(
+                "`{name}` is at stage `{stage}`, which serves nothing"
+            ));
+        };
+        check_place(&span, serve)?;
     }
     Ok(span)
+}
+
+/// Whether the context of a span exists, and its kernel as far as the scenario knows kernels.
+fn check_place(span: &Span, serve: &Serve) -> Result<(), String> {
+    let (context, n) = (span.context, serve.instances);
+    if context >= n {
+        return Err(format!("`context` is {context} of {n}, counted from 0"));
+    }
+    if let (Some(kernel), Work::Kernels(kernels)) = (span.kernel, &serve.work)
+        && kernel as usize >= kernels.work.len()
+    {
+        let n = kernels.work.len();
+        return Err(format!("`kernel` is {kernel} of {n}, counted from 0"));
+    }
+    Ok(())
 }
 
 fn named<I: Id, T>(

@@ -242,7 +242,8 @@ pub struct BatchFile {
     /// Longest time that the first request of a batch waits for others; zero if not given.
     #[serde(default)]
     pub delay: SimDuration,
-    /// Sizes below `max` that an idle context takes before the delay is over; none if not given.
+    /// Sizes to which an idle context fills a batch before the delay is over, ascending, up to
+    /// `max`; none if not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preferred: Vec<u32>,
     /// When a batch takes no more requests; when a context takes it if not given.
@@ -260,6 +261,9 @@ pub enum BatchClose {
     /// When its first request has waited for the delay, or it is full, even if all contexts are
     /// busy.
     AtTimeout,
+    /// As `at-start`, but while all contexts are busy one batch is closed ahead, as soon as its first
+    /// request has waited for the delay.
+    OneAhead,
 }
 
 impl BatchClose {

@@ -471,7 +471,7 @@ impl<'a> Compiler<'a> {
                     .count();
                 let (nets, n_contexts) = self.memory_of_contexts(id, device);
                 let (buffers, n_connections) = self.memory_of_connections(id, device);
-                let contexts = processes as f64 * context_memory;
+                let contexts = f64::from(processes) * context_memory;
                 if contexts + nets + buffers > has {
                     let fits = if buffers > 0.0 {
                         let left = (has - contexts - nets).max(0.0);
@@ -480,17 +480,21 @@ impl<'a> Compiler<'a> {
                     } else {
                         String::new()
                     };
-                    let gb = |bytes: f64| bytes / 1e9;
+                    let of = |bytes: f64, n: u32, what: &str| {
+                        let each = bytes / f64::from(n) / 1e9;
+                        (bytes > 0.0).then(|| format!("{n} x {each:.2} GB for {what}"))
+                    };
+                    let needs = [
+                        of(contexts, processes, "contexts of processes"),
+                        of(nets, n_contexts, "nets of streams"),
+                        of(buffers, n_connections, "buffers of connections"),
+                    ];
+                    let needs: Vec<String> = needs.into_iter().flatten().collect();
                     return Err(SimError::Memory {
                         wanted_by: part.wanted_by.clone(),
                         part: part.name.to_owned(),
-                        has_gb: gb(has),
-                        needs: format!(
-                            "{:.2} GB for {processes} processes, {:.2} GB for nets in {n_contexts} inference contexts, {:.2} GB for buffers of {n_connections} connections{fits}",
-                            gb(contexts),
-                            gb(nets),
-                            gb(buffers)
-                        ),
+                        has_gb: has / 1e9,
+                        needs: format!("{}{fits}", needs.join(", ")),
                     });
                 }
             }

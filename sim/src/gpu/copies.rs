@@ -97,7 +97,7 @@ impl Copies {
     }
 
     /// Another device on the bus moves `bytes` to or from the GPU, at no more than `speed` bytes per
-    /// second.
+    /// second, nor than the link's.
     pub(super) fn move_by_bus(
         &mut self,
         now: SimTime,
@@ -106,6 +106,7 @@ impl Copies {
         speed: f64,
         token: u64,
     ) {
+        let speed = speed.min(self.link.bandwidth);
         let length = SimDuration::from_secs_f64(bytes as f64 / speed);
         self.add(now, Mover::Bus(token), direction, speed, length);
     }
@@ -168,11 +169,9 @@ impl Copies {
             for flow in &mut self.flows {
                 if flow.direction == direction {
                     let given = given.next().expect("each flow asked for its share");
-                    let rate = if flow.speed.is_finite() {
-                        given / flow.speed
-                    } else {
-                        1.0
-                    };
+                    // Of no bytes, or all at once.
+                    let is_plain = flow.speed > 0.0 && flow.speed.is_finite();
+                    let rate = if is_plain { given / flow.speed } else { 1.0 };
                     flow.progress.set_rate(fixed(rate));
                 }
             }
@@ -199,7 +198,10 @@ impl Copies {
                     engine.setup_until = None;
                     let (_, copy) = engine.line.front().expect("a copy was set up");
                     let (copy, length) = (*copy, copy.transfer);
-                    let speed = copy.bytes as f64 / length.as_secs_f64();
+                    let speed = match copy.bytes {
+                        0 => 0.0,
+                        bytes => bytes as f64 / length.as_secs_f64(),
+                    };
                     self.add(now, Mover::Engine(index), copy.direction, speed, length);
                 }
             }

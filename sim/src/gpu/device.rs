@@ -45,7 +45,7 @@ pub(super) struct Device {
 struct Group {
     is_mps: bool,
     sms: Sms,
-    /// Lanes with something to run, in the order in which they began.
+    /// Lanes with something to run, in the order in which their steps began.
     active: Vec<usize>,
 }
 
@@ -112,7 +112,9 @@ struct RunningWave {
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     group: Option<usize>,
+    /// When it began, or its group did after it had nothing to compute.
     since: SimTime,
+    is_idle: bool,
     /// When it ends; `None` while no other group waits.
     ends: Option<SimTime>,
     /// Until when nothing computes.
@@ -225,6 +227,12 @@ impl Device {
             };
             Stage::Overhead(Progress::new(exec.scaled(overhead)))
         };
+        if let Step::Kernel(kernel) = exec.step() {
+            assert!(
+                kernel.blocks > 0 && self.spec.blocks_that_fit(&kernel.shape) > 0,
+                "a kernel has blocks, and an empty multiprocessor has room for one: {kernel:?}"
+            );
+        }
         exec.ready = now;
         exec.first_block = None;
     }
@@ -287,13 +295,15 @@ impl Device {
             match &exec.stage {
                 Stage::Paced(_) => {}
                 Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
-                    progress.time_left().map(|left| at(self.updated + left));
+                    if let Some(left) = progress.time_left() {
+                        at(self.updated + left);
+                    }
                 }
                 Stage::Blocks { waves, .. } => {
                     for wave in waves {
-                        wave.progress
-                            .time_left()
-                            .map(|left| at(self.updated + left));
+                        if let Some(left) = wave.progress.time_left() {
+                            at(self.updated + left);
+                        }
                     }
                 }
             }
@@ -301,9 +311,9 @@ impl Device {
         soonest
     }
 
-    /// Lets what is due at the instant `now` happen, in this order: turns that end, what has got all
-    /// its work, steps that the host has launched, turns that begin, blocks that have room.
-    pub(super) fn settle(&mut self, now: SimTime) {
+    /// Lets end what is due at the instant `now`, and begin what follows it, until nothing more does:
+    /// switches that end, what has got all its work, steps that the host has launched.
+    pub(super) fn end_due(&mut self, now: SimTime) {
         self.advance(now);
         loop {
             let mut has_changed = false;
@@ -314,17 +324,22 @@ impl Device {
             }
             has_changed |= self.complete(now);
             has_changed |= self.launch(now);
-            has_changed |= self.take_turns(now);
-            has_changed |= self.dispatch(now);
             if !has_changed {
-                break;
+                return;
             }
             self.is_stale = true;
         }
-        if self.is_stale {
-            self.is_stale = false;
-            self.set_rates();
-        }
+    }
+
+    /// Lets a turn begin if it is time, and blocks for which there is room; whether any did.
+    ///
+    /// To be called when all that is due has ended: what follows at the same instant keeps the turn,
+    /// and gets room before what has a lower priority.
+    pub(super) fn start(&mut self, now: SimTime) -> bool {
+        let mut has_changed = self.take_turns(now);
+        has_changed |= self.dispatch(now);
+        self.is_stale |= has_changed;
+        has_changed
     }
 
     /// The group that computes now.
@@ -429,6 +444,11 @@ impl Device {
         }
         exec.at += 1;
         if exec.at < exec.run.steps.len() {
+            // Behind those whose step began before: of steps that end at one instant, the first to
+            // begin goes first.
+            let active = &mut self.groups[group].active;
+            let place = active.iter().position(|active| *active == lane);
+            active[place.expect("the lane runs")..].rotate_left(1);
             return self.start_step(now, lane);
         }
         let start = exec.start;
@@ -478,12 +498,17 @@ impl Device {
         if n == 1 {
             return false;
         }
+        let is_wanted = self.wants_turn(current);
+        if is_wanted && self.turn.is_idle {
+            self.turn.since = now;
+        }
+        self.turn.is_idle = !is_wanted;
         let mut others = (1..n).map(|step| (current + step) % n);
         let Some(next) = others.find(|group| self.wants_turn(*group)) else {
             self.turn.ends = None;
             return false;
         };
-        if self.wants_turn(current) {
+        if is_wanted {
             let slice = self.spec.time_slice.as_ps();
             let ends = *self.turn.ends.get_or_insert_with(|| {
                 let whole = now.since(self.turn.since).as_ps() / slice + 1;
@@ -496,6 +521,7 @@ impl Device {
         self.turn = Turn {
             group: Some(next),
             since: now,
+            is_idle: false,
             ends: None,
             switching_until: None,
         };
@@ -554,7 +580,12 @@ impl Device {
         };
         let process = &mut self.processes[process];
         let most = (process.cap * self.spec.threads() as f64 + 1e-6) as u64;
-        let allowed = most.saturating_sub(process.resident) / u64::from(kernel.shape.threads);
+        let allowed = match most.saturating_sub(process.resident) / u64::from(kernel.shape.threads)
+        {
+            // A cap below the size of a block would keep it off for ever.
+            0 if process.resident == 0 => 1,
+            allowed => allowed,
+        };
         let want = (*pending).min(u32::try_from(allowed).unwrap_or(u32::MAX));
         let sms = &mut self.groups[group].sms;
         let placed = sms.place(&kernel.shape, want, self.next_wave);
@@ -572,8 +603,11 @@ impl Device {
         (placed, *pending)
     }
 
-    /// Gives everything of the group that computes its rate.
-    fn set_rates(&mut self) {
+    /// Gives everything of the group that computes its rate, if anything that decides it has changed.
+    pub(super) fn set_rates(&mut self) {
+        if !std::mem::take(&mut self.is_stale) {
+            return;
+        }
         let Some(group) = self.computing() else {
             return;
         };
@@ -591,6 +625,7 @@ impl Device {
                 (Stage::Blocks { waves, .. }, Step::Kernel(kernel)) => {
                     let blocks: u32 = waves.iter().map(|wave| wave.blocks).sum();
                     Running::Blocks {
+                        process: row.process,
                         share: f64::from(blocks) * f64::from(kernel.shape.threads) / threads,
                         demand: f64::from(blocks) * kernel.bytes / kernel.time.as_secs_f64(),
                     }

@@ -29,9 +29,11 @@
 //! takes, other than as the switch; demand paging.
 //!
 //! # Order
-//! At one instant: copies that end, then on each device turns that end, work that ends in the order
-//! in which its streams began, steps that the host has launched, turns that begin, and blocks, of the
-//! kernels queued first.
+//! At one instant: heads of streams, the first submitted first; copies that end; then on each device
+//! switches that end, steps that end in the order in which they began, and steps that the host
+//! has launched; all this again, until nothing more is due; then turns that begin, and blocks, of the
+//! kernels queued first. So what follows in a stream at once keeps the turn of its process, and its
+//! blocks get the room of their predecessors before those of lower priority.
 //!
 //! Rules and figures are collected, with their sources, in the profiles in `scenarios/profiles`.
 
@@ -286,23 +288,31 @@ impl<T: Copy> Gpu<T> {
 
     /// Lets everything happen that is due at the instant `now`, which may not be later than
     /// [`Gpu::next`] nor earlier than before.
+    ///
+    /// # Panics
+    /// If a kernel that starts has no blocks, or a block for which no multiprocessor has room.
     pub fn settle(&mut self, now: SimTime) {
         loop {
-            while let Some(stream) = self.woken.pop() {
-                self.start_head(now, stream);
-            }
+            self.start_heads(now);
             self.copies.settle(now, &mut self.moved);
-            for index in 0..self.devices.len() {
-                self.devices[index].settle(now);
+            for device in &mut self.devices {
+                device.end_due(now);
             }
             self.take_moved(now);
             self.take_notes(now);
-            if self.woken.is_empty() {
-                return;
+            if !self.woken.is_empty() {
+                continue;
             }
-            // Streams that were woken by one event start in the order in which they were made.
-            self.woken.sort_unstable_by(|a, b| b.cmp(a));
-            self.woken.dedup();
+            let mut has_started = false;
+            for device in &mut self.devices {
+                has_started |= device.start(now);
+            }
+            if !has_started {
+                break;
+            }
+        }
+        for device in &mut self.devices {
+            device.set_rates();
         }
     }
 
@@ -314,6 +324,19 @@ impl<T: Copy> Gpu<T> {
     /// A move over the bus that has ended.
     pub fn pop_moved(&mut self) -> Option<u64> {
         self.moved_by_bus.pop_front()
+    }
+
+    /// Starts the heads of all woken streams that nothing holds back, the first submitted first.
+    fn start_heads(&mut self, now: SimTime) {
+        let mut woken = std::mem::take(&mut self.woken);
+        if woken.len() > 1 {
+            let head = |id: &StreamId| self.streams[id.0].ops.front().map(|head| head.seq);
+            woken.sort_unstable_by_key(head);
+        }
+        for id in woken.drain(..) {
+            self.start_head(now, id);
+        }
+        self.woken = woken;
     }
 
     /// Starts the head of the stream, if nothing holds it back.

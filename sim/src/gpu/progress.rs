@@ -59,7 +59,7 @@ impl Progress {
 /// A rate relative to the full one, as a fixed-point number; what differs from the full rate by no
 /// more than rounding is the full rate.
 pub(super) fn fixed(rate: f64) -> u64 {
-    if rate >= 1.0 - 1e-12 && rate <= 1.0 + 1e-12 {
+    if (rate - 1.0).abs() <= 1e-12 {
         return FULL;
     }
     (rate * FULL as f64).round() as u64

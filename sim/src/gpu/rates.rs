@@ -2,7 +2,7 @@
 //!
 //! Blocks have the multiprocessors that they are on. Phases divide the threads that no block holds:
 //! first those of higher priority; of one priority max-min fairly, a phase asking for its
-//! parallelism and all of a process for no more than its cap. Then all divide the bandwidth of the
+//! parallelism and all of a process for no more than its blocks leave of its cap. Then all divide the bandwidth of the
 //! memory max-min fairly, each asking for what it would use if only its multiprocessors limited it,
 //! and none for more than its threads can draw.
 
@@ -20,7 +20,11 @@ pub(super) enum Running {
     /// A phase's overhead.
     Overhead,
     /// Blocks that hold `share` of the threads and ask for `demand` bytes per second.
-    Blocks { share: f64, demand: f64 },
+    Blocks {
+        process: usize,
+        share: f64,
+        demand: f64,
+    },
     /// A phase that takes `alone` seconds by itself.
     Phase {
         order: (u8, usize),
@@ -93,8 +97,11 @@ impl Rates {
                 _ => {}
             }
         }
+        if !has_phases {
+            return;
+        }
         let mut after: Option<(u8, usize)> = None;
-        while has_phases {
+        loop {
             let next = self.running.iter().filter_map(|running| match running {
                 Running::Phase { order, .. } => Some(*order),
                 _ => None,
@@ -127,11 +134,15 @@ impl Rates {
             if self.members[..index].iter().any(is_own) {
                 continue;
             }
-            // What its phases of higher priority have already.
+            // What its blocks and its phases of higher priority have already.
             let running = self.running.iter().zip(&self.share);
             let used: f64 = running
                 .map(|(running, share)| match running {
-                    Running::Phase { process, .. } if *process == own => *share,
+                    Running::Phase { process, .. } | Running::Blocks { process, .. }
+                        if *process == own =>
+                    {
+                        *share
+                    }
                     _ => 0.0,
                 })
                 .sum();

@@ -105,7 +105,7 @@ pub struct ProcessSpec {
 /// A client of the Multi-Process Service.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct MpsSpec {
-    /// Most of the device's threads that it may use, from above 0 to 1.
+    /// Most of the device's threads that it may use, from above 0 to 1; one block at least.
     pub cap: f64,
     /// Whose kernels go first: those of the lower number.
     pub level: u8,

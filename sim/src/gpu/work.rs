@@ -9,7 +9,7 @@ use super::copies::CopySpec;
 /// What a block needs of a multiprocessor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockShape {
-    /// Threads.
+    /// Threads, at least one.
     pub threads: u32,
     /// Registers of each thread; zero if they never limit.
     pub registers: u32,

@@ -39,6 +39,9 @@ pub(crate) struct Instance {
     /// On a GPU: what the phase still waits for, and the core time it has used.
     outstanding: u32,
     used: SimDuration,
+    /// On a GPU: jobs of the thread itself that the phase still waits for, and whether it polls.
+    helpers: u32,
+    spins: bool,
     /// On a GPU: which segment of its work runs, or whether that is copied to the next GPU.
     segment: usize,
     is_between: bool,
@@ -58,7 +61,7 @@ impl Server {
     pub(crate) fn new(row: &ServerRow) -> Server {
         let n = u32::try_from(row.instances.len()).expect("instances are counted in 32 bits");
         Server {
-            line: BatchLine::new(n, row.batch.max, row.batch.delay),
+            line: BatchLine::new(n, &row.batch),
             timer: None,
             generation: 0,
             n_batches: 0,
@@ -75,6 +78,8 @@ impl Instance {
             start: SimTime::ZERO,
             outstanding: 0,
             used: SimDuration::ZERO,
+            helpers: 0,
+            spins: false,
             segment: 0,
             is_between: false,
         }

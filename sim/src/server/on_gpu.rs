@@ -13,7 +13,7 @@ use schema::ids::{Id, Table};
 use schema::profile::Residual;
 use schema::random::{Seed, stream, uniform};
 use schema::run::SpanName;
-use schema::scenario::{CopiesOf, CopyBack};
+use schema::scenario::{CopiesOf, CopyBack, HostWait};
 use schema::units::{Bytes, SimDuration, SimTime};
 
 use super::Phase;
@@ -26,6 +26,9 @@ use crate::pipeline::Pipeline;
 use crate::record::{At, Part};
 use crate::stations::{Job, Task};
 use crate::tables::{ContextRow, GpuServer, Tables};
+
+/// Core time of a job that stands for polling; another follows if that is not enough.
+const POLLING: SimDuration = SimDuration::from_ps(1_000_000_000_000);
 
 /// All GPUs of a replication.
 #[derive(Debug)]
@@ -230,6 +233,7 @@ impl<'a> Pipeline<'a> {
         let task = Task::Helper(id);
         self.cores.submit(queue.now(), Job { task, role, demand });
         self.instances[id].outstanding += 1;
+        self.instances[id].helpers += 1;
     }
 
     /// The thread launches the kernels of all segments; the time from one step to the next.
@@ -342,6 +346,7 @@ impl<'a> Pipeline<'a> {
         row.gpu.submit(now, stream, priority, op, id);
         row.has_changed = true;
         self.instances[id].outstanding += 1;
+        self.wait_for_gpu(now, id);
     }
 
     /// What a GPU was to do by now.
@@ -361,6 +366,7 @@ impl<'a> Pipeline<'a> {
         used: SimDuration,
     ) {
         self.instances[id].used += used;
+        self.instances[id].helpers -= 1;
         self.on_part_done(queue, id);
     }
 
@@ -368,10 +374,43 @@ impl<'a> Pipeline<'a> {
     pub(crate) fn on_part_done(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
         let instance = &mut self.instances[id];
         instance.outstanding -= 1;
-        if instance.outstanding == 0 {
-            let used = instance.used;
-            self.on_phase_done(queue, id, used);
+        if instance.outstanding > 0 {
+            return self.wait_for_gpu(queue.now(), id);
         }
+        if std::mem::take(&mut instance.spins) {
+            let role = self.tables.servers[self.tables.instances[id]].role;
+            let used = self.cores.cancel(queue.now(), role, Task::Spin(id));
+            self.instances[id].used += used;
+        }
+        let used = self.instances[id].used;
+        self.on_phase_done(queue, id, used);
+    }
+
+    /// The thread has nothing to do but to wait: it polls, if that is its way.
+    fn wait_for_gpu(&mut self, now: SimTime, id: InstanceId) {
+        let (server, _) = self.gpu_of(id);
+        let instance = &mut self.instances[id];
+        let is_free = instance.helpers == 0 && instance.outstanding > 0 && !instance.spins;
+        if server.gpu.wait == HostWait::Spin && is_free {
+            instance.spins = true;
+            self.spin(now, id);
+        }
+    }
+
+    fn spin(&mut self, now: SimTime, id: InstanceId) {
+        let role = self.tables.servers[self.tables.instances[id]].role;
+        let job = Job {
+            task: Task::Spin(id),
+            role,
+            demand: POLLING,
+        };
+        self.cores.submit(now, job);
+    }
+
+    /// The thread has polled for as long as a job of its lasts, and goes on.
+    pub(crate) fn on_spun(&mut self, queue: &EventQueue<Event>, id: InstanceId, used: SimDuration) {
+        self.instances[id].used += used;
+        self.spin(queue.now(), id);
     }
 
     /// Lets what has changed on the GPUs take effect, and forecasts what changes next.

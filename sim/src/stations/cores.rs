@@ -21,6 +21,8 @@ pub(crate) enum Task {
     Phase(InstanceId),
     /// What a core does beside the instance's GPU.
     Helper(InstanceId),
+    /// The instance's thread polls until its GPU is done.
+    Spin(InstanceId),
 }
 
 /// A job and whose it is.
@@ -213,6 +215,24 @@ impl Cores {
         role.ended = role.ended.wrapping_add(core_time);
         self.mark(set);
         Some((running.task, whole_core_time(core_time - running.since)))
+    }
+
+    /// Takes a job of `role` away that is not done; the core time that it used.
+    ///
+    /// # Panics
+    /// If the role has no such job.
+    pub(crate) fn cancel(&mut self, now: SimTime, role: RoleId, task: Task) -> SimDuration {
+        let set = self.roles[role.index()].set;
+        let row = &mut self.sets[set.index()];
+        row.remember(now);
+        let removed = row.station.remove(now, |running| running.task == task);
+        let running = removed.expect("what is cancelled is under way");
+        let core_time = row.station.core_time(now);
+        let role = &mut self.roles[role.index()];
+        role.n_jobs -= 1;
+        role.ended = role.ended.wrapping_add(core_time);
+        self.mark(set);
+        whole_core_time(core_time - running.since)
     }
 
     /// What the cores of `role` did until the instant `now`.

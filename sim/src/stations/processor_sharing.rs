@@ -237,6 +237,27 @@ impl<T> ProcessorSharing<T> {
         job.token
     }
 
+    /// Takes a job away at the instant `now` that is not done: the first for which `is_it` says so;
+    /// `None` if there is none.
+    ///
+    /// # Panics
+    /// If `now` is earlier than the last change.
+    pub fn remove(&mut self, now: SimTime, is_it: impl Fn(&T) -> bool) -> Option<T> {
+        self.advance(now);
+        for class in &mut self.classes {
+            let mut jobs = std::mem::take(&mut class.jobs).into_vec();
+            let found = jobs.iter().position(|job| is_it(&job.token));
+            let removed = found.map(|at| jobs.swap_remove(at));
+            class.jobs = jobs.into();
+            if let Some(job) = removed {
+                self.n_jobs -= 1;
+                self.divide();
+                return Some(job.token);
+            }
+        }
+        None
+    }
+
     /// Changes the speed of the cores from the instant `now` on.
     ///
     /// # Panics

@@ -230,6 +230,31 @@ fn an_open_loop_request_waits_for_a_connection() {
 }
 
 #[test]
+fn requests_come_at_given_times_even_at_once() {
+    let profile = only_inference(Residual::None);
+    let at = r#"at = ["0 us", "0 us", "0 us", "5 ms"]"#;
+    for measure in ["{ requests = 4 }", "{ requests = 9 }", "{ time = \"1 s\" }"] {
+        let overrides = [
+            &format!("clients.0.arrivals={{ times = {{ {at}, connections = 2 }} }}"),
+            &format!("run.measure={measure}"),
+            "links.0={ between = [\"edge\", \"server\"], rate = \"1 GB/s\" }",
+            "stages.classify.serve.synthetic.input=\"0 B\"",
+            "stages.classify.serve.synthetic.output=\"0 B\"",
+        ];
+        let all = completions(&scenario(&overrides), &profile, &OPTIONS)
+            .unwrap()
+            .remove(0)
+            .completions;
+        let times: Vec<[u64; 3]> = (all.iter())
+            .map(|c| [c.ready, c.start, c.end].map(|t| t.as_ps() / 100_000_000))
+            .collect();
+        // One instance; the third waits for a connection.
+        let expected = [[0, 0, 10], [0, 0, 20], [0, 10, 30], [50, 50, 60]];
+        assert_eq!(times, expected, "{measure}");
+    }
+}
+
+#[test]
 fn synthetic_work_takes_its_time_for_each_request_of_a_batch() {
     let overrides = [
         "stages.classify.batch={ max = 3, delay = \"1 s\" }",

@@ -8,6 +8,7 @@
 use rand::rngs::ChaCha8Rng;
 use rayon::prelude::*;
 use schema::random::{Seed, exponential, stream};
+use schema::scenario::{BatchClose, BatchPolicy};
 use schema::stats::{Estimate, mean, mean_interval};
 
 use super::*;
@@ -57,7 +58,13 @@ enum Event {
 fn fifo(seed: Seed, load: Load, servers: u32) -> f64 {
     let (mut gaps, mut services) = (stream(seed, "arrivals"), stream(seed, "service"));
     let mut queue = EventQueue::new();
-    let mut line: BatchLine<SimTime> = BatchLine::new(servers, 1, SimDuration::ZERO);
+    let one_by_one = BatchPolicy {
+        max: 1,
+        delay: SimDuration::ZERO,
+        preferred: Vec::new(),
+        close: BatchClose::AtStart,
+    };
+    let mut line: BatchLine<SimTime> = BatchLine::new(servers, &one_by_one);
     let mut in_service = vec![SimTime::ZERO; servers as usize];
     let (mut n_arrived, mut sojourn_s, mut batch) = (0, Vec::with_capacity(N), Vec::new());
     queue.schedule_at(SimTime::ZERO, Event::Arrival);

@@ -6,8 +6,8 @@ use super::{Check, LOWEST_PRIORITY, allowed, joins};
 use crate::error::FileError;
 use crate::ids::{ClassId, HostId, LinkId, Table};
 use crate::scenario::{
-    Class, ClassFile, Client, ClientsFile, Group, Hop, Placement, Scenario, StageRole, Transport,
-    Work,
+    Class, ClassFile, Client, ClientsFile, Group, Hop, Placement, Scenario, Serve, StageRole,
+    Transport, Work,
 };
 use crate::units::Bytes;
 
@@ -39,11 +39,11 @@ impl Check<'_> {
             self.path(&key, host, scenario)?
         };
         let last = path.last().expect("a path has a hop").to;
-        let work = match &scenario.stages[last].role {
-            StageRole::Serve(serve) => Some(serve.work.clone()),
+        let serve = match &scenario.stages[last].role {
+            StageRole::Serve(serve) => Some(serve.clone()),
             _ => None,
         };
-        let classes = self.classes(&key, &group.classes, work.as_ref(), &mut scenario.classes)?;
+        let classes = self.classes(&key, &group.classes, serve.as_ref(), &mut scenario.classes)?;
         let id = scenario.groups.push(Group {
             name,
             host,
@@ -70,14 +70,16 @@ impl Check<'_> {
         }
     }
 
-    /// The classes of a group whose path ends at `work`; without it at a plain stage.
+    /// The classes of a group whose path ends at a stage that serves like `serve`; without it at a
+    /// plain stage.
     fn classes(
         &self,
         key: &str,
         classes: &[ClassFile],
-        work: Option<&Work>,
+        serve: Option<&Serve>,
         table: &mut Table<ClassId, Class>,
     ) -> Result<Vec<ClassId>, FileError> {
+        let work = serve.map(|serve| &serve.work);
         let base = Class {
             name: "default".to_owned(),
             share: 1.0,
@@ -114,11 +116,21 @@ impl Check<'_> {
                 let problem = format!("must be at most {LOWEST_PRIORITY}, found {priority}");
                 return Err(self.source.invalid(&format!("{key}.priority"), problem));
             }
+            if let Some(priority) = class.stream_priority {
+                let key = format!("{key}.stream-priority");
+                if serve.is_none_or(|serve| serve.gpu.is_none()) {
+                    let problem = format!(
+                        "is only for paths that end at a stage with `gpu`, found {priority}"
+                    );
+                    return Err(self.source.invalid(&key, problem));
+                }
+                self.stream_priority(&key, priority)?;
+            }
             let payload = match (class.payload, work) {
                 (None, _) => base.payload,
                 (Some(payload), Some(Work::Synthetic(_) | Work::Profiled(_))) => payload,
                 (Some(_), _) => {
-                    let problem = "only a synthetic stage takes payloads of any size; a net's follow from its input, and a plain stage has none";
+                    let problem = "only a synthetic stage or a profiled net takes payloads of any size; those of others follow from their input, and a plain stage has none";
                     return Err(self.source.invalid(&format!("{key}.payload"), problem));
                 }
             };

@@ -33,6 +33,7 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
     let (hosts, core_sets) = check.hosts()?;
     let links = check.links()?;
     let stages = check.stages()?;
+    check.processes(&stages)?;
     let mut scenario = Scenario {
         name: file.name.clone(),
         seed: Seed(file.run.seed),
@@ -102,6 +103,15 @@ const fn roles(stage: &StageFile) -> [(&'static str, bool); 8] {
         ("balance", stage.balance.is_some()),
         ("tokens", stage.tokens.is_some()),
         ("release", stage.release.is_some()),
+    ]
+}
+
+/// The keys that only go with `serve`, and whether each is given.
+const fn options_of_serve(stage: &StageFile) -> [(&'static str, bool); 3] {
+    [
+        ("instances", stage.instances.is_some()),
+        ("batch", stage.batch.is_some()),
+        ("gpu", stage.gpu.is_some()),
     ]
 }
 
@@ -228,11 +238,11 @@ impl Check<'_> {
     }
 
     fn proxy(&self, key: &str, stage: &StageFile) -> Result<StageRole, FileError> {
-        if stage.instances.is_some() || stage.batch.is_some() || stage.gpu.is_some() {
-            return Err(self.source.invalid(
-                key,
-                "`instances`, `batch` and `gpu` belong to `serve`, not to `proxy`",
-            ));
+        for (option, is_given) in options_of_serve(stage) {
+            if is_given {
+                let problem = "belongs to `serve`, not to `proxy`";
+                return Err(self.source.invalid(&format!("{key}.{option}"), problem));
+            }
         }
         Ok(StageRole::Proxy)
     }
@@ -244,15 +254,16 @@ impl Check<'_> {
         stage: &StageFile,
         serve: &ServeFile,
     ) -> Result<Serve, FileError> {
+        let gpu = self.gpu_use(key, host, stage)?;
         let work = match serve {
             ServeFile::Net(net) => self.net(&format!("{key}.serve.net"), net)?,
             ServeFile::Synthetic(synthetic) => Work::Synthetic(synthetic.clone()),
             ServeFile::Profiled(net) => Work::Profiled(net.clone()),
             ServeFile::Kernels(kernels) => {
-                Work::Kernels(self.kernels(&format!("{key}.serve.kernels"), host, kernels)?)
+                let key = format!("{key}.serve.kernels");
+                Work::Kernels(self.kernels(&key, host, kernels, gpu.as_ref())?)
             }
         };
-        let gpu = self.gpu_use(key, host, stage, &work)?;
         let instances = match &gpu {
             Some(gpu) => gpu.contexts(),
             None => stage.instances.expect("the default was filled in"),
@@ -267,8 +278,24 @@ impl Check<'_> {
 
     fn batch(&self, key: &str, stage: &StageFile) -> Result<BatchPolicy, FileError> {
         let batch = stage.batch.as_ref().expect("the default was filled in");
+        let key = format!("{key}.batch");
+        let max = self.at_least_one(&format!("{key}.max"), batch.max)?;
+        for (index, size) in batch.preferred.iter().enumerate() {
+            let key = format!("{key}.preferred.{index}");
+            if !(1..=max).contains(size) {
+                let problem = format!("must be from 1 to `max`, {max}; found {size}");
+                return Err(self.source.invalid(&key, problem));
+            }
+            if let Some(before) = index.checked_sub(1).map(|before| batch.preferred[before])
+                && before >= *size
+            {
+                let problem =
+                    format!("must be more than the one before it, {before}; found {size}");
+                return Err(self.source.invalid(&key, problem));
+            }
+        }
         Ok(BatchPolicy {
-            max: self.at_least_one(&format!("{key}.batch.max"), batch.max)?,
+            max,
             delay: batch.delay,
             preferred: batch.preferred.clone(),
             close: batch.close,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, allowed, is_plain};
+use super::{Check, allowed, is_plain, options_of_serve};
 use crate::distribution::Distribution;
 use crate::error::{FileError, suggest};
 use crate::ids::{HostId, StageId};
@@ -43,13 +43,9 @@ impl Check<'_> {
         name: &str,
         stage: &StageFile,
     ) -> Result<Stage, FileError> {
-        for (option, is_given) in [
-            ("instances", stage.instances.is_some()),
-            ("batch", stage.batch.is_some()),
-        ] {
+        for (option, is_given) in options_of_serve(stage) {
             if is_given {
-                let problem =
-                    "belongs to `serve`; a station has `servers` and a `batch` of its own";
+                let problem = "belongs to `serve`; a station has `servers` and a `batch` of its own, and no GPU";
                 return Err(self.source.invalid(&format!("{key}.{option}"), problem));
             }
         }

@@ -109,6 +109,33 @@ fn an_open_loop_does_not_wait_for_replies() {
 }
 
 #[test]
+fn every_client_sends_at_the_times_given() {
+    let mut network = Network::new();
+    let stage = network.station("server", fifo(1, 10));
+    let arrivals = ArrivalsFile::Times {
+        at: [0, 0, 50].map(ns).to_vec(),
+        connections: 1,
+    };
+    network.clients(Clients {
+        count: 2,
+        ..sending("all", arrivals, &[stage])
+    });
+    let report = network.run(&plan(Extent::Requests(3))).expect("it runs");
+    assert_visits(
+        &report,
+        stage,
+        &[
+            ("a", (0, 0, 10)),
+            ("b", (0, 10, 20)),
+            ("a1", (0, 20, 30)),
+            ("b1", (0, 30, 40)),
+            ("a2", (50, 50, 60)),
+            ("b2", (50, 60, 70)),
+        ],
+    );
+}
+
+#[test]
 fn a_time_is_sent_in_until_it_is_over() {
     let mut network = Network::new();
     let stage = network.station("server", fifo(1, 10));

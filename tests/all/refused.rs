@@ -1,0 +1,52 @@
+//! What only the engine runs, and hardware refuses before any process starts.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+
+use insta::assert_snapshot;
+
+use crate::common::{PROXIED, said, scenario, tandem};
+
+const SYNTHETIC: &str =
+    r#"serve = { synthetic = { time = "1 ms", input = "100 kB", output = "4 kB" } }"#;
+
+/// What `measure` says of the small pipeline with this at the place of what its stage serves.
+fn refusal(stage: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(PROXIED.contains(SYNTHETIC));
+    let text = PROXIED.replace(SYNTHETIC, stage).replace(
+        "server = { part = \"this-machine\", cores = 2 }",
+        "server = { part = \"this-machine\", cores = 2, gpus = [{ part = \"a100\" }] }",
+    );
+    let path = scenario(dir.path(), &text);
+    let mut command = tandem();
+    command.args(["measure", "-q"]).arg(path);
+    let output = command.current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    // Nothing was begun.
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    let message = String::from_utf8_lossy(&output.stderr);
+    let message = message.replace(&dir.path().display().to_string(), "DIR");
+    message.trim().to_owned()
+}
+
+#[test]
+fn hardware_refuses_what_runs_on_gpus() {
+    assert_snapshot!(refusal("serve = { net = { name = \"resnet50\" } }\ngpu = {}"), @"error: DIR/scenario.toml:30: `stages.work.gpu`: this build has no accelerator but the cores; `tandem simulate` runs GPUs");
+    let kernel = "{ kernel = { blocks = 1, threads = 32, time = \"1 us\" } }";
+    let kernels = format!(
+        "serve = {{ kernels = {{ input = \"0 B\", output = \"0 B\", work = [{kernel}] }} }}\ngpu = {{}}"
+    );
+    assert_snapshot!(refusal(&kernels), @"error: DIR/scenario.toml:30: `stages.work.gpu`: this build has no accelerator but the cores; `tandem simulate` runs GPUs");
+    let profiled =
+        "serve = { profiled = { name = \"yolo\", input = \"1 MB\", output = \"4 kB\" } }";
+    assert_snapshot!(refusal(&format!("{profiled}\ngpu = {{}}")), @"error: DIR/scenario.toml:30: `stages.work.gpu`: this build has no accelerator but the cores; `tandem simulate` runs GPUs");
+    assert_snapshot!(refusal(profiled), @"error: DIR/scenario.toml:29: `stages.work.serve.profiled`: a net that only a profile knows is for the engine, see `tandem simulate`");
+}
+
+#[test]
+fn hardware_refuses_ways_to_form_batches() {
+    let batch = |keys: &str| refusal(&format!("{SYNTHETIC}\nbatch = {{ max = 8, {keys} }}"));
+    assert_snapshot!(batch("preferred = [4]"), @"error: DIR/scenario.toml:30: `stages.work.batch`: `preferred` and `close` are for the engine, see `tandem simulate`");
+    assert_snapshot!(batch("close = \"at-timeout\""), @"error: DIR/scenario.toml:30: `stages.work.batch`: `preferred` and `close` are for the engine, see `tandem simulate`");
+}
