@@ -4,11 +4,17 @@ use std::collections::VecDeque;
 
 use schema::units::{SimDuration, SimTime};
 
-use super::progress::{Progress, fixed};
+use super::progress::{Alike, Progress, fixed};
 use super::rates::{Rates, Running};
 use super::sms::{Sms, Wave};
 use super::work::{Phase, Run, Step};
 use super::{DeviceSpec, KernelSpan, ProcessSpec, StreamId};
+
+/// Most waves of a kernel at once. Blocks that are dispatched while it has so many are counted to the
+/// last of them, which then ends at the mean of when its blocks would: no work is lost, and no block
+/// is off by more than a part of its time. Without it waves of kernels that run beside each other
+/// break up into ever smaller ones.
+const MOST_WAVES: usize = 2;
 
 /// What happened to what a stream runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,20 +98,14 @@ enum Stage {
     Overhead(Progress),
     Blocks {
         pending: u32,
-        waves: Vec<RunningWave>,
+        running: u32,
+        waves: Alike<(Wave, u32)>,
     },
     Phase {
         progress: Progress,
         /// Its time alone, in seconds.
         alone: f64,
     },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct RunningWave {
-    wave: Wave,
-    blocks: u32,
-    progress: Progress,
 }
 
 /// Whose turn it is.
@@ -254,11 +254,7 @@ impl Device {
                 Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
                     progress.advance(passed);
                 }
-                Stage::Blocks { waves, .. } => {
-                    for wave in waves {
-                        wave.progress.advance(passed);
-                    }
-                }
+                Stage::Blocks { waves, .. } => waves.advance(passed),
             }
         }
     }
@@ -292,20 +288,13 @@ impl Device {
                 .exec
                 .as_ref()
                 .expect("an active lane runs");
-            match &exec.stage {
-                Stage::Paced(_) => {}
-                Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
-                    if let Some(left) = progress.time_left() {
-                        at(self.updated + left);
-                    }
-                }
-                Stage::Blocks { waves, .. } => {
-                    for wave in waves {
-                        if let Some(left) = wave.progress.time_left() {
-                            at(self.updated + left);
-                        }
-                    }
-                }
+            let left = match &exec.stage {
+                Stage::Paced(_) => None,
+                Stage::Overhead(progress) | Stage::Phase { progress, .. } => progress.time_left(),
+                Stage::Blocks { waves, .. } => waves.time_left(),
+            };
+            if let Some(left) = left {
+                at(self.updated + left);
             }
         }
         soonest
@@ -380,7 +369,8 @@ impl Device {
                     Step::Kernel(kernel) => {
                         exec.stage = Stage::Blocks {
                             pending: kernel.blocks,
-                            waves: Vec::new(),
+                            running: 0,
+                            waves: Alike::new(),
                         };
                         exec.queued = self.next_queued;
                         self.next_queued += 1;
@@ -406,22 +396,23 @@ impl Device {
                 self.end_step(now, group, lane);
                 true
             }
-            Stage::Blocks { pending, waves } => {
-                let before = waves.len();
+            Stage::Blocks {
+                pending,
+                running,
+                waves,
+            } => {
                 let Step::Kernel(kernel) = exec.run.steps[exec.at] else {
                     unreachable!("only kernels have blocks")
                 };
-                let process = &mut self.processes[row.process];
-                let sms = &mut self.groups[group].sms;
-                waves.retain(|wave| {
-                    if wave.progress.is_done() {
-                        sms.free(&kernel.shape, wave.wave);
-                        process.resident -= u64::from(wave.blocks * kernel.shape.threads);
-                    }
-                    !wave.progress.is_done()
-                });
-                let has_changed = waves.len() < before;
-                if *pending == 0 && waves.is_empty() && has_changed {
+                let mut has_changed = false;
+                while let Some((wave, blocks)) = waves.pop_done() {
+                    self.groups[group].sms.free(&kernel.shape, wave, blocks);
+                    self.processes[row.process].resident -=
+                        u64::from(blocks * kernel.shape.threads);
+                    *running -= blocks;
+                    has_changed = true;
+                }
+                if *pending == 0 && has_changed && waves.is_empty() {
                     self.end_step(now, group, lane);
                 }
                 has_changed
@@ -575,7 +566,12 @@ impl Device {
             unreachable!("only kernels are queued")
         };
         let length = exec.scaled(kernel.time);
-        let Stage::Blocks { pending, waves } = &mut exec.stage else {
+        let Stage::Blocks {
+            pending,
+            running,
+            waves,
+        } = &mut exec.stage
+        else {
             unreachable!("a queued kernel has blocks")
         };
         let process = &mut self.processes[process];
@@ -588,14 +584,17 @@ impl Device {
         };
         let want = (*pending).min(u32::try_from(allowed).unwrap_or(u32::MAX));
         let sms = &mut self.groups[group].sms;
-        let placed = sms.place(&kernel.shape, want, self.next_wave);
+        let joined = waves.last().filter(|_| waves.len() >= MOST_WAVES).copied();
+        let (wave, own) = joined.unwrap_or((self.next_wave, 0));
+        let placed = sms.place(&kernel.shape, want, wave);
         if placed > 0 {
-            waves.push(RunningWave {
-                wave: self.next_wave,
-                blocks: placed,
-                progress: Progress::new(length),
-            });
-            self.next_wave += 1;
+            if own > 0 {
+                waves.join_last(length, own, placed).1 += placed;
+            } else {
+                waves.begin(length, (wave, placed));
+                self.next_wave += 1;
+            }
+            *running += placed;
             process.resident += u64::from(placed * kernel.shape.threads);
             *pending -= placed;
             exec.first_block.get_or_insert(now);
@@ -622,12 +621,12 @@ impl Device {
                 (Stage::Paced(_), _) => Running::Nothing,
                 (Stage::Overhead(_), Step::Kernel(_)) => Running::Launch,
                 (Stage::Overhead(_), Step::Phase(_)) => Running::Overhead,
-                (Stage::Blocks { waves, .. }, Step::Kernel(kernel)) => {
-                    let blocks: u32 = waves.iter().map(|wave| wave.blocks).sum();
+                (Stage::Blocks { running, .. }, Step::Kernel(kernel)) => {
+                    let blocks = f64::from(*running);
                     Running::Blocks {
                         process: row.process,
-                        share: f64::from(blocks) * f64::from(kernel.shape.threads) / threads,
-                        demand: f64::from(blocks) * kernel.bytes / kernel.time.as_secs_f64(),
+                        share: blocks * f64::from(kernel.shape.threads) / threads,
+                        demand: blocks * kernel.bytes / kernel.time.as_secs_f64(),
                     }
                 }
                 (Stage::Phase { alone, .. }, Step::Phase(phase)) => Running::Phase {
@@ -656,11 +655,7 @@ impl Device {
                 Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
                     progress.set_rate(rate);
                 }
-                Stage::Blocks { waves, .. } => {
-                    for wave in waves {
-                        wave.progress.set_rate(rate);
-                    }
-                }
+                Stage::Blocks { waves, .. } => waves.set_rate(rate),
             }
         }
     }

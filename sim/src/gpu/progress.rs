@@ -1,5 +1,7 @@
 //! Work that is done at a rate that changes.
 
+use std::collections::VecDeque;
+
 use schema::units::SimDuration;
 
 /// Fractional bits of work and rates.
@@ -41,18 +43,97 @@ impl Progress {
 
     /// Time until it is done at this rate; `None` if it stands still.
     pub(super) fn time_left(&self) -> Option<SimDuration> {
-        if self.left == 0 {
-            return Some(SimDuration::ZERO);
+        time_for(self.left, self.rate)
+    }
+}
+
+/// Time that work takes at a rate; `None` if it stands still.
+fn time_for(left: u128, rate: u64) -> Option<SimDuration> {
+    if left == 0 {
+        return Some(SimDuration::ZERO);
+    }
+    if rate == 0 {
+        return None;
+    }
+    let ps = if rate == FULL {
+        (left + u128::from(FULL - 1)) >> FRACTION_BITS
+    } else {
+        left.div_ceil(u128::from(rate))
+    };
+    u64::try_from(ps).ok().map(SimDuration::from_ps)
+}
+
+/// Pieces of work of equal lengths that are done at one rate, whichever it is, so that the first to
+/// begin is the first to end. `T` names them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Alike<T> {
+    /// What each would have done if it had begun at the start.
+    served: u128,
+    rate: u64,
+    /// With what `served` is when they are done.
+    pieces: VecDeque<(u128, T)>,
+}
+
+impl<T> Alike<T> {
+    pub(super) const fn new() -> Alike<T> {
+        Alike {
+            served: 0,
+            rate: 0,
+            pieces: VecDeque::new(),
         }
-        if self.rate == 0 {
+    }
+
+    pub(super) fn begin(&mut self, length: SimDuration, piece: T) {
+        let until = self.served + (u128::from(length.as_ps()) << FRACTION_BITS);
+        self.pieces.push_back((until, piece));
+    }
+
+    /// Number of pieces that are not done.
+    pub(super) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// The last piece to begin is joined by another: they are done together, at the mean of when each
+    /// would be, weighted by `own` and `other`. All work there is to do stays the same.
+    pub(super) fn join_last(&mut self, length: SimDuration, own: u32, other: u32) -> &mut T {
+        let other_until = self.served + (u128::from(length.as_ps()) << FRACTION_BITS);
+        let (until, piece) = self.pieces.back_mut().expect("there is a piece to join");
+        let later = other_until.saturating_sub(*until);
+        *until += later * u128::from(other) / u128::from(own + other);
+        piece
+    }
+
+    /// The last piece to begin.
+    pub(super) fn last(&self) -> Option<&T> {
+        self.pieces.back().map(|(_, piece)| piece)
+    }
+
+    pub(super) const fn set_rate(&mut self, rate: u64) {
+        self.rate = rate;
+    }
+
+    pub(super) const fn advance(&mut self, passed: SimDuration) {
+        self.served += self.rate as u128 * passed.as_ps() as u128;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Time until the next is done at this rate; `None` if there is none, or it stands still.
+    pub(super) fn time_left(&self) -> Option<SimDuration> {
+        let (until, _) = self.pieces.front()?;
+        time_for(until.saturating_sub(self.served), self.rate)
+    }
+
+    /// Takes one that is done.
+    pub(super) fn pop_done(&mut self) -> Option<T> {
+        let (until, _) = self.pieces.front()?;
+        if *until > self.served {
             return None;
         }
-        let ps = if self.rate == FULL {
-            (self.left + u128::from(FULL - 1)) >> FRACTION_BITS
-        } else {
-            self.left.div_ceil(u128::from(self.rate))
-        };
-        u64::try_from(ps).ok().map(SimDuration::from_ps)
+        let (_, piece) = self.pieces.pop_front()?;
+        Some(piece)
     }
 }
 
