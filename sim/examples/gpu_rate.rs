@@ -32,6 +32,7 @@ fn device() -> DeviceSpec {
         dram_bandwidth: 1.5e12,
         dram_occupancy: 0.5,
         clock: 1.0,
+        waves_per_kernel: 2,
         hardware_queues: 32,
         priority_levels: 6,
         time_slice: SimDuration::from_ns(1_024_000),

@@ -83,7 +83,7 @@ pub enum SimError {
         has: (f64, f64),
     },
     /// A GPU's part does not know a net.
-    #[error("{wanted_by}: part `{part}` of profile `{profile}` has no net `{net}`{hint}")]
+    #[error("{wanted_by}: part `{part}` of profile `{profile}` has no net {net}")]
     NoNet {
         /// File, line and key that ask for the part.
         wanted_by: String,
@@ -91,10 +91,8 @@ pub enum SimError {
         profile: String,
         /// The part.
         part: String,
-        /// The net.
+        /// The net, and those it has.
         net: String,
-        /// The nets it has.
-        hint: String,
     },
     /// A block does not fit a multiprocessor.
     #[error(

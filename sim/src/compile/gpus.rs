@@ -17,6 +17,10 @@ use crate::gpu::{BlockShape, DeviceSpec, Kernel, LinkSpec, MpsSpec, Phase, Proce
 use crate::ids::{GpuId, NetId};
 use crate::tables::{ContextRow, GpuRow, GpuServer, NetRow, PeerCopy, ProcessRow, Segment, Steps};
 
+/// Waves of a kernel that are kept apart: a kernel beside others has the blocks that it began with,
+/// and those that followed.
+const WAVES_PER_KERNEL: u32 = 2;
+
 /// Most threads of a block and blocks of a multiprocessor, on every part since compute capability
 /// 2.0 and 5.0 (CUDA C++ Programming Guide, table of technical specifications).
 const USUAL_BLOCKS_PER_SM: f64 = 32.0;
@@ -96,6 +100,7 @@ impl PartOf<'_> {
             dram_bandwidth: self.or(parameter::DRAM_BANDWIDTH, f64::MAX)?,
             dram_occupancy: self.or(parameter::DRAM_OCCUPANCY, 0.0)?,
             clock,
+            waves_per_kernel: WAVES_PER_KERNEL,
             hardware_queues: self.or(parameter::HARDWARE_QUEUES, 8.0)? as u32,
             priority_levels: self.or(parameter::PRIORITY_LEVELS, 6.0)? as u32,
             // kernel_fifo_gv100.c of NVIDIA/open-gpu-kernel-modules: 1,024 us.
@@ -390,8 +395,7 @@ impl<'a> Compiler<'a> {
                 wanted_by: part.wanted_by.clone(),
                 profile: self.profile.name.clone(),
                 part: part.name.to_owned(),
-                net: key.to_owned(),
-                hint: schema::error::suggest(key, known),
+                net: format!("`{key}`{}", schema::error::suggest(key, known)),
             }
         })?;
         let steps = if net.kernels.is_empty() {

@@ -10,12 +10,6 @@ use super::sms::{Sms, Wave};
 use super::work::{Phase, Run, Step};
 use super::{DeviceSpec, KernelSpan, ProcessSpec, StreamId};
 
-/// Most waves of a kernel at once. Blocks that are dispatched while it has so many are counted to the
-/// last of them, which then ends at the mean of when its blocks would: no work is lost, and no block
-/// is off by more than a part of its time. Without it waves of kernels that run beside each other
-/// break up into ever smaller ones.
-const MOST_WAVES: usize = 2;
-
 /// What happened to what a stream runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Note {
@@ -348,8 +342,9 @@ impl Device {
             let lane = self.groups[group].active[index];
             if self.complete_of(now, group, lane) {
                 has_changed = true;
-                // The lane goes on with its next step, or is no longer active.
-                if self.lanes[lane].exec.is_none() {
+                // A lane that goes on with its next step is now behind the others; one that has ended
+                // is no longer active.
+                if self.groups[group].active.get(index) != Some(&lane) {
                     continue;
                 }
             }
@@ -584,7 +579,8 @@ impl Device {
         };
         let want = (*pending).min(u32::try_from(allowed).unwrap_or(u32::MAX));
         let sms = &mut self.groups[group].sms;
-        let joined = waves.last().filter(|_| waves.len() >= MOST_WAVES).copied();
+        let most_waves = self.spec.waves_per_kernel as usize;
+        let joined = waves.last().filter(|_| waves.len() >= most_waves).copied();
         let (wave, own) = joined.unwrap_or((self.next_wave, 0));
         let placed = sms.place(&kernel.shape, want, wave);
         if placed > 0 {

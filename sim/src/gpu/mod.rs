@@ -162,6 +162,7 @@ impl<T: Copy> Gpu<T> {
         for spec in devices {
             assert!(
                 spec.threads() > 0
+                    && spec.waves_per_kernel > 0
                     && spec.hardware_queues > 0
                     && spec.priority_levels > 0
                     && spec.time_slice.as_ps() > 0,

@@ -27,6 +27,11 @@ pub struct DeviceSpec {
     pub clock: f64,
     /// Hardware queues of each process, at least one.
     pub hardware_queues: u32,
+    /// Most waves of a kernel at once, at least one. Blocks that are dispatched while it has so many are
+    /// counted to the last of them, which then ends at the mean of when its blocks would: no work is
+    /// lost, and no block is off by more than a part of its time. Without it waves of kernels that run
+    /// beside each other break up into ever smaller ones, which costs events.
+    pub waves_per_kernel: u32,
     /// Levels of stream priority, at least one.
     pub priority_levels: u32,
     /// How long a group of processes computes while another waits to; more than zero.

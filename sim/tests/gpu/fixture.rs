@@ -33,6 +33,7 @@ pub(crate) const fn base() -> DeviceSpec {
         dram_bandwidth: f64::INFINITY,
         dram_occupancy: 0.0,
         clock: 1.0,
+        waves_per_kernel: u32::MAX,
         hardware_queues: 32,
         priority_levels: 3,
         time_slice: ns(1_000_000),
