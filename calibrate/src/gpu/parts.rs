@@ -19,7 +19,7 @@ use super::tables;
 pub type Maker = (&'static str, fn() -> Result<Profile, FitError>);
 
 /// Every public part.
-pub const PUBLIC: [Maker; 1] = [("v100", v100)];
+pub const PUBLIC: [Maker; 1] = [("v100-mps", v100)];
 
 /// Digits of fitted figures in a profile; no standard error is below the last.
 const DIGITS: usize = 4;
