@@ -87,7 +87,7 @@ path = [{{ to = "a", over = "local" }}]
     Scenario::parse(Path::new("a.toml"), text, &[]).unwrap()
 }
 
-fn try_run(scenario: &Scenario, profile: &Profile) -> Result<Run, SimError> {
+fn try_run(scenario: &Scenario, profile: &Profile) -> Result<Run, Box<SimError>> {
     let options = Options {
         replications: 1,
         arrivals: Arrivals::Shared,
@@ -95,7 +95,7 @@ fn try_run(scenario: &Scenario, profile: &Profile) -> Result<Run, SimError> {
         precision: None,
         keep: Keep::Trace,
     };
-    simulate(scenario, Some(profile), &options)
+    simulate(scenario, Some(profile), &options).map_err(Box::new)
 }
 
 /// End-to-end times, in microseconds, in order of completion.
