@@ -66,7 +66,7 @@ pub fn v100() -> Result<Profile, FitError> {
         costs: BTreeMap::new(),
         nets,
     };
-    Ok(profile("v100", part))
+    Ok(profile("v100-mps", part))
 }
 
 /// Errors of the law of a net alone on points held out from its fit, in `k` folds.
