@@ -262,3 +262,21 @@ fn streams_get_room_in_turn() {
         ],
     );
 }
+
+#[test]
+fn waves_beyond_those_kept_apart_end_at_the_mean() {
+    // One block of `b` at 0, and three at 20, when `a` ends: kept apart they end at 100 and 120; as one
+    // wave all at (100 + 3 * 120) / 4.
+    for (waves, end) in [(1, 115), (2, 120)] {
+        let (mut bench, [a, b]) = Bench::streams(DeviceSpec {
+            waves_per_kernel: waves,
+            ..base()
+        });
+        bench.submit(0, a, "a", kernels(&[kernel(3, 1024, 20)]));
+        bench.submit(0, b, "b", kernels(&[kernel(4, 1024, 100)]));
+        assert_spans(
+            &bench.run().kernels,
+            &[("a.0", 0, 0, 20), ("b.0", 0, 0, end)],
+        );
+    }
+}

@@ -122,8 +122,12 @@ fn device(uses: Uses) -> impl Strategy<Value = DeviceSpec> {
         Uses::BlocksAndCopies => vec![f64::INFINITY],
         _ => vec![f64::INFINITY, 1e11],
     };
+    let waves = match uses {
+        Uses::Everything => vec![1, 2, u32::MAX],
+        _ => vec![u32::MAX],
+    };
     (
-        1u32..4,
+        (1u32..4, prop::sample::select(waves)),
         1u32..4,
         1u32..4,
         1u64..50,
@@ -133,9 +137,19 @@ fn device(uses: Uses) -> impl Strategy<Value = DeviceSpec> {
         prop::sample::select(vec![0.0, 0.2]),
     )
         .prop_map(
-            |(sms, queues, levels, slice, switch, dram_bandwidth, occupancy, interference)| {
+            |(
+                (sms, waves),
+                queues,
+                levels,
+                slice,
+                switch,
+                dram_bandwidth,
+                occupancy,
+                interference,
+            )| {
                 DeviceSpec {
                     sms,
+                    waves_per_kernel: waves,
                     hardware_queues: queues,
                     priority_levels: levels,
                     time_slice: ns(slice),
@@ -362,7 +376,11 @@ proptest! {
     /// The area of blocks, threads times time, is no more than a device holds, and than the cap of
     /// their process allows, in the time from the first block's start to the last one's end.
     #[test]
-    fn blocks_have_no_more_threads_than_there_are(program in program(Uses::BlocksAndCopies)) {
+    fn blocks_have_no_more_threads_than_there_are(
+        mut program in program(Uses::BlocksAndCopies),
+        waves in prop::sample::select(vec![1, 2, u32::MAX]),
+    ) {
+        program.spec.waves_per_kernel = waves;
         let timeline = program.run();
         let all = steps(&program, &timeline);
         let area_of = |within: &dyn Fn(usize) -> bool| {
@@ -470,12 +488,14 @@ proptest! {
         prop_assert_eq!(double(once.kernels), slower.kernels);
     }
 
-    /// Each change of a rate rounds what is under way up to a picosecond, and all rates by 2⁻³³; one
-    /// process of one queue a stream, so that no order depends on that.
+    /// Each change of a rate rounds what is under way up to a picosecond, and all rates by 2⁻³³. One
+    /// process with a queue for each stream and one priority, so that nothing jumps by that: what would
+    /// have ended as one of higher priority begins else waits for all of it.
     #[test]
     fn twice_the_times_double_every_instant_of_phases(mut program in program(Uses::Phases)) {
         program.processes = vec![(ALONE, program.owners().len())];
         program.spec.hardware_queues = 32;
+        program.spec.priority_levels = 1;
         let once = program.run();
         let slower = program.slower();
         let spans = slower.spans(&slower.run());
