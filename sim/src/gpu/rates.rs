@@ -178,7 +178,7 @@ impl Rates {
         let n_others = n_others.saturating_sub(1) as f64;
         let intensity = |running: &Running, share: f64| match running {
             Running::Phase { phase, .. } if phase.intensity > 0.0 => {
-                phase.intensity * share.powf(spec.interference_exponent)
+                phase.intensity * power(share, spec.interference_exponent)
             }
             _ => 0.0,
         };
@@ -237,5 +237,14 @@ impl Rates {
                 };
             }
         }
+    }
+}
+
+/// A share to a power; the usual power is one, and taking it costs more than all else here.
+fn power(share: f64, exponent: f64) -> f64 {
+    if exponent.total_cmp(&1.0).is_eq() {
+        share
+    } else {
+        share.powf(exponent)
     }
 }
