@@ -6,7 +6,6 @@ mod gpu_rules;
 mod idle;
 mod killed;
 mod profiles;
-mod public_gpus;
 mod refused;
 mod stations;
 mod tidy;

@@ -6,7 +6,7 @@
 //! of errors by net are printed by
 //!
 //! ```text
-//! cargo test --test all public_gpus -- --nocapture --test-threads=1
+//! cargo test --test public_gpus -- --nocapture --test-threads=1
 //! ```
 
 mod a100;
