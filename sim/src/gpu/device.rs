@@ -7,7 +7,7 @@ use schema::units::{SimDuration, SimTime};
 use super::progress::{Alike, Progress, fixed};
 use super::rates::{Rates, Running};
 use super::sms::{Sms, Wave};
-use super::work::{Phase, Run, Step};
+use super::work::{BlockShape, Phase, Run, Step};
 use super::{DeviceSpec, KernelSpan, ProcessSpec, StreamId};
 
 /// What happened to what a stream runs.
@@ -31,8 +31,11 @@ pub(super) struct Device {
     next_wave: Wave,
     next_queued: u64,
     rates: Rates,
-    /// Scratch: by process, whether the head of its queues found no room.
-    found_no_room: Vec<bool>,
+    /// Scratch: heads of the queues of processes, by level and number in the queues, with their process
+    /// and lane.
+    heads: Vec<(u8, u64, usize, usize)>,
+    /// Scratch: blocks for which no multiprocessor has room.
+    no_room_for: Vec<BlockShape>,
     /// Whether anything that decides the rates has changed.
     is_stale: bool,
     pub(super) keeps_kernels: bool,
@@ -133,7 +136,8 @@ impl Device {
     pub(super) fn new(spec: DeviceSpec) -> Device {
         Device {
             rates: Rates::new(&spec),
-            found_no_room: Vec::new(),
+            heads: Vec::new(),
+            no_room_for: Vec::new(),
             spec,
             groups: Vec::new(),
             processes: Vec::new(),
@@ -523,34 +527,34 @@ impl Device {
             return false;
         };
         let mut has_changed = false;
-        self.found_no_room.clear();
-        self.found_no_room.resize(self.processes.len(), false);
-        loop {
-            let heads = self
-                .processes
-                .iter()
-                .enumerate()
-                .filter_map(|(index, process)| {
-                    if process.group != group || self.found_no_room[index] {
-                        return None;
-                    }
-                    let lane = process.queues.iter().find_map(|queue| queue.front())?;
-                    let queued = self.lanes[*lane].exec.as_ref()?.queued;
-                    Some((process.level, queued, index, *lane))
-                });
-            let Some((_, _, process, lane)) = heads.min() else {
-                return has_changed;
-            };
+        let mut heads = std::mem::take(&mut self.heads);
+        heads.extend((0..self.processes.len()).filter_map(|process| self.head(group, process)));
+        self.no_room_for.clear();
+        while let Some(at) = (0..heads.len()).min_by_key(|at| heads[*at]) {
+            let (_, _, process, lane) = heads.swap_remove(at);
             let (placed, left) = self.place(now, group, process, lane);
             has_changed |= placed > 0;
-            if left > 0 {
-                self.found_no_room[process] = true;
-            } else {
+            if left == 0 {
                 let queue = self.processes[process].queues.iter_mut();
                 let head = queue.into_iter().find(|queue| !queue.is_empty());
                 head.expect("the lane was at its head").pop_front();
+                heads.extend(self.head(group, process));
             }
         }
+        self.heads = heads;
+        has_changed
+    }
+
+    /// What is at the head of the highest queue of a process that is not empty, if the process is in the
+    /// group: its level, its number in the queues, the process and the lane.
+    fn head(&self, group: usize, process: usize) -> Option<(u8, u64, usize, usize)> {
+        let row = &self.processes[process];
+        if row.group != group {
+            return None;
+        }
+        let lane = *row.queues.iter().find_map(|queue| queue.front())?;
+        let exec = self.lanes[lane].exec.as_ref().expect("a queued lane runs");
+        Some((row.level, exec.queued, process, lane))
     }
 
     /// Places blocks of the lane's kernel; how many, and how many are left.
@@ -582,7 +586,15 @@ impl Device {
         let most_waves = self.spec.waves_per_kernel as usize;
         let joined = waves.last().filter(|_| waves.len() >= most_waves).copied();
         let (wave, own) = joined.unwrap_or((self.next_wave, 0));
-        let placed = sms.place(&kernel.shape, want, wave);
+        let fits = |lacked: &BlockShape| !lacked.fits_with(&kernel.shape);
+        let placed = match want {
+            0 => 0,
+            _ if !self.no_room_for.iter().all(fits) => 0,
+            _ => sms.place(&kernel.shape, want, wave),
+        };
+        if placed < want {
+            self.no_room_for.push(kernel.shape);
+        }
         if placed > 0 {
             if own > 0 {
                 waves.join_last(length, own, placed).1 += placed;

@@ -47,6 +47,8 @@ pub(super) struct Rates {
     // Scratch.
     part: Vec<f64>,
     members: Vec<usize>,
+    own: Vec<usize>,
+    intensity: Vec<f64>,
     order: Vec<usize>,
 }
 
@@ -60,6 +62,8 @@ impl Rates {
             rate: Vec::new(),
             part: Vec::new(),
             members: Vec::new(),
+            own: Vec::new(),
+            intensity: Vec::new(),
             order: Vec::new(),
         }
     }
@@ -146,15 +150,16 @@ impl Rates {
                     _ => 0.0,
                 })
                 .sum();
-            let own: Vec<usize> = self.members.iter().copied().filter(is_own).collect();
+            self.own.clear();
+            self.own.extend(self.members.iter().copied().filter(is_own));
             self.part.clear();
             self.part
-                .extend(own.iter().map(|member| match &self.running[*member] {
+                .extend(self.own.iter().map(|member| match &self.running[*member] {
                     Running::Phase { phase, .. } => phase.parallelism,
                     _ => 0.0,
                 }));
             max_min(&mut self.part, cap - used, &mut self.order);
-            for (member, part) in own.iter().zip(&self.part) {
+            for (member, part) in self.own.iter().zip(&self.part) {
                 self.share[*member] = *part;
             }
         }
@@ -183,17 +188,21 @@ impl Rates {
             _ => 0.0,
         };
         let all = self.running.iter().zip(&self.share);
-        let total: f64 = all.map(|(running, share)| intensity(running, *share)).sum();
+        self.intensity.clear();
+        self.intensity
+            .extend(all.map(|(running, share)| intensity(running, *share)));
+        let total: f64 = self.intensity.iter().sum();
         self.rate.clear();
         self.demand.clear();
-        for (running, share) in self.running.iter().zip(&self.share) {
+        let all = self.running.iter().zip(&self.share).zip(&self.intensity);
+        for ((running, share), intensity) in all {
             let (rate, demand) = match running {
                 Running::Nothing => (0.0, 0.0),
                 Running::Launch => (1.0, 0.0),
                 Running::Overhead => (1.0 / (1.0 + spec.overhead_interference * n_others), 0.0),
                 Running::Blocks { demand, .. } => (spec.clock, demand * spec.clock),
                 Running::Phase { phase, alone, .. } => {
-                    let others = total - intensity(running, *share);
+                    let others = total - intensity;
                     let slowed = 1.0 + others.max(0.0);
                     // Work of a second of being alone, per second.
                     let rate = if phase.compute > 0.0 {

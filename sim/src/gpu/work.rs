@@ -17,6 +17,16 @@ pub struct BlockShape {
     pub shared_memory: u64,
 }
 
+impl BlockShape {
+    /// Whether a block of this shape fits wherever one of the `other` does.
+    pub(super) fn fits_with(&self, other: &BlockShape) -> bool {
+        let registers = |shape: &BlockShape| u64::from(shape.registers) * u64::from(shape.threads);
+        self.threads <= other.threads
+            && registers(self) <= registers(other)
+            && self.shared_memory <= other.shared_memory
+    }
+}
+
 /// A kernel: a grid of like blocks.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Kernel {
