@@ -5,6 +5,8 @@
 //! generation is void. What takes no time is scheduled too, never handled within the event that
 //! caused it.
 
+mod forecast;
 mod queue;
 
+pub use forecast::Forecast;
 pub use queue::{Entry, EventQueue};

@@ -8,7 +8,7 @@ use schema::scenario::CopiesOf;
 use schema::units::{Bytes, SimDuration, SimTime};
 
 use crate::costs::Amount;
-use crate::engine::EventQueue;
+use crate::engine::{EventQueue, Forecast};
 use crate::event::Event;
 use crate::ids::{ConnectionId, InstanceId, ServerId};
 use crate::pipeline::{Pipeline, Step};
@@ -22,9 +22,8 @@ pub(crate) use on_gpu::Gpus;
 #[derive(Debug)]
 pub(crate) struct Server {
     line: BatchLine<ConnectionId>,
-    /// For when the timer of the latest generation is set.
-    timer: Option<SimTime>,
-    generation: u32,
+    /// When the next batch is due.
+    timer: Forecast,
     n_batches: u32,
 }
 
@@ -62,8 +61,7 @@ impl Server {
         let n = u32::try_from(row.instances.len()).expect("instances are counted in 32 bits");
         Server {
             line: BatchLine::new(n, &row.batch),
-            timer: None,
-            generation: 0,
+            timer: Forecast::default(),
             n_batches: 0,
         }
     }
@@ -101,8 +99,7 @@ impl Pipeline<'_> {
         server: ServerId,
         generation: u32,
     ) {
-        if self.servers[server].generation == generation {
-            self.servers[server].timer = None;
+        if self.servers[server].timer.happens(generation) {
             self.form_batches(queue, server, None);
         }
     }
@@ -119,10 +116,7 @@ impl Pipeline<'_> {
         while let Some(at) = self.servers[id].line.due() {
             let server = &mut self.servers[id];
             if at > now {
-                if server.timer != Some(at) {
-                    server.timer = Some(at);
-                    server.generation = server.generation.wrapping_add(1);
-                    let generation = server.generation;
+                if let Some((at, generation)) = server.timer.expect(Some(at)) {
                     queue.schedule_at(
                         at,
                         Event::BatchDue {
@@ -231,6 +225,21 @@ impl Pipeline<'_> {
         self.next_phase(queue, id);
     }
 
+    /// Number of copies of the instance's batch in each direction.
+    fn n_copies(&self, id: InstanceId) -> usize {
+        if self.is_gathered(id) {
+            1
+        } else {
+            self.instances[id].batch.len()
+        }
+    }
+
+    /// Whether the inputs of the instance's batch are copied at once, and its outputs.
+    fn is_gathered(&self, id: InstanceId) -> bool {
+        let gpu = self.tables.servers[self.tables.instances[id]].gpu.as_ref();
+        gpu.is_some_and(|gpu| gpu.gpu.copies == CopiesOf::Batch)
+    }
+
     /// The instance goes on to what comes after its phase.
     fn next_phase(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
         let server = &self.tables.servers[self.tables.instances[id]];
@@ -240,10 +249,7 @@ impl Pipeline<'_> {
                 .as_ref()
                 .is_some_and(|gpu| gpu.contexts[0].preprocess.is_some()),
         };
-        let last = match &server.gpu {
-            Some(gpu) if gpu.gpu.copies == CopiesOf::Batch => 0,
-            _ => self.instances[id].batch.len() - 1,
-        };
+        let last = self.n_copies(id) - 1;
         let next = match self.instances[id].phase {
             Phase::Dispatch => Phase::H2d(0),
             Phase::H2d(i) if i < last => Phase::H2d(i + 1),
@@ -281,7 +287,7 @@ impl Pipeline<'_> {
         let server = &self.tables.servers[self.tables.instances[id]];
         let host = self.tables.roles[server.role].host;
         let n = instance.batch.len();
-        let gathered = (server.gpu.as_ref()).is_some_and(|gpu| gpu.gpu.copies == CopiesOf::Batch);
+        let gathered = self.is_gathered(id);
         // The wait ends when the instance has the batch; its thread's time before is nobody's.
         let (name, requests, start, cpu) = match instance.phase {
             Phase::Dispatch => (SpanName::Queue, 0..n, now, SimDuration::ZERO),

@@ -18,7 +18,7 @@ use schema::units::{Bytes, SimDuration, SimTime};
 
 use super::Phase;
 use crate::costs::{Amount, Used};
-use crate::engine::EventQueue;
+use crate::engine::{EventQueue, Forecast};
 use crate::event::Event;
 use crate::gpu::{CopySpec, Direction, Done, Gpu, Op, Run, Step, StreamId};
 use crate::ids::{GpuId, InstanceId, NetId, ServerId, SourceId};
@@ -51,8 +51,7 @@ struct Row {
     owners: Vec<(InstanceId, usize)>,
     keeps_kernels: bool,
     has_changed: bool,
-    forecast: Option<SimTime>,
-    generation: u32,
+    forecast: Forecast,
 }
 
 impl Gpus {
@@ -74,8 +73,7 @@ impl Gpus {
                 owners: Vec::new(),
                 keeps_kernels: row.keeps_kernels,
                 has_changed: false,
-                forecast: None,
-                generation: 0,
+                forecast: Forecast::default(),
             });
         }
         let mut streams = Vec::new();
@@ -183,11 +181,19 @@ impl<'a> Pipeline<'a> {
         index: usize,
         source: SourceId,
     ) {
-        let bytes = self.bytes_of(id, direction, index);
-        if bytes.0 == 0 {
-            return self.next_phase(queue, id);
-        }
         let (server, context) = self.gpu_of(id);
+        // Nothing is copied for a request of no bytes.
+        let mut copies = index..self.n_copies(id);
+        let last = copies.end - 1;
+        let index = copies.find(|index| self.bytes_of(id, direction, *index).0 > 0);
+        self.instances[id].phase = match direction {
+            Direction::D2h => Phase::D2h(index.unwrap_or(last)),
+            _ => Phase::H2d(index.unwrap_or(last)),
+        };
+        let Some(index) = index else {
+            return self.next_phase(queue, id);
+        };
+        let bytes = self.bytes_of(id, direction, index);
         let amount = Amount::one(bytes);
         if let Some(staging) = server.staging {
             let role = self.tables.servers[self.tables.instances[id]].role;
@@ -352,10 +358,7 @@ impl<'a> Pipeline<'a> {
     /// What a GPU was to do by now.
     pub(crate) fn on_gpu(&mut self, id: GpuId, generation: u32) {
         let row = &mut self.gpus.rows[id];
-        if row.generation == generation {
-            row.forecast = None;
-            row.has_changed = true;
-        }
+        row.has_changed |= row.forecast.happens(generation);
     }
 
     /// A core has done its part beside the GPU.
@@ -426,20 +429,18 @@ impl<'a> Pipeline<'a> {
                 self.on_op_done(queue, done);
             }
             let row = &mut self.gpus.rows[id];
-            let forecast = row.gpu.next();
-            if !row.has_changed && forecast != row.forecast {
-                row.forecast = forecast;
-                row.generation = row.generation.wrapping_add(1);
-                if let Some(at) = forecast {
-                    let generation = row.generation;
-                    queue.schedule_at(
-                        at,
-                        Event::Gpu {
-                            gpu: id,
-                            generation,
-                        },
-                    );
-                }
+            if row.has_changed {
+                continue;
+            }
+            let next = row.gpu.next();
+            if let Some((at, generation)) = row.forecast.expect(next) {
+                queue.schedule_at(
+                    at,
+                    Event::Gpu {
+                        gpu: id,
+                        generation,
+                    },
+                );
             }
         }
     }

@@ -4,7 +4,7 @@ use schema::ids::{CoreSetId, Id};
 use schema::units::{SimDuration, SimTime};
 
 use super::{ProcessorSharing, Speed, whole_core_time};
-use crate::engine::EventQueue;
+use crate::engine::{EventQueue, Forecast};
 use crate::event::Event;
 use crate::ids::{ConnectionId, InstanceId, RoleId};
 
@@ -67,8 +67,7 @@ struct CoreSet {
     speeds: Vec<Speed>,
     others: Vec<CoreSetId>,
     has_changed: bool,
-    forecast: Option<SimTime>,
-    generation: u32,
+    forecast: Forecast,
 }
 
 /// The recent busy share of a set with one memory; see [`schema::profile::IdleLaw`].
@@ -162,8 +161,7 @@ impl Cores {
             speeds: table.speeds.clone(),
             others: table.others.clone(),
             has_changed: false,
-            forecast: None,
-            generation: 0,
+            forecast: Forecast::default(),
         };
         let role = |set| RoleUse {
             set,
@@ -203,10 +201,9 @@ impl Cores {
         generation: u32,
     ) -> Option<(Task, SimDuration)> {
         let row = &mut self.sets[set.index()];
-        if row.generation != generation {
+        if !row.forecast.happens(generation) {
             return None;
         }
-        row.forecast = None;
         row.remember(now);
         let running = row.station.complete(now);
         let core_time = row.station.core_time(now);
@@ -264,14 +261,8 @@ impl Cores {
             let id = self.changed[i];
             let set = &mut self.sets[id.index()];
             set.has_changed = false;
-            let forecast = set.station.next_completion();
-            if forecast == set.forecast {
-                continue;
-            }
-            set.forecast = forecast;
-            set.generation = set.generation.wrapping_add(1);
-            if let Some(at) = forecast {
-                let generation = set.generation;
+            let next = set.station.next_completion();
+            if let Some((at, generation)) = set.forecast.expect(next) {
                 queue.schedule_at(
                     at,
                     Event::JobDone {
