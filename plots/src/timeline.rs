@@ -246,10 +246,7 @@ impl<'a> Timeline<'a> {
 
 /// What a GPU, or an instance of one, is called.
 pub(crate) fn device_name(device: Device) -> String {
-    match device.instance {
-        Some(instance) => format!("GPU {}.{instance}", device.gpu),
-        None => format!("GPU {}", device.gpu),
-    }
+    format!("GPU {device}")
 }
 
 /// The request with its client, as the columns `client` and `request` of a trace have them.

@@ -27,6 +27,9 @@ const ROWS_PER_GROUP: usize = 1 << 18;
 /// The last instant that [`SimTime`](crate::units::SimTime) represents, in nanoseconds.
 const LAST_NS: u64 = u64::MAX / 1_000;
 
+/// Number of the names that are inside another; the last of all.
+const N_DETAILS: usize = 2;
+
 /// What a span is about; the same names for hardware and engine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SpanName {
@@ -85,7 +88,8 @@ impl SpanName {
 
     /// The parts of a request: every name but [`SpanName::Request`] and those that are inside another.
     pub fn parts() -> &'static [SpanName] {
-        &SpanName::ALL[1..13]
+        let (parts, _details) = SpanName::ALL[1..].split_at(SpanName::ALL.len() - 1 - N_DETAILS);
+        parts
     }
 
     /// Whether it is inside `inference`, for timelines.

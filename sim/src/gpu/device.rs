@@ -70,6 +70,7 @@ struct Process {
 struct Lane {
     stream: StreamId,
     process: usize,
+    /// Of what it runs.
     priority: usize,
     exec: Option<Exec>,
 }
@@ -135,7 +136,7 @@ impl Exec {
 impl Device {
     pub(super) fn new(spec: DeviceSpec) -> Device {
         Device {
-            rates: Rates::new(&spec),
+            rates: Rates::default(),
             heads: Vec::new(),
             no_room_for: Vec::new(),
             spec,
@@ -175,23 +176,31 @@ impl Device {
     }
 
     /// Adds a stream of a process; its number here.
-    pub(super) fn add_lane(&mut self, stream: StreamId, process: usize, priority: usize) -> usize {
+    pub(super) fn add_lane(&mut self, stream: StreamId, process: usize) -> usize {
         self.lanes.push(Lane {
             stream,
             process,
-            priority,
+            priority: 0,
             exec: None,
         });
         self.lanes.len() - 1
     }
 
-    /// A lane with nothing to run begins with `run`, whose order of priority may be another than the
-    /// lane's.
-    pub(super) fn begin(&mut self, now: SimTime, lane: usize, run: Run, submitted: SimTime) {
+    /// A lane with nothing to run begins with `run`, which was submitted at an instant before; of two
+    /// priorities the lower number goes first.
+    pub(super) fn begin(
+        &mut self,
+        now: SimTime,
+        lane: usize,
+        priority: usize,
+        run: Run,
+        submitted: SimTime,
+    ) {
         self.advance(now);
         assert!(!run.steps.is_empty(), "a run has at least one step");
         let row = &mut self.lanes[lane];
         assert!(row.exec.is_none(), "a stream runs one operation at a time");
+        row.priority = priority;
         row.exec = Some(Exec {
             run,
             at: 0,
@@ -206,10 +215,6 @@ impl Device {
         self.groups[group].active.push(lane);
         self.start_step(now, lane);
         self.is_stale = true;
-    }
-
-    pub(super) fn set_priority(&mut self, lane: usize, priority: usize) {
-        self.lanes[lane].priority = priority;
     }
 
     fn start_step(&mut self, now: SimTime, lane: usize) {

@@ -155,8 +155,8 @@ impl<T: Copy> Gpu<T> {
     /// A GPU with nothing on it, of one device, or of an instance each of a partitioned one.
     ///
     /// # Panics
-    /// If there is no device, or one has no threads, no hardware queue, no level of priority or a
-    /// time slice of zero.
+    /// If there is no device, or one has no threads, no waves, no hardware queue, no level of priority
+    /// or a time slice of zero.
     pub fn new(link: LinkSpec, devices: &[DeviceSpec]) -> Gpu<T> {
         assert!(!devices.is_empty(), "a GPU has a device");
         for spec in devices {
@@ -166,7 +166,7 @@ impl<T: Copy> Gpu<T> {
                     && spec.hardware_queues > 0
                     && spec.priority_levels > 0
                     && spec.time_slice.as_ps() > 0,
-                "a device has threads, a hardware queue, a level of priority and a time slice"
+                "a device has threads, waves, a hardware queue, a level of priority and a time slice"
             );
         }
         Gpu {
@@ -205,7 +205,7 @@ impl<T: Copy> Gpu<T> {
         if row.streams.len() > row.n_queues {
             row.queues.resize(row.n_queues, VecDeque::new());
         }
-        let lane = self.devices[row.device].add_lane(id, row.number, 0);
+        let lane = self.devices[row.device].add_lane(id, row.number);
         self.streams.push(StreamRow {
             process: process.0,
             lane,
@@ -370,8 +370,7 @@ impl<T: Copy> Gpu<T> {
                     return;
                 }
                 let device = &mut self.devices[device];
-                device.set_priority(row.lane, head.priority);
-                device.begin(now, row.lane, run.clone(), head.submitted);
+                device.begin(now, row.lane, head.priority, run.clone(), head.submitted);
             }
         }
         row.is_running = true;

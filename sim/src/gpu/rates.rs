@@ -2,9 +2,9 @@
 //!
 //! Blocks have the multiprocessors that they are on. Phases divide the threads that no block holds:
 //! first those of higher priority; of one priority max-min fairly, a phase asking for its
-//! parallelism and all of a process for no more than its blocks leave of its cap. Then all divide the bandwidth of the
-//! memory max-min fairly, each asking for what it would use if only its multiprocessors limited it,
-//! and none for more than its threads can draw.
+//! parallelism and all of a process for no more than its blocks leave of its cap. Then all divide the
+//! bandwidth of the memory max-min fairly, each asking for what it would use if only its
+//! multiprocessors limited it, and none for more than its threads can draw.
 
 use super::DeviceSpec;
 use super::progress::max_min;
@@ -36,10 +36,8 @@ pub(super) enum Running {
 }
 
 /// The rates of one instant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rates {
-    /// The most that threads can draw, in bytes per second.
-    bandwidth: f64,
     running: Vec<Running>,
     share: Vec<f64>,
     demand: Vec<f64>,
@@ -53,21 +51,6 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn new(spec: &DeviceSpec) -> Rates {
-        Rates {
-            bandwidth: spec.dram_bandwidth,
-            running: Vec::new(),
-            share: Vec::new(),
-            demand: Vec::new(),
-            rate: Vec::new(),
-            part: Vec::new(),
-            members: Vec::new(),
-            own: Vec::new(),
-            intensity: Vec::new(),
-            order: Vec::new(),
-        }
-    }
-
     pub(super) fn clear(&mut self) {
         self.running.clear();
     }
@@ -224,16 +207,16 @@ impl Rates {
 
     /// Slows those that get less bandwidth than they ask for.
     fn divide_bandwidth(&mut self, spec: &DeviceSpec) {
-        if self.bandwidth.is_infinite() || self.demand.iter().all(|demand| *demand <= 0.0) {
+        if spec.dram_bandwidth.is_infinite() || self.demand.iter().all(|demand| *demand <= 0.0) {
             return;
         }
         self.part.clear();
         for (demand, share) in self.demand.iter().zip(&self.share) {
             self.part
-                .push(demand.min(self.bandwidth * spec.drawn_by(*share)));
+                .push(demand.min(spec.dram_bandwidth * spec.drawn_by(*share)));
         }
         let total: f64 = self.share.iter().sum();
-        let capacity = self.bandwidth * spec.drawn_by(total);
+        let capacity = spec.dram_bandwidth * spec.drawn_by(total);
         max_min(&mut self.part, capacity, &mut self.order);
         for index in 0..self.running.len() {
             if self.demand[index] > 0.0 {
