@@ -10,9 +10,7 @@ pub enum SimError {
     #[error(transparent)]
     Profile(#[from] ProfileError),
     /// The law of a cost counts something that the work it is used for does not have.
-    #[error(
-        "{wanted_by}: cost `{cost}` of part `{part}` is per second of work asked for, which only synthetic inference has (allowed: bytes, requests)"
-    )]
+    #[error("{wanted_by}: cost `{cost}` of part `{part}` is per {per} (allowed: bytes, requests)")]
     Driver {
         /// File, line and key that ask for the part.
         wanted_by: String,
@@ -20,6 +18,8 @@ pub enum SimError {
         part: String,
         /// The cost.
         cost: String,
+        /// What its law counts, and what has it.
+        per: &'static str,
     },
     /// A part's contention is not a fraction from zero.
     #[error(

@@ -154,6 +154,42 @@ fn launches_of_the_host_hide_the_gpu_and_a_graph_is_one() {
 }
 
 #[test]
+fn kernels_of_a_scenario_are_launched_one_by_one_or_as_a_graph() {
+    let mut profile = profile(net());
+    let law = CostLaw::exact(Driver::Kernels, 0.0, 200e-6, "by definition");
+    set_host_cost(&mut profile, "launch", law);
+    let kernel = r#"{ kernel = { blocks = 4, threads = 1024, time = "10 us" } }"#;
+    let time = |launch: &str| {
+        let work = format!("work = [{kernel}, {kernel}, {kernel}]");
+        let set = [
+            format!(
+                r#"stages.a.serve={{ kernels = {{ input = "0 B", output = "0 B", {work} }} }}"#
+            ),
+            format!("stages.a.gpu.launch={launch}"),
+        ];
+        let text = scenario("{}", "", 1, 1).source().text().to_owned();
+        let scenario = Scenario::parse(Path::new("a.toml"), text, &set).unwrap();
+        times(&scenario, &profile)
+    };
+    assert_times(&time("kernels"), &[600.0]);
+    assert_times(&time("graph"), &[200.0]);
+}
+
+/// Each of a batch of requests of no bytes goes on at once.
+#[test]
+fn large_batches_without_bytes_are_not_copied() {
+    let set = [
+        r#"stages.a.serve.profiled.input="0 B""#.to_owned(),
+        r#"stages.a.serve.profiled.output="0 B""#.to_owned(),
+    ];
+    let more = "batch = { max = 50000, delay = \"1 s\" }";
+    let text = scenario("{}", more, 50_000, 1).source().text().to_owned();
+    let scenario = Scenario::parse(Path::new("a.toml"), text, &set).unwrap();
+    let times = times(&scenario, &profile(net()));
+    assert_times(&times[..1], &[100.0 + 50_000.0 * 1000.0]);
+}
+
+#[test]
 fn a_pass_takes_no_less_than_its_floor() {
     let floor = DriverLaw::affine(1000e-6, 300e-6);
     let times = times(
@@ -239,6 +275,10 @@ fn what_cannot_be_is_refused() {
     let mut odd = profile(net());
     set_parameter(&mut odd, "duplex-penalty", 1.0);
     assert_snapshot!(refused("{}", &odd), @"a.toml:6: `hosts.box.gpus.0.part`: parameter `duplex-penalty` of part `two-sms` must be from 0 to below 1, found 1");
+    let mut launches = profile(net());
+    let law = CostLaw::exact(Driver::Kernels, 1e-6, 0.0, "by definition");
+    set_host_cost(&mut launches, "dispatch", law);
+    assert_snapshot!(refused("{}", &launches), @"a.toml:6: `hosts.box.part`: cost `dispatch` of part `no-time` is per kernel, which only `launch` has (allowed: bytes, requests)");
     let mut lacks = profile(net());
     lacks
         .parts

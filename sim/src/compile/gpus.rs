@@ -21,9 +21,17 @@ use crate::tables::{ContextRow, GpuRow, GpuServer, NetRow, PeerCopy, ProcessRow,
 /// and those that followed.
 const WAVES_PER_KERNEL: u32 = 2;
 
-/// Most threads of a block and blocks of a multiprocessor, on every part since compute capability
-/// 2.0 and 5.0 (CUDA C++ Programming Guide, table of technical specifications).
-const USUAL_BLOCKS_PER_SM: f64 = 32.0;
+/// Blocks that a multiprocessor holds at once, of a part that does not say: as on compute capability
+/// 5.0 to 7.0, 8.0 and 9.0 (CUDA C++ Programming Guide, technical specifications).
+const BLOCKS_PER_SM: f64 = 32.0;
+/// Hardware queues of a process, of a part that does not say: the default of
+/// `CUDA_DEVICE_MAX_CONNECTIONS`, from memory.
+const HARDWARE_QUEUES: f64 = 8.0;
+/// Levels of stream priority, of a part that does not say: 0 to -5 as on recent parts, from memory.
+const PRIORITY_LEVELS: f64 = 6.0;
+/// Time slice of a part that does not say, in seconds: `TIMEOUT_128 << SCALE_3` us of
+/// `kernel_fifo_gv100.c` in NVIDIA/open-gpu-kernel-modules.
+const TIME_SLICE: f64 = 1.024e-3;
 
 /// Where the numbers of a GPU's part come from.
 struct PartOf<'a> {
@@ -64,8 +72,9 @@ impl PartOf<'_> {
             | parameter::THREADS_PER_SM
             | parameter::BLOCKS_PER_SM
             | parameter::HARDWARE_QUEUES
-            | parameter::PRIORITY_LEVELS => 1.0,
-            parameter::DRAM_BANDWIDTH | parameter::PCIE_BANDWIDTH => 1.0,
+            | parameter::PRIORITY_LEVELS
+            | parameter::DRAM_BANDWIDTH
+            | parameter::PCIE_BANDWIDTH => 1.0,
             parameter::TIME_SLICE => 1e-12,
             _ => 0.0,
         };
@@ -94,17 +103,16 @@ impl PartOf<'_> {
         Ok(DeviceSpec {
             sms: self.required(parameter::SMS)? as u32,
             threads_per_sm: self.required(parameter::THREADS_PER_SM)? as u32,
-            blocks_per_sm: self.or(parameter::BLOCKS_PER_SM, USUAL_BLOCKS_PER_SM)? as u32,
+            blocks_per_sm: self.or(parameter::BLOCKS_PER_SM, BLOCKS_PER_SM)? as u32,
             registers_per_sm: self.or(parameter::REGISTERS_PER_SM, 0.0)? as u32,
             shared_memory_per_sm: self.or(parameter::SHARED_MEMORY_PER_SM, 0.0)? as u64,
-            dram_bandwidth: self.or(parameter::DRAM_BANDWIDTH, f64::MAX)?,
+            dram_bandwidth: self.or(parameter::DRAM_BANDWIDTH, f64::INFINITY)?,
             dram_occupancy: self.or(parameter::DRAM_OCCUPANCY, 0.0)?,
             clock,
             waves_per_kernel: WAVES_PER_KERNEL,
-            hardware_queues: self.or(parameter::HARDWARE_QUEUES, 8.0)? as u32,
-            priority_levels: self.or(parameter::PRIORITY_LEVELS, 6.0)? as u32,
-            // kernel_fifo_gv100.c of NVIDIA/open-gpu-kernel-modules: 1,024 us.
-            time_slice: seconds(parameter::TIME_SLICE, 1.024e-3)?,
+            hardware_queues: self.or(parameter::HARDWARE_QUEUES, HARDWARE_QUEUES)? as u32,
+            priority_levels: self.or(parameter::PRIORITY_LEVELS, PRIORITY_LEVELS)? as u32,
+            time_slice: seconds(parameter::TIME_SLICE, TIME_SLICE)?,
             context_switch: seconds(parameter::CONTEXT_SWITCH, 0.0)?,
             interference_exponent: self.or(parameter::INTERFERENCE_EXPONENT, 1.0)?,
             overhead_interference: self.or(parameter::OVERHEAD_INTERFERENCE, 0.0)?,
@@ -113,7 +121,7 @@ impl PartOf<'_> {
 
     fn link(&self) -> Result<LinkSpec, SimError> {
         Ok(LinkSpec {
-            bandwidth: self.or(parameter::PCIE_BANDWIDTH, f64::MAX)?,
+            bandwidth: self.or(parameter::PCIE_BANDWIDTH, f64::INFINITY)?,
             duplex_penalty: self.or(parameter::DUPLEX_PENALTY, 0.0)?,
         })
     }
@@ -323,7 +331,10 @@ impl<'a> Compiler<'a> {
                 }
                 None => None,
             };
-            let net = self.tables.nets.push(NetRow::of_kernels(name, list));
+            let net = self
+                .tables
+                .nets
+                .push(NetRow::of_kernels(name, gpu.launch, list));
             segments.push(Segment {
                 gpu: id,
                 device,
@@ -554,11 +565,11 @@ impl<'a> Compiler<'a> {
 }
 
 impl<'a> NetRow<'a> {
-    fn of_kernels(stage: &str, kernels: Vec<Kernel>) -> NetRow<'a> {
+    fn of_kernels(stage: &str, launch: LaunchFile, kernels: Vec<Kernel>) -> NetRow<'a> {
         NetRow {
             name: stage.to_owned(),
             part: String::new(),
-            launch: LaunchFile::Kernels,
+            launch,
             net: None,
             steps: Steps::Kernels(kernels),
         }

@@ -363,7 +363,8 @@ impl<'a> Compiler<'a> {
         self.counted_source(Asker::Host(host), cost, name)
     }
 
-    /// A source whose law does not count seconds asked for.
+    /// A source whose law counts nothing that its work does not have: seconds asked for, or kernels
+    /// where none are launched.
     fn counted_source(
         &mut self,
         asker: Asker,
@@ -372,14 +373,17 @@ impl<'a> Compiler<'a> {
     ) -> Result<SourceId, SimError> {
         let source = self.source(asker, cost, name)?;
         let law = &self.tables.laws[self.tables.sources[source].law];
-        if law.law.per == Driver::Seconds {
-            return Err(SimError::Driver {
-                wanted_by: place(self.scenario, &asker.key(self.scenario)),
-                part: law.part.clone(),
-                cost: law.cost.clone(),
-            });
-        }
-        Ok(source)
+        let per = match law.law.per {
+            Driver::Seconds => "second of work asked for, which only synthetic inference has",
+            Driver::Kernels if cost != cost::LAUNCH => "kernel, which only `launch` has",
+            Driver::Bytes | Driver::Requests | Driver::Kernels => return Ok(source),
+        };
+        Err(SimError::Driver {
+            wanted_by: place(self.scenario, &asker.key(self.scenario)),
+            part: law.part.clone(),
+            cost: law.cost.clone(),
+            per,
+        })
     }
 
     fn inference(&mut self, host: HostId, work: &Work, name: String) -> Result<SourceId, SimError> {
