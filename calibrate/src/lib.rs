@@ -294,6 +294,7 @@ fn fit(
         source: runs,
         residual: residual.kind,
         idle: idle.map(|(idle, _)| idle),
+        working_set: None,
     };
     Ok(Some(FitReport {
         part: part.to_owned(),

@@ -13,7 +13,7 @@ use crate::error::{FileError, suggest};
 use crate::gpu::GpuNet;
 use crate::scenario::{Source, Transport};
 use crate::stats::interpolate;
-use crate::units::SimDuration;
+use crate::units::{Bytes, SimDuration};
 
 /// The version of the profile format that this program reads and writes.
 pub const PROFILE_FORMAT: u32 = 1;
@@ -225,6 +225,10 @@ pub struct CostLaw {
     /// How much slower it is on cores that have idled; not at all if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<IdleLaw>,
+    /// How much slower it is while requests keep more bytes than caches hold; not at all if not
+    /// given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_set: Option<WorkingSetLaw>,
 }
 
 /// How much slower cores work after they were idle: caches were filled by others, the core slept or
@@ -249,6 +253,47 @@ impl IdleLaw {
     pub fn factor(self, recent: f64) -> f64 {
         1.0 + self.slowdown * (1.0 - recent)
     }
+}
+
+/// How much slower cores move bytes once those of all requests under way no longer fit the caches.
+///
+/// A cost takes `1 + slowdown · min(1, max(0, held / cache - 1))` times its law, with `held` the bytes
+/// of the requests that its machine holds when it starts. So up to `cache` every access hits, and
+/// from twice that on none does: requests are used in the order in which they came, so what is
+/// replaced least recently used is what is needed next.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WorkingSetLaw {
+    /// When nothing is in the caches; from 0.
+    pub slowdown: f64,
+    /// Standard error of `slowdown`.
+    pub slowdown_error: f64,
+    /// Bytes of requests that fit; more than 0.
+    pub cache: f64,
+}
+
+impl WorkingSetLaw {
+    /// The factor while requests of `held` bytes are under way.
+    pub fn factor(self, held: Bytes) -> f64 {
+        1.0 + self.slowdown * (held.0 as f64 / self.cache - 1.0).clamp(0.0, 1.0)
+    }
+}
+
+/// What there is to know of a machine when something is to be done on it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Conditions {
+    /// Recent busy share of the cores, from 0 to 1; see [`IdleLaw`].
+    pub recent: f64,
+    /// Bytes of the requests that it holds; see [`WorkingSetLaw`].
+    pub held: Bytes,
+}
+
+impl Conditions {
+    /// Cores that were busy all along, and a machine that holds nothing.
+    pub const BEST: Conditions = Conditions {
+        recent: 1.0,
+        held: Bytes(0),
+    };
 }
 
 /// What the driver of a law counts.
@@ -328,11 +373,12 @@ impl CostLaw {
         (self.base + self.slope * driver).max(0.0)
     }
 
-    /// The cost at `driver` whose probability of not being exceeded is `u` in (0, 1), on cores whose
-    /// recent busy share is `recent` from 0 to 1; see [`IdleLaw`].
-    pub fn draw(&self, driver: f64, u: f64, recent: f64) -> SimDuration {
-        let idle = self.idle.map_or(1.0, |idle| idle.factor(recent));
-        SimDuration::from_secs_f64(self.expected(driver) * idle * self.residual.quantile(u))
+    /// The cost at `driver` whose probability of not being exceeded is `u` in (0, 1).
+    pub fn draw(&self, driver: f64, u: f64, on: Conditions) -> SimDuration {
+        let idle = self.idle.map_or(1.0, |idle| idle.factor(on.recent));
+        let crowded = self.working_set.map_or(1.0, |law| law.factor(on.held));
+        let slower = idle * crowded;
+        SimDuration::from_secs_f64(self.expected(driver) * slower * self.residual.quantile(u))
     }
 
     /// A law without randomness, for tests and for parts known by a formula.
@@ -349,6 +395,7 @@ impl CostLaw {
             source: source.to_owned(),
             residual: Residual::None,
             idle: None,
+            working_set: None,
         }
     }
 }
@@ -421,9 +468,15 @@ impl Profile {
             }
             for (which, law) in &part.costs {
                 let key = format!("parts.{name}.costs.{which}");
-                if law.idle.is_some() && (which == cost::WAKEUP || which.starts_with("delay/")) {
+                let is_delay = which == cost::WAKEUP || which.starts_with("delay/");
+                if law.idle.is_some() && is_delay {
                     let problem = "is a delay; only core time is slower after idling";
                     return Err(source.invalid(&format!("{key}.idle"), problem));
+                }
+                if law.working_set.is_some() && (part.kind != PartKind::Host || is_delay) {
+                    let problem =
+                        "only core time of a host is slower while requests fill its caches";
+                    return Err(source.invalid(&format!("{key}.working-set"), problem));
                 }
                 law.check()
                     .map_err(|problem| source.invalid(&key, problem))?;
@@ -522,6 +575,14 @@ impl CostLaw {
                 "the slow-down after idling must be from 0 up, its memory more than 0".to_owned(),
             );
         }
+        if let Some(law) = self.working_set
+            && !(law.slowdown >= 0.0 && law.slowdown.is_finite() && law.cache > 0.0)
+        {
+            return Err(
+                "the slow-down by the working set must be from 0 up, the cache more than 0"
+                    .to_owned(),
+            );
+        }
         self.residual.check()
     }
 }
@@ -563,7 +624,7 @@ mod tests {
     fn an_exact_law_gives_its_closed_form() {
         let expected = 2.65e-6 + 602_112.0 / 12.2e9;
         assert_eq!(
-            law(Residual::None).draw(602_112.0, 0.9, 1.0),
+            law(Residual::None).draw(602_112.0, 0.9, Conditions::BEST),
             SimDuration::from_secs_f64(expected)
         );
     }

@@ -2,7 +2,7 @@
 
 use rand::rngs::ChaCha8Rng;
 use schema::ids::Id;
-use schema::profile::{CostLaw, Driver, Residual};
+use schema::profile::{Conditions, CostLaw, Driver, Residual};
 use schema::random::{Seed, stream, uniform};
 use schema::units::{Bytes, SimDuration};
 
@@ -72,12 +72,15 @@ impl Used {
 pub(crate) struct Costs<'a> {
     sources: Vec<Source<'a>>,
     used: Vec<Used>,
+    /// Bytes of the requests that each machine holds.
+    held: Vec<Bytes>,
 }
 
 #[derive(Debug)]
 struct Source<'a> {
     law: &'a CostLaw,
     law_idx: usize,
+    machine: Option<usize>,
     /// None where the law has no residual: nothing is drawn.
     rng: Option<ChaCha8Rng>,
 }
@@ -91,13 +94,28 @@ impl<'a> Costs<'a> {
             Source {
                 law,
                 law_idx: source.law.index(),
+                machine: source.machine,
                 rng: (!is_exact).then(|| stream(seed, &source.name)),
             }
         });
         Costs {
             sources: sources.collect(),
             used: vec![Used::NEVER; tables.laws.len()],
+            held: vec![Bytes(0); tables.n_machines()],
         }
+    }
+
+    /// The machine holds `bytes` more of a request.
+    pub(crate) fn hold(&mut self, machine: usize, bytes: Bytes) {
+        self.held[machine].0 += bytes.0;
+    }
+
+    /// The machine no longer holds `bytes` of a request.
+    pub(crate) fn let_go(&mut self, machine: usize, bytes: Bytes) {
+        let held = &mut self.held[machine].0;
+        *held = held
+            .checked_sub(bytes.0)
+            .expect("only what is held is let go");
     }
 
     /// Draws the core time that `amount` takes from `source`, on cores with the `past`.
@@ -119,7 +137,10 @@ impl<'a> Costs<'a> {
         used.low = used.low.min(driver);
         used.high = used.high.max(driver);
         let u = source.rng.as_mut().map_or(0.5, uniform);
-        source.law.draw(driver, u, recent)
+        let held = source
+            .machine
+            .map_or(Bytes(0), |machine| self.held[machine]);
+        source.law.draw(driver, u, Conditions { recent, held })
     }
 
     /// What each law was used for.

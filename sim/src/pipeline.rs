@@ -10,11 +10,11 @@ use crate::costs::{Amount, Costs};
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
-use crate::ids::{ChannelId, ConnectionId, InstanceId, ServerId};
+use crate::ids::{ChannelId, ConnectionId, InstanceId, RoleId, ServerId};
 use crate::network::Message;
 use crate::record::{At, Part, Population, Recorder, Window};
 use crate::server::{Gpus, Instance, Server};
-use crate::stations::{Cores, FifoLink, Job, Task};
+use crate::stations::{Cores, FifoLink, Job, Task, Threads};
 use crate::tables::Tables;
 use crate::workload::ClientState;
 
@@ -26,6 +26,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) costs: Costs<'a>,
     pub(crate) cores: Cores,
     pub(crate) links: Table<ChannelId, FifoLink>,
+    /// The threads that receive, of roles where not each connection has its own.
+    pub(crate) receivers: Table<RoleId, Option<Threads<ConnectionId>>>,
     pub(crate) clients: Table<ClientId, ClientState>,
     pub(crate) connections: Table<ConnectionId, Connection>,
     pub(crate) servers: Table<ServerId, Server>,
@@ -107,6 +109,9 @@ impl<'a> Pipeline<'a> {
             ),
             links: (tables.channels.rows().iter().copied())
                 .map(FifoLink::new)
+                .collect(),
+            receivers: (tables.roles.rows().iter())
+                .map(|role| role.receive_threads.map(Threads::new))
                 .collect(),
             clients: clients
                 .map(|id| ClientState::new(tables, id, arrivals))
@@ -215,9 +220,7 @@ impl<'a> Pipeline<'a> {
     fn on_step_done(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, used: SimDuration) {
         let step = self.connections[id].step;
         if step == Step::Notify {
-            // No span of its own: it delays the reply's `send`, which was ready before it.
-            self.connections[id].leg = Leg::Reply;
-            return self.send(queue, id);
+            return self.reply(queue, id);
         }
         self.record_step(queue.now(), id, used);
         self.connections[id].done = queue.now();
@@ -232,6 +235,13 @@ impl<'a> Pipeline<'a> {
             (Step::Postprocess, _) => self.complete(queue, id),
             (Step::Notify, _) => unreachable!("handled above"),
         }
+    }
+
+    /// The connection's request has its output, and its reply is sent. What that took so far has no
+    /// span of its own: it delays the reply's `send`, which was ready before it.
+    pub(crate) fn reply(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        self.connections[id].leg = Leg::Reply;
+        self.send(queue, id);
     }
 
     /// The thread at the far end of the connection's message has all of it.

@@ -3,7 +3,7 @@
 use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
-use schema::scenario::{BatchPolicy, GpuUse, LaunchFile, Scenario, Transport};
+use schema::scenario::{BatchPolicy, GpuUse, HandBack, LaunchFile, Scenario, Transport};
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use crate::costs::Used;
@@ -45,6 +45,8 @@ pub(crate) struct Law<'a> {
 #[derive(Debug)]
 pub(crate) struct SourceRow {
     pub(crate) law: LawId,
+    /// Where it is spent; none for a link's.
+    pub(crate) machine: Option<usize>,
     /// Of its stream.
     pub(crate) name: String,
 }
@@ -55,6 +57,9 @@ pub(crate) struct Role {
     pub(crate) name: String,
     pub(crate) host: HostId,
     pub(crate) set: CoreSetId,
+    pub(crate) machine: usize,
+    /// Threads that receive its messages; `None` if each connection has its own.
+    pub(crate) receive_threads: Option<u32>,
 }
 
 /// A group of clients.
@@ -110,6 +115,7 @@ pub(crate) struct ServerRow<'a> {
     pub(crate) stage: StageId,
     pub(crate) role: RoleId,
     pub(crate) batch: BatchPolicy,
+    pub(crate) hand_back: HandBack,
     pub(crate) instances: Vec<InstanceId>,
     /// Work that a request asks for, in seconds; zero if it is not synthetic.
     pub(crate) seconds: f64,
@@ -222,6 +228,12 @@ impl Tables<'_> {
     /// The hop that the connection's request is on or has passed last.
     pub(crate) fn hop(&self, connection: &Connection) -> &HopRow {
         &self.groups[connection.group].path[usize::from(connection.hop)]
+    }
+
+    /// Number of machines that hosts are on.
+    pub(crate) fn n_machines(&self) -> usize {
+        let sets = self.scenario.core_sets.rows().iter();
+        sets.map(|set| set.machine + 1).max().unwrap_or(0)
     }
 
     /// The memories of all laws that are slower after idling, in seconds, each once.

@@ -123,7 +123,11 @@ impl Pipeline<'_> {
 
     /// The connection's thread runs and begins its request.
     pub(crate) fn on_woken(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
-        self.connections[id].start = queue.now();
+        let connection = &mut self.connections[id];
+        connection.start = queue.now();
+        let machine = self.tables.scenario.machine(connection.host);
+        let bytes = self.tables.scenario.classes[connection.class].payload;
+        self.costs.hold(machine, bytes);
         self.start_step(queue, id, Step::Prepare);
     }
 
@@ -149,6 +153,8 @@ impl Pipeline<'_> {
         let stage = self.tables.groups[connection.group].stage;
         let bytes = self.tables.scenario.classes[connection.class].payload;
         self.record.whole(connection, stage, bytes, now);
+        let machine = self.tables.scenario.machine(connection.host);
+        self.costs.let_go(machine, bytes);
         self.population.change(now, -1);
         self.population.add_sojourn(now.since(ready));
         if self.schedule.counts(request.seq(), ready) && self.window.on_end(client) {

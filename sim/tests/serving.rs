@@ -8,8 +8,8 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use schema::gpu::{DriverLaw, GpuNet, Phase};
-use schema::profile::{CostLaw, Driver, Parameter, Profile, Residual};
-use schema::run::{Run, SpanName};
+use schema::profile::{CostLaw, Driver, Parameter, Profile, Residual, WorkingSetLaw};
+use schema::run::{Leg, Run, SpanName};
 use schema::scenario::Scenario;
 use sim::{Arrivals, Keep, Options, SimError, simulate};
 
@@ -304,4 +304,96 @@ fn use_outside_the_range_of_a_net_is_a_warning() {
     let more = "batch = { max = 16, delay = \"1 ms\" }";
     let run = try_run(&scenario("{}", more, 16, 1), &profile(net())).unwrap();
     assert_snapshot!(run.manifest.warnings.join("\n"), @"extrapolates: net `net` of part `two-sms` was fitted on 1 to 8 requests and is used for 16; measure it there");
+}
+
+#[test]
+fn few_threads_receive_one_message_after_the_other() {
+    let mut profile = profile(net());
+    let law = CostLaw::exact(Driver::Bytes, 100e-6, 0.0, "by definition");
+    set_host_cost(&mut profile, "receive/local", law);
+    // Each has an inference context, and inputs are copied within what it takes to receive another;
+    // replies are received by the clients, 100 us each on the four cores of the host.
+    let wide = "{ streams = 4, host-memory = \"pinned\", mps = {} }";
+    let alone = 100.0 + 110.0 + 1100.0 + 20.0 + 100.0;
+    let one = times(&scenario(wide, "receive-threads = 1", 1, 1), &profile);
+    assert_times(&one, &[alone]);
+    let received = |more: &str| {
+        let run = try_run(&scenario(wide, more, 3, 1), &profile).unwrap();
+        let mut spans: Vec<_> = (run.trace.iter())
+            .filter(|span| span.name == SpanName::Receive && span.leg == Leg::Request)
+            .map(|span| [span.ready_ns, span.start_ns, span.end_ns].map(|ns| ns / 1000))
+            .collect();
+        spans.sort_unstable();
+        spans
+    };
+    assert_eq!(received(""), [[0, 0, 100]; 3]);
+    assert_eq!(
+        received("receive-threads = 1"),
+        [[0, 0, 100], [0, 100, 200], [0, 200, 300]]
+    );
+    assert_eq!(
+        received("receive-threads = 2"),
+        [[0, 0, 100], [0, 0, 100], [0, 100, 200]]
+    );
+}
+
+#[test]
+fn outputs_handed_back_in_turn_keep_the_context() {
+    let mut profile = profile(net());
+    let law = CostLaw::exact(Driver::Requests, 50e-6, 0.0, "by definition");
+    set_host_cost(&mut profile, "notify", law);
+    let batch = "batch = { max = 2, delay = \"1 s\" }";
+    // A batch of two: inputs 220 us, 2100 us on the GPU, outputs 40 us.
+    let first = 220.0 + 2100.0 + 40.0;
+    let run = |more: &str| times(&scenario("{}", more, 4, 1), &profile);
+    // At once: both are told within 50 us while the context goes on.
+    assert_times(
+        &run(batch),
+        &[
+            first + 50.0,
+            first + 50.0,
+            2.0 * first + 50.0,
+            2.0 * first + 50.0,
+        ],
+    );
+    // In turn: 50 us each, and only then the next batch.
+    assert_times(
+        &run(&format!("{batch}\nhand-back = \"in-turn\"")),
+        &[
+            first + 50.0,
+            first + 100.0,
+            2.0 * first + 150.0,
+            2.0 * first + 200.0,
+        ],
+    );
+}
+
+#[test]
+fn cores_copy_slower_once_requests_fill_the_caches() {
+    let mut profile = profile(net());
+    let staging = |cache: f64| CostLaw {
+        working_set: Some(WorkingSetLaw {
+            slowdown: 1.0,
+            slowdown_error: 0.0,
+            cache,
+        }),
+        ..CostLaw::exact(Driver::Bytes, 0.0, 1.0 / 1e9, "by definition")
+    };
+    // A request of 1 MB is under way: its input is copied in 1 ms and its output of 100 kB in 0.1 ms
+    // if the caches hold it, in half as much again if they hold two thirds, in twice that at a half
+    // and less.
+    let one = scenario("{ host-memory = \"pageable\" }", "", 1, 1);
+    for (cache, factor) in [(1e6, 1.0), (1e6 / 1.5, 1.5), (5e5, 2.0), (1e5, 2.0)] {
+        set_host_cost(&mut profile, "staging", staging(cache));
+        assert_times(&times(&one, &profile), &[factor * 1100.0 + 1100.0]);
+    }
+    // Two are under way when either input is copied, the second just as the first reply leaves; one is
+    // left when its output is copied.
+    set_host_cost(&mut profile, "staging", staging(1e6));
+    let two = scenario("{ host-memory = \"pageable\" }", "", 2, 1);
+    let first = 2.0 * 1100.0 + 1100.0;
+    assert_times(
+        &times(&two, &profile),
+        &[first, first + 2000.0 + 1100.0 + 100.0],
+    );
 }

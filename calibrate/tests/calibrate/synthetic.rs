@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rand::rngs::ChaCha8Rng;
 use schema::ids::{ClassId, HostId, Id, RequestId, StageId};
-use schema::profile::{CostLaw, Driver, Residual};
+use schema::profile::{Conditions, CostLaw, Driver, Residual};
 use schema::random::{Seed, stream, uniform};
 use schema::run::{
     CpuUse, Leg, Manifest, Outcome, RUN_FORMAT, Run, RunKind, Span, SpanName, Status,
@@ -244,7 +244,9 @@ struct Drawn {
 impl Drawn {
     fn gap(&mut self, law: &CostLaw) -> u64 {
         let driver = 1.0;
-        let ns = law.draw(driver, uniform(&mut self.rng), 1.0).as_ns();
+        let ns = law
+            .draw(driver, uniform(&mut self.rng), Conditions::BEST)
+            .as_ns();
         self.now_ns += ns;
         ns
     }
@@ -261,7 +263,9 @@ impl Drawn {
         driver: f64,
     ) {
         let start_ns = self.now_ns;
-        self.now_ns += law.draw(driver, uniform(&mut self.rng), 1.0).as_ns();
+        self.now_ns += law
+            .draw(driver, uniform(&mut self.rng), Conditions::BEST)
+            .as_ns();
         self.push(name, who, host, at, bytes, start_ns, self.now_ns);
     }
 

@@ -15,7 +15,7 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{BatchClose, Extent, Placement, Scenario, StageRole, Work};
+use schema::scenario::{BatchClose, Extent, HandBack, Placement, Scenario, StageRole, Work};
 
 pub use placement::netns_problem;
 
@@ -208,10 +208,15 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
         return refuse("placement", problem);
     }
     for (_, stage) in scenario.stages.iter() {
+        let key = |below: &str| format!("stages.{}.{below}", stage.name);
+        if stage.receive_threads.is_some() {
+            let problem = "each connection has a thread of its own on hardware; \
+                           `tandem simulate` runs stages with fewer";
+            return refuse(&key("receive-threads"), problem);
+        }
         let StageRole::Serve(serve) = &stage.role else {
             continue;
         };
-        let key = |below: &str| format!("stages.{}.{below}", stage.name);
         if serve.gpu.is_some() {
             let problem =
                 "this build has no accelerator but the cores; `tandem simulate` runs GPUs";
@@ -225,6 +230,10 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
         if !serve.batch.preferred.is_empty() || serve.batch.close != BatchClose::AtStart {
             let problem = "`preferred` and `close` are for the engine, see `tandem simulate`";
             return refuse(&key("batch"), problem);
+        }
+        if serve.hand_back != HandBack::AtOnce {
+            let problem = "`in-turn` is for the engine, see `tandem simulate`";
+            return refuse(&key("hand-back"), problem);
         }
     }
     let here = machine::cores();

@@ -147,6 +147,13 @@ pub struct StageFile {
     /// How requests are put together; one by one if not given. Only with `serve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchFile>,
+    /// Threads that receive messages of all its connections, each one message at a time; a thread
+    /// for each connection if not given. Not of plain stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receive_threads: Option<u32>,
+    /// How the outputs of a batch are handed back; all at once if not given. Only with `serve`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_back: Option<HandBack>,
     /// The GPUs it runs on; its host's cores if not given. Only with `serve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuUseFile>,
@@ -270,6 +277,19 @@ impl BatchClose {
     fn is_default(&self) -> bool {
         *self == BatchClose::default()
     }
+}
+
+/// How an inference context hands the outputs of a batch back to those that reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandBack {
+    /// All at once; each connection's thread spends the time that it takes to notice, while the
+    /// context takes the next batch.
+    #[default]
+    AtOnce,
+    /// One after the other; the context's thread spends that time for each, and then takes the next
+    /// batch.
+    InTurn,
 }
 
 /// What a proxy does. It keeps one connection to the next stage for each of its clients.

@@ -115,6 +115,8 @@ pub struct Stage {
     pub name: String,
     /// Where it runs.
     pub host: HostId,
+    /// Threads that receive messages of all its connections; `None` if each has its own.
+    pub receive_threads: Option<u32>,
     /// What it does.
     pub role: StageRole,
 }
@@ -139,6 +141,8 @@ pub struct Serve {
     pub instances: u32,
     /// How requests are put together.
     pub batch: BatchPolicy,
+    /// How the outputs of a batch are handed back.
+    pub hand_back: HandBack,
     /// The GPUs that it runs on; `None` if it runs on its host's cores.
     pub gpu: Option<GpuUse>,
 }
@@ -302,6 +306,11 @@ pub fn to_toml(file: &ScenarioFile) -> String {
 }
 
 impl Scenario {
+    /// The number of the machine that the host is on.
+    pub fn machine(&self, host: HostId) -> usize {
+        self.core_sets[self.hosts[host].core_set].machine
+    }
+
     /// Reads and checks the scenario in the file `path`, with the overrides applied, and the traces
     /// that its clients replay.
     ///

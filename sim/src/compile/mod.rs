@@ -204,6 +204,8 @@ impl<'a> Compiler<'a> {
                 name: format!("client {name}"),
                 host,
                 set: self.scenario.hosts[host].core_set,
+                machine: self.scenario.machine(host),
+                receive_threads: None,
             })
         })
     }
@@ -220,6 +222,8 @@ impl<'a> Compiler<'a> {
                 name: format!("{kind} {}", row.name),
                 host: row.host,
                 set: self.scenario.hosts[row.host].core_set,
+                machine: self.scenario.machine(row.host),
+                receive_threads: row.receive_threads,
             })
         })
     }
@@ -245,6 +249,7 @@ impl<'a> Compiler<'a> {
             stage,
             role: self.role_of_stage[stage.index()].expect("the path was walked before"),
             batch: serve.batch.clone(),
+            hand_back: serve.hand_back,
             instances: instances.collect(),
             seconds,
             dispatch: self.of_host(host, cost::DISPATCH, name("dispatch"))?,
@@ -398,7 +403,11 @@ impl<'a> Compiler<'a> {
 
     fn source(&mut self, asker: Asker, cost: &str, name: String) -> Result<SourceId, SimError> {
         let law = self.law(asker, cost)?;
-        Ok(self.tables.sources.push(SourceRow { law, name }))
+        let machine = match asker {
+            Asker::Host(host) => Some(self.scenario.machine(host)),
+            Asker::Link(_) | Asker::Gpu(..) => None,
+        };
+        Ok(self.tables.sources.push(SourceRow { law, machine, name }))
     }
 
     /// The law of a cost of the asker's part.

@@ -18,8 +18,12 @@ pub(crate) struct Message {
     pub(crate) start: SimTime,
     /// When the last chunk so far was handed over.
     pub(crate) handed_over: SimTime,
+    /// When the receiver could begin: the first chunk was there, or all of it if it is taken whole.
+    pub(crate) arrived: SimTime,
     /// When the receiver began with the first chunk.
     pub(crate) first_taken: SimTime,
+    /// Whether the receiver takes all of it at once.
+    pub(super) is_whole: bool,
     /// Core time that the sender and the receiver have used so far.
     pub(super) send_used: SimDuration,
     pub(super) receive_used: SimDuration,
@@ -61,6 +65,9 @@ impl Message {
 
     /// Core time of the receiver for the next chunk.
     pub(crate) fn next_receive_cost(&self) -> SimDuration {
+        if self.is_whole {
+            return self.receive_cost;
+        }
         self.share(self.receive_cost, self.n_received)
     }
 
@@ -75,15 +82,40 @@ impl Message {
     /// The next chunk arrives at the instant `now`; whether the receiver, idle so far, takes it.
     pub(crate) fn arrive(&mut self, now: SimTime) -> bool {
         if self.n_arrived == 0 {
+            self.arrived = now;
             self.first_taken = now;
         }
         self.n_arrived += 1;
         !std::mem::replace(&mut self.is_receiving, true)
     }
 
+    /// The next chunk arrives at the instant `now`, of a message that is taken whole; whether that
+    /// was all.
+    pub(crate) fn arrive_whole(&mut self, now: SimTime) -> bool {
+        self.n_arrived += 1;
+        self.arrived = now;
+        self.n_arrived == self.n_chunks()
+    }
+
+    /// The receiver begins with the whole message at the instant `now`.
+    pub(crate) fn begin_whole(&mut self, now: SimTime) {
+        self.first_taken = now;
+        self.is_whole = true;
+        self.is_receiving = true;
+    }
+
+    /// Whether no chunk has arrived yet.
+    pub(crate) fn is_first(&self) -> bool {
+        self.n_arrived == 0
+    }
+
     /// The receiver is done with a chunk; whether it goes on with the next.
     pub(crate) fn take(&mut self) -> bool {
-        self.n_received += 1;
+        self.n_received = if self.is_whole {
+            self.n_chunks()
+        } else {
+            self.n_received + 1
+        };
         self.is_receiving = self.n_received < self.n_arrived;
         self.is_receiving
     }

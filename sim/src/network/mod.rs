@@ -4,7 +4,9 @@
 //! direction takes them first come first served; each arrives the hop's delay later; the
 //! receiver's thread takes them one at a time, in order. So sending, the wire and receiving
 //! overlap, as they do in a kernel's sockets. Chunks are never lost and there is no window: a
-//! sender never waits for its receiver.
+//! sender never waits for its receiver. A stage whose `receive-threads` are given has so many threads
+//! for all of its connections instead: each takes a message when all of it is there, first come
+//! first served.
 
 mod message;
 
@@ -18,10 +20,10 @@ pub(crate) use message::Message;
 use crate::costs::Amount;
 use crate::engine::EventQueue;
 use crate::event::Event;
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, RoleId};
 use crate::pipeline::Pipeline;
 use crate::record::{At, Part};
-use crate::stations::{Job, Task};
+use crate::stations::{Job, Task, Threads};
 
 /// Most bytes of a message that go from one end to the other as one. 64 KiB is the most that Linux
 /// puts into one segment-offload buffer (`GSO_LEGACY_MAX_SIZE`, include/linux/netdevice.h), so the
@@ -50,11 +52,8 @@ impl Pipeline<'_> {
         let drawn = sources
             .delay
             .map(|delay| self.costs.draw_delay(delay[leg], amount));
-        let [sender, receiver] = match connection.leg {
-            Leg::Request => [hop.from_role, hop.to_role],
-            Leg::Reply => [hop.to_role, hop.from_role],
-        };
-        let [sender, receiver] = [sender, receiver].map(|role| self.cores.past(now, role));
+        let [sender, receiver] = self.roles(id).map(|role| self.cores.past(now, role));
+        let connection = &mut self.connections[id];
         connection.message = Message {
             bytes,
             chunk,
@@ -69,14 +68,11 @@ impl Pipeline<'_> {
     }
 
     fn send_chunk(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+        let [sender, _] = self.roles(id);
         let connection = &self.connections[id];
-        let hop = self.tables.hop(connection);
         let job = Job {
             task: Task::Send(id),
-            role: match connection.leg {
-                Leg::Request => hop.from_role,
-                Leg::Reply => hop.to_role,
-            },
+            role: sender,
             demand: connection.message.next_send_cost(),
         };
         self.cores.submit(queue.now(), job);
@@ -106,6 +102,7 @@ impl Pipeline<'_> {
         if message.is_sent() {
             self.add_client_core_time(id, Leg::Request);
             self.record_sent(id);
+            self.let_go(id);
         } else {
             self.send_chunk(queue, id);
         }
@@ -113,20 +110,55 @@ impl Pipeline<'_> {
 
     /// A chunk has reached the receiver's host.
     pub(crate) fn on_arrived(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
-        if self.connections[id].message.arrive(queue.now()) {
-            self.receive_chunk(queue, id);
+        let [sender, receiver] = self.roles(id);
+        if self.connections[id].message.is_first() {
+            self.hold(id, sender, receiver);
+        }
+        let message = &mut self.connections[id].message;
+        let Some(threads) = &mut self.receivers[receiver] else {
+            if message.arrive(queue.now()) {
+                self.receive_chunk(queue, id);
+            }
+            return;
+        };
+        if message.arrive_whole(queue.now())
+            && let Some(id) = threads.want(id)
+        {
+            self.receive_whole(queue, id);
+        }
+    }
+
+    /// A thread takes the connection's message, of which all is there.
+    fn receive_whole(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+        self.connections[id].message.begin_whole(queue.now());
+        self.receive_chunk(queue, id);
+    }
+
+    /// A request arrives on a machine, which holds it from now on.
+    fn hold(&mut self, id: ConnectionId, sender: RoleId, receiver: RoleId) {
+        let [from, to] = [sender, receiver].map(|role| self.tables.roles[role].machine);
+        let connection = &self.connections[id];
+        if from != to && connection.leg == Leg::Request {
+            self.costs.hold(to, connection.message.bytes);
+        }
+    }
+
+    /// A reply has left a machine, which no longer holds its request.
+    fn let_go(&mut self, id: ConnectionId) {
+        let [from, to] = self.roles(id).map(|role| self.tables.roles[role].machine);
+        let connection = &self.connections[id];
+        if from != to && connection.leg == Leg::Reply {
+            let class = &self.tables.scenario.classes[connection.class];
+            self.costs.let_go(from, class.payload);
         }
     }
 
     fn receive_chunk(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+        let [_, receiver] = self.roles(id);
         let connection = &self.connections[id];
-        let hop = self.tables.hop(connection);
         let job = Job {
             task: Task::Receive(id),
-            role: match connection.leg {
-                Leg::Request => hop.to_role,
-                Leg::Reply => hop.from_role,
-            },
+            role: receiver,
             demand: connection.message.next_receive_cost(),
         };
         self.cores.submit(queue.now(), job);
@@ -144,6 +176,11 @@ impl Pipeline<'_> {
         if message.take() {
             self.receive_chunk(queue, id);
         } else if self.connections[id].message.is_received() {
+            let [_, receiver] = self.roles(id);
+            let next = self.receivers[receiver].as_mut().and_then(Threads::done);
+            if let Some(next) = next {
+                self.receive_whole(queue, next);
+            }
             self.add_client_core_time(id, Leg::Reply);
             self.record_received(id, queue);
             self.connections[id].done = queue.now();
@@ -165,7 +202,7 @@ impl Pipeline<'_> {
     fn record_sent(&mut self, id: ConnectionId) {
         let connection = &self.connections[id];
         let message = &connection.message;
-        let (sender, _) = self.ends(id);
+        let [sender, _] = self.ends(id);
         let part = Part {
             cpu: message.send_used,
             ..Part::of_message(SpanName::Send, connection, sender)
@@ -182,17 +219,17 @@ impl Pipeline<'_> {
     fn record_received(&mut self, id: ConnectionId, queue: &EventQueue<Event>) {
         let connection = &self.connections[id];
         let message = &connection.message;
-        let (_, receiver) = self.ends(id);
+        let [_, receiver] = self.ends(id);
         let stage = self.tables.hop(connection).to;
         let wire = At {
             ready: message.handed_over,
             start: message.handed_over,
-            end: message.handed_over.max(message.first_taken),
+            end: message.handed_over.max(message.arrived),
         };
         let part = Part::of_message(SpanName::Wire, connection, receiver);
         self.record.part(connection, stage, part, wire);
         let taken = At {
-            ready: message.first_taken,
+            ready: message.arrived,
             start: message.first_taken,
             end: queue.now(),
         };
@@ -204,14 +241,17 @@ impl Pipeline<'_> {
     }
 
     /// The hosts of the sender and the receiver of the connection's message.
-    fn ends(&self, id: ConnectionId) -> (HostId, HostId) {
+    fn ends(&self, id: ConnectionId) -> [HostId; 2] {
+        self.roles(id).map(|role| self.tables.roles[role].host)
+    }
+
+    /// The sender and the receiver of the connection's message.
+    fn roles(&self, id: ConnectionId) -> [RoleId; 2] {
         let connection = &self.connections[id];
         let hop = self.tables.hop(connection);
-        let near = self.tables.roles[hop.from_role].host;
-        let far = self.tables.roles[hop.to_role].host;
         match connection.leg {
-            Leg::Request => (near, far),
-            Leg::Reply => (far, near),
+            Leg::Request => [hop.from_role, hop.to_role],
+            Leg::Reply => [hop.to_role, hop.from_role],
         }
     }
 }

@@ -4,7 +4,7 @@ mod on_gpu;
 
 use schema::ids::Id;
 use schema::run::SpanName;
-use schema::scenario::CopiesOf;
+use schema::scenario::{CopiesOf, HandBack};
 use schema::units::{Bytes, SimDuration, SimTime};
 
 use crate::costs::Amount;
@@ -54,6 +54,8 @@ enum Phase {
     Preprocess,
     Inference,
     D2h(usize),
+    /// Hands the output of a request back.
+    HandBack(usize),
 }
 
 impl Server {
@@ -166,6 +168,7 @@ impl Pipeline<'_> {
             Phase::Preprocess => (on_cores.preprocess).expect("only raw inputs are preprocessed"),
             Phase::Inference => on_cores.inference,
             Phase::D2h(_) => on_cores.d2h,
+            Phase::HandBack(_) => unreachable!("has a source of its request's"),
         };
         let past = self.cores.past(queue.now(), server.role);
         let demand = self.costs.draw(source, amount, past);
@@ -180,7 +183,7 @@ impl Pipeline<'_> {
         };
         match phase {
             Phase::H2d(i) => Amount::one(class_of(batch[i]).payload),
-            Phase::D2h(i) => Amount::one(class_of(batch[i]).reply),
+            Phase::D2h(i) | Phase::HandBack(i) => Amount::one(class_of(batch[i]).reply),
             Phase::Dispatch | Phase::Preprocess | Phase::Inference => {
                 let n = u32::try_from(batch.len()).expect("a batch is counted in 32 bits");
                 let bytes = batch
@@ -257,7 +260,17 @@ impl Pipeline<'_> {
             Phase::H2d(_) | Phase::Preprocess => Phase::Inference,
             Phase::Inference => Phase::D2h(0),
             Phase::D2h(i) if i < last => Phase::D2h(i + 1),
-            Phase::D2h(_) => return self.finish_batch(queue, id),
+            Phase::D2h(_) => match server.hand_back {
+                HandBack::AtOnce => return self.finish_batch(queue, id),
+                HandBack::InTurn => return self.hand_back(queue, id, 0),
+            },
+            Phase::HandBack(i) => {
+                self.reply(queue, self.instances[id].batch[i]);
+                if i + 1 < self.instances[id].batch.len() {
+                    return self.hand_back(queue, id, i + 1);
+                }
+                return self.release(queue, id);
+            }
         };
         self.start_phase(queue, id, next);
     }
@@ -268,6 +281,22 @@ impl Pipeline<'_> {
             let connection = self.instances[id].batch[index];
             self.start_step(queue, connection, Step::Notify);
         }
+        self.release(queue, id);
+    }
+
+    /// The instance's thread hands the output of a request of its batch back.
+    fn hand_back(&mut self, queue: &EventQueue<Event>, id: InstanceId, index: usize) {
+        let connection = &self.connections[self.instances[id].batch[index]];
+        let source = self.tables.clients[connection.client].notify;
+        let reply = self.tables.scenario.classes[connection.class].reply;
+        let role = self.tables.servers[self.tables.instances[id]].role;
+        let past = self.cores.past(queue.now(), role);
+        let demand = self.costs.draw(source, Amount::one(reply), past);
+        self.submit_phase(queue, id, Phase::HandBack(index), demand);
+    }
+
+    /// The instance is done with its batch and takes the next.
+    fn release(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
         let server = self.tables.instances[id];
         let index = self.context_idx(id);
         self.servers[server].line.release(index);
@@ -297,6 +326,8 @@ impl Pipeline<'_> {
             Phase::Preprocess => (SpanName::Preprocess, 0..n, instance.start, used),
             Phase::Inference => (SpanName::Inference, 0..n, instance.start, used),
             Phase::D2h(i) => (SpanName::D2h, i..i + 1, instance.start, used),
+            // No span of its own: it delays the reply's `send`, which was ready before it.
+            Phase::HandBack(_) => return,
         };
         let context = self.context_idx(id);
         for connection in &instance.batch[requests] {

@@ -137,7 +137,9 @@ impl<'a> Pipeline<'a> {
         instance.segment = 0;
         instance.is_between = false;
         match phase {
-            Phase::Dispatch => unreachable!("a batch is dispatched by a core"),
+            Phase::Dispatch | Phase::HandBack(_) => {
+                unreachable!("a batch is taken and handed back by a core")
+            }
             Phase::H2d(i) => self.copy(queue, id, Direction::H2d, i, context.h2d),
             Phase::D2h(i) => self.copy(queue, id, Direction::D2h, i, context.d2h),
             Phase::Preprocess => {

@@ -4,7 +4,7 @@ use super::*;
 use crate::network::CHUNK;
 use crate::{completions, simulate};
 use schema::ids::{ClientId, Id, RequestId};
-use schema::profile::Driver;
+use schema::profile::{Conditions, Driver};
 use schema::units::{ByteRate, Bytes};
 
 /// Costs by the profile's laws, added up by hand.
@@ -18,7 +18,7 @@ impl Sum<'_> {
         self.profile
             .cost(part, cost, "test")
             .unwrap()
-            .draw(driver, 0.5, 1.0)
+            .draw(driver, 0.5, Conditions::BEST)
     }
 
     fn add(&mut self, part: &str, cost: &str, driver: f64) {

@@ -107,10 +107,11 @@ const fn roles(stage: &StageFile) -> [(&'static str, bool); 8] {
 }
 
 /// The keys that only go with `serve`, and whether each is given.
-const fn options_of_serve(stage: &StageFile) -> [(&'static str, bool); 3] {
+const fn options_of_serve(stage: &StageFile) -> [(&'static str, bool); 4] {
     [
         ("instances", stage.instances.is_some()),
         ("batch", stage.batch.is_some()),
+        ("hand-back", stage.hand_back.is_some()),
         ("gpu", stage.gpu.is_some()),
     ]
 }
@@ -211,9 +212,13 @@ impl Check<'_> {
                     let problem = "only a plain stage has `next`; a path leads on from others";
                     return Err(self.source.invalid(&format!("{key}.next"), problem));
                 }
+                let threads = format!("{key}.receive-threads");
                 Ok(Stage {
                     name: name.clone(),
                     host,
+                    receive_threads: (stage.receive_threads)
+                        .map(|n| self.at_least_one(&threads, n))
+                        .transpose()?,
                     role,
                 })
             })
@@ -272,6 +277,7 @@ impl Check<'_> {
             work,
             instances: self.at_least_one(&format!("{key}.instances"), instances)?,
             batch: self.batch(key, stage)?,
+            hand_back: stage.hand_back.unwrap_or_default(),
             gpu,
         })
     }

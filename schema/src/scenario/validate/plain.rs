@@ -49,6 +49,11 @@ impl Check<'_> {
                 return Err(self.source.invalid(&format!("{key}.{option}"), problem));
             }
         }
+        if stage.receive_threads.is_some() {
+            let key = format!("{key}.receive-threads");
+            let problem = "belongs to `serve` and `proxy`; a station has `servers`";
+            return Err(self.source.invalid(&key, problem));
+        }
         let kind = if let Some(station) = &stage.station {
             let key = format!("{key}.station");
             PlainKind::Station(Box::new(self.station(&key, station)?))
@@ -71,6 +76,7 @@ impl Check<'_> {
         Ok(Stage {
             name: name.to_owned(),
             host,
+            receive_threads: None,
             role: StageRole::Plain(PlainStage { kind, next }),
         })
     }
