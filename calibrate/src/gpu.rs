@@ -14,6 +14,7 @@ pub mod fit;
 pub mod held_out;
 pub mod interference;
 pub mod parts;
+pub mod server;
 pub mod share;
 pub mod tables;
 pub mod tokens;

@@ -235,3 +235,55 @@ pub fn a100_llama() -> Vec<LanguageNet> {
     }
     nets
 }
+
+/// A load of a server that was measured, in closed loop.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ServedLoad {
+    /// The GPU's part.
+    pub gpu: String,
+    /// Requests outstanding.
+    pub outstanding: u32,
+    /// Images of a request.
+    pub images: u32,
+    /// Images per second.
+    pub throughput: f64,
+    /// Mean time from end to end, in seconds.
+    pub latency: f64,
+    /// Its parts, where they were measured.
+    pub parts: Option<ServedParts>,
+}
+
+/// Mean parts of the time of a request, in seconds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ServedParts {
+    /// All that the server does not see.
+    pub network: f64,
+    /// Until an inference context takes it.
+    pub queue: f64,
+    /// Until its input is where the GPU reads it.
+    pub input: f64,
+    /// Forward pass.
+    pub inference: f64,
+}
+
+/// ResNet-50 served by Triton, on four GPUs.
+pub fn triton_resnet50() -> Vec<ServedLoad> {
+    let text = include_str!("../../tables/triton-resnet50.csv");
+    read("triton-resnet50", text, |row| {
+        let ms = |column| Ok(row.number(column)? * MS);
+        let parts = ServedParts {
+            network: ms("network_ms")?,
+            queue: ms("queue_ms")?,
+            input: ms("input_ms")?,
+            inference: ms("inference_ms")?,
+        };
+        Ok(ServedLoad {
+            gpu: row.text("gpu")?.to_owned(),
+            outstanding: row.number("outstanding")? as u32,
+            images: row.number("images")? as u32,
+            throughput: row.number("throughput")?,
+            latency: ms("latency_ms")?,
+            parts: (parts.inference > 0.0).then_some(parts),
+        })
+    })
+}

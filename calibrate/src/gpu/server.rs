@@ -1,0 +1,165 @@
+//! The law of an inference server with dynamic batching, fitted through the engine.
+//!
+//! What a request takes from a server such as Triton follows from how its parts queue for each other,
+//! so no closed form can be fitted to it: the parameters here make a profile, the engine serves the
+//! measured loads with it, and whoever fits compares. The parts, in the order in which a request meets
+//! them:
+//!
+//! | part | cost in the profile |
+//! |---|---|
+//! | the clients' library makes the message, all clients on one core | `prepare` |
+//! | the way to the server | `delay/tcp` of the link |
+//! | one thread of the server takes one message after the other | `receive/tcp` |
+//! | an inference context gathers the inputs of its batch into a buffer | `staging` |
+//! | the forward pass, which shares the GPU with the other context's | net |
+//! | the context hands the outputs back, one after the other | `notify` |
+//!
+//! Copies in host memory are slower once requests fill the caches
+//! ([`WorkingSetLaw`]). What a message costs is split between its bytes and the message itself in one
+//! proportion at both ends.
+
+use std::collections::BTreeMap;
+
+use schema::gpu::{DriverLaw, GpuNet, Phase};
+use schema::profile::{CostLaw, Driver, Part, PartKind, Residual, WorkingSetLaw, cost};
+use schema::scenario::Transport;
+
+/// Bytes of an image: three planes of 224 by 224 32-bit floats.
+pub const IMAGE: f64 = 602_112.0;
+/// Most images that any of the measured requests has.
+const MOST_IMAGES: f64 = 128.0;
+
+/// The parameters of a server; all are above zero, times in seconds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ServerLaw {
+    /// Core time of the clients for a message of one image.
+    pub prepare: f64,
+    /// Time of the server's receiving thread for a message of one image.
+    pub receive: f64,
+    /// Odds of the part of these two that does not depend on the bytes.
+    pub fixed_odds: f64,
+    /// Delay on the way.
+    pub delay: f64,
+    /// Time of a batch on the whole GPU, whatever its size.
+    pub pass: f64,
+    /// Time of an image more.
+    pub pass_image: f64,
+    /// Time to gather a batch, whatever its size.
+    pub gather: f64,
+    /// Time of an image more, from caches.
+    pub gather_image: f64,
+    /// By what part copies in host memory are slower when nothing is in the caches.
+    pub slowdown: f64,
+    /// Images that the caches hold.
+    pub cache: f64,
+    /// Time to hand an output back.
+    pub hand_back: f64,
+}
+
+impl ServerLaw {
+    /// Names of the parameters, in the order of [`ServerLaw::from_array`].
+    pub const NAMES: [&'static str; 11] = [
+        "prepare",
+        "receive",
+        "fixed-odds",
+        "delay",
+        "pass",
+        "pass-image",
+        "gather",
+        "gather-image",
+        "slowdown",
+        "cache",
+        "hand-back",
+    ];
+
+    /// From its parameters in the order of [`ServerLaw::NAMES`].
+    pub const fn from_array(p: [f64; 11]) -> ServerLaw {
+        ServerLaw {
+            prepare: p[0],
+            receive: p[1],
+            fixed_odds: p[2],
+            delay: p[3],
+            pass: p[4],
+            pass_image: p[5],
+            gather: p[6],
+            gather_image: p[7],
+            slowdown: p[8],
+            cache: p[9],
+            hand_back: p[10],
+        }
+    }
+
+    /// The host, of the clients and the server, and the link between them.
+    pub fn parts(&self, samples: u64, source: &str) -> [Part; 2] {
+        let law = |base: f64, slope: f64| CostLaw {
+            samples,
+            range: [0.0, MOST_IMAGES * IMAGE],
+            ..CostLaw::exact(Driver::Bytes, base, slope, source)
+        };
+        let fixed = self.fixed_odds / (1.0 + self.fixed_odds);
+        let message = |time: f64| law(time * fixed, time * (1.0 - fixed) / IMAGE);
+        let free = |per| CostLaw::exact(per, 0.0, 0.0, "by definition: part of the others");
+        let staging = CostLaw {
+            working_set: Some(WorkingSetLaw {
+                slowdown: self.slowdown,
+                slowdown_error: 0.0,
+                cache: self.cache * IMAGE,
+            }),
+            ..law(self.gather, self.gather_image / IMAGE)
+        };
+        let host = [
+            (cost::PREPARE.to_owned(), message(self.prepare)),
+            (cost::POSTPROCESS.to_owned(), free(Driver::Bytes)),
+            (cost::send(Transport::Tcp), free(Driver::Bytes)),
+            (cost::receive(Transport::Tcp), message(self.receive)),
+            (cost::DISPATCH.to_owned(), free(Driver::Requests)),
+            (cost::NOTIFY.to_owned(), law(self.hand_back, 0.0)),
+            (cost::STAGING.to_owned(), staging),
+        ];
+        let delay = CostLaw {
+            samples,
+            range: [1.0, 1.0],
+            ..CostLaw::exact(Driver::Requests, self.delay, 0.0, source)
+        };
+        [
+            part(PartKind::Host, host.into()),
+            part(
+                PartKind::Link,
+                [(cost::delay(Transport::Tcp), delay)].into(),
+            ),
+        ]
+    }
+
+    /// The net on the GPU.
+    pub fn net(&self, samples: u64, held_out_error: f64, source: &str) -> GpuNet {
+        let compute = DriverLaw::affine(self.pass, self.pass_image / IMAGE);
+        GpuNet {
+            per: Driver::Bytes,
+            range: [IMAGE, MOST_IMAGES * IMAGE],
+            samples,
+            held_out_error,
+            source: source.to_owned(),
+            residual: Residual::None,
+            memory: 0.0,
+            launches: 0,
+            floor: DriverLaw::default(),
+            phases: vec![Phase {
+                overhead: DriverLaw::default(),
+                compute,
+                parallelism: DriverLaw::constant(1.0),
+                bytes: DriverLaw::default(),
+                intensity: DriverLaw::default(),
+            }],
+            kernels: Vec::new(),
+        }
+    }
+}
+
+fn part(kind: PartKind, costs: BTreeMap<String, CostLaw>) -> Part {
+    Part {
+        kind,
+        parameters: BTreeMap::new(),
+        costs,
+        nets: BTreeMap::new(),
+    }
+}
