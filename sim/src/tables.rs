@@ -3,7 +3,7 @@
 use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
-use schema::scenario::{BatchPolicy, GpuUse, LaunchFile, Scenario, Transport};
+use schema::scenario::{BatchPolicy, GpuUse, LaunchFile, Peers, Scenario, Transport};
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use crate::costs::Used;
@@ -193,6 +193,7 @@ pub(crate) struct Segment {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerCopy {
     pub(crate) cost: SourceId,
+    pub(crate) over: Peers,
     pub(crate) size: Bytes,
     /// Its number in the work of its stage.
     pub(crate) index: u32,

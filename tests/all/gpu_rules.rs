@@ -197,7 +197,7 @@ fn instances_share_nothing_but_the_link() {
     );
 }
 
-/// 5 MB take 100 us between the GPUs, after 10 us; the GPUs work on two requests at a time.
+/// Over NVLink 5 MB take 100 us between the GPUs, after 10 us; the GPUs work on two requests at a time.
 #[test]
 fn work_goes_on_on_another_gpu() {
     assert_timeline(
@@ -209,6 +209,24 @@ fn work_goes_on_on_another_gpu() {
             ("back", 1110.0, 1110.0, 2110.0),
             ("p2p split", 2000.0, 2000.0, 2110.0),
             ("back", 2110.0, 2110.0, 3110.0),
+        ],
+    );
+}
+
+/// From 1010 us on the copy moves 8 GB/s, since results leave the second GPU against it; and since an
+/// input comes into the first against it. Both are done at 2010 us, and its last 2 MB move at 10 GB/s.
+#[test]
+fn peers_over_pcie_share_the_links_of_both() {
+    assert_timeline(
+        "peers-pcie",
+        &[
+            ("front", 0.0, 0.0, 1000.0),
+            ("second", 0.0, 0.0, 1000.0),
+            ("d2h second", 1000.0, 1000.0, 2010.0),
+            ("p2p split", 1000.0, 1000.0, 2210.0),
+            ("h2d first", 1500.0, 1500.0, 2010.0),
+            ("first", 2010.0, 2010.0, 3010.0),
+            ("back", 2210.0, 2210.0, 3210.0),
         ],
     );
 }

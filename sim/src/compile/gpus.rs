@@ -6,8 +6,8 @@ use schema::gpu::GpuNet;
 use schema::ids::{HostId, Id, StageId};
 use schema::profile::{Driver, Part, PartKind, cost, parameter};
 use schema::scenario::{
-    Device, GpuUse, GpuWork, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Serve,
-    StageRole, Work,
+    Device, GpuUse, GpuWork, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Peers,
+    Serve, StageRole, Work,
 };
 use schema::units::{Bytes, SimDuration};
 
@@ -321,10 +321,12 @@ impl<'a> Compiler<'a> {
                 Some(to) => {
                     let peer = format!("stage/{name}/peer/{index}");
                     let asker = Asker::Gpu(host, here.gpu);
-                    let cost = self.counted_source(asker, cost::PEER, peer)?;
+                    let over = self.way_between(host, here.gpu, to.gpu)?;
+                    let cost = self.counted_source(asker, &cost::peer(over), peer)?;
                     here = to;
                     Some(PeerCopy {
                         cost,
+                        over,
                         size,
                         index: index as u32,
                     })
@@ -346,6 +348,23 @@ impl<'a> Compiler<'a> {
             from = index + 1;
         }
         Ok(segments)
+    }
+
+    /// What copies between two GPUs of a host go over: NVLink if both have it.
+    fn way_between(&self, host: HostId, from: u32, to: u32) -> Result<Peers, SimError> {
+        for gpu in [from, to] {
+            let part = self.part_of_gpu(host, gpu)?;
+            let default = if part.part.costs.contains_key(&cost::peer(Peers::Pcie)) {
+                Peers::Pcie
+            } else {
+                Peers::Nvlink
+            };
+            let row = &self.scenario.hosts[host].gpus[gpu as usize];
+            if row.peers.unwrap_or(default) == Peers::Pcie {
+                return Ok(Peers::Pcie);
+            }
+        }
+        Ok(Peers::Nvlink)
     }
 
     /// The process number `index` of a stage on a device, made when it is first asked for.

@@ -2,8 +2,18 @@
 
 use schema::units::SimDuration;
 
+use super::copies::LinkSpec;
 use super::sms::Room;
 use super::work::{BlockShape, Phase};
+
+/// A GPU of a host.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GpuSpec {
+    /// Its link to the host.
+    pub link: LinkSpec,
+    /// The whole of it, or its instances if it is partitioned; at least one.
+    pub devices: Vec<DeviceSpec>,
+}
 
 /// The multiprocessors and the memory of a GPU, or of an instance of a partitioned one.
 #[derive(Clone, Copy, PartialEq, Debug)]
