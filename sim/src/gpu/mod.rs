@@ -23,7 +23,12 @@
 //! - **Processes** take turns of a time slice, with nothing computed during a switch and nobody
 //!   waiting for a process that has nothing to compute; what is interrupted is resumed (compute
 //!   preemption of Pascal and later). Clients of the **Multi-Process Service** compute at the same
-//!   time, each with queues of its own, within their caps. Instances of a partitioned GPU are devices
+//!   time, each with queues of its own, within their caps. The rule of priorities holds between them,
+//!   by level and then by the priority of the stream, since the driver maps the priorities of a
+//!   client's streams to a range of the GPU's (NVIDIA's documentation of MPS, 'client priority
+//!   level'): a block waits while one of higher priority of any client lacks room, though not while a
+//!   cap holds that back. Heads of equal priority in different clients hold each other back in
+//!   nothing. Instances of a partitioned GPU are devices
 //!   of their own that share the link.
 //!
 //! # What is left out

@@ -122,6 +122,6 @@ pub struct ProcessSpec {
 pub struct MpsSpec {
     /// Most of the device's threads that it may use, from above 0 to 1; one block at least.
     pub cap: f64,
-    /// Whose kernels go first: those of the lower number.
+    /// Whose kernels go first: those of the lower number, whatever the priorities of streams.
     pub level: u8,
 }
