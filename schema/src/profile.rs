@@ -196,8 +196,16 @@ pub mod parameter {
     pub const OVERHEAD_INTERFERENCE: &str = "overhead-interference";
     /// Of a GPU: compute slices that it can be partitioned into (MIG).
     pub const MIG_COMPUTE_SLICES: &str = "mig-compute-slices";
+    /// Of a GPU: multiprocessors of a compute slice (MIG).
+    pub const MIG_SMS_PER_SLICE: &str = "mig-sms-per-slice";
     /// Of a GPU: memory slices that it can be partitioned into (MIG).
     pub const MIG_MEMORY_SLICES: &str = "mig-memory-slices";
+
+    /// Of a GPU: multiprocessors of an instance of so many compute slices (MIG), if those of a slice
+    /// times their number are not right.
+    pub fn mig_sms(compute: u32) -> String {
+        format!("mig-sms/{compute}")
+    }
 }
 
 /// A law: `(base + slope · driver) · residual`, in seconds.

@@ -299,6 +299,35 @@ fn a_slower_clock_slows_computing_alone() {
 }
 
 #[test]
+fn instances_have_as_many_multiprocessors_as_the_part_says() {
+    // Two fill a multiprocessor.
+    let kernel = r#"{ kernel = { blocks = 4, threads = 1024, time = "10 us" } }"#;
+    let set = [
+        format!(
+            r#"stages.a.serve={{ kernels = {{ input = "0 B", output = "0 B", work = [{kernel}] }} }}"#
+        ),
+        r#"stages.a.gpu={ devices = ["0.0"] }"#.to_owned(),
+        "hosts.box.gpus.0.mig=[{ compute = 2, memory = 2 }]".to_owned(),
+    ];
+    let text = scenario("{}", "", 1, 1).source().text().to_owned();
+    let scenario = Scenario::parse(Path::new("a.toml"), text, &set).unwrap();
+    let mut profile = profile(net());
+    assert_times(&times(&scenario, &profile), &[10.0]);
+    set_parameter(&mut profile, "mig-sms/2", 1.0);
+    assert_times(&times(&scenario, &profile), &[20.0]);
+    set_parameter(&mut profile, "mig-sms/2", 3.0);
+    let refused = |profile: &Profile| try_run(&scenario, profile).unwrap_err().to_string();
+    assert_snapshot!(refused(&profile), @"a.toml:6: `hosts.box.gpus.0.part`: parameter `mig-sms/2` of part `two-sms` must be from 1 to 2, found 3");
+    let gpu = profile.parts.get_mut("two-sms").unwrap();
+    gpu.parameters.remove("mig-sms/2");
+    set_parameter(&mut profile, "mig-sms-per-slice", 2.0);
+    assert_snapshot!(refused(&profile), @"a.toml:6: `hosts.box.gpus.0.part`: parameter `mig-sms-per-slice` of part `two-sms` must be from 1 to 1, found 2");
+    let gpu = profile.parts.get_mut("two-sms").unwrap();
+    gpu.parameters.remove("mig-sms-per-slice");
+    assert_snapshot!(refused(&profile), @"a.toml:6: `hosts.box.gpus.0.part`: part `two-sms` has no parameter `mig-sms-per-slice`, which a GPU must have");
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let refused = |gpu: &str, profile: &Profile| {
         let more = "batch = { max = 2 }";

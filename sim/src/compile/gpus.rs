@@ -61,6 +61,28 @@ impl PartOf<'_> {
         }
     }
 
+    /// Multiprocessors of an instance of so many compute slices.
+    fn sms_of_instance(&self, compute: u32) -> Result<u32, SimError> {
+        let exact = parameter::mig_sms(compute);
+        let (name, slices) = if self.part.parameters.contains_key(&exact) {
+            (exact.as_str(), 1.0)
+        } else {
+            (parameter::MIG_SMS_PER_SLICE, f64::from(compute))
+        };
+        let (whole, found) = (self.required(parameter::SMS)?, self.required(name)?);
+        let most = (whole / slices).floor();
+        if (1.0..=most).contains(&found) {
+            return Ok((found * slices) as u32);
+        }
+        Err(SimError::Parameter {
+            wanted_by: self.wanted_by.clone(),
+            part: self.name.to_owned(),
+            parameter: name.to_owned(),
+            found,
+            allowed: format!("from 1 to {most}"),
+        })
+    }
+
     fn checked(&self, name: &str, value: f64) -> Result<f64, SimError> {
         let below = match name {
             parameter::DUPLEX_PENALTY => 1.0,
@@ -175,10 +197,10 @@ impl<'a> Compiler<'a> {
                 });
             }
             let instances = row.mig.iter().map(|mig| {
-                let (c, m) = (f64::from(mig.compute), f64::from(mig.memory));
-                whole.partition(c / compute, m / memory)
+                let sms = part.sms_of_instance(mig.compute)?;
+                Ok(whole.partition(sms, f64::from(mig.memory) / memory))
             });
-            instances.collect()
+            instances.collect::<Result<_, SimError>>()?
         };
         Ok(self.tables.gpus.push(GpuRow {
             host,

@@ -98,11 +98,10 @@ impl DeviceSpec {
         compute.max(phase.bytes / (self.dram_bandwidth * self.drawn_by(share)))
     }
 
-    /// The instance of a partitioned GPU with this part of the multiprocessors and of the memory;
-    /// at least one multiprocessor.
-    pub fn partition(&self, compute: f64, memory: f64) -> DeviceSpec {
+    /// The instance of a partitioned GPU with so many multiprocessors and this part of the memory.
+    pub fn partition(&self, sms: u32, memory: f64) -> DeviceSpec {
         DeviceSpec {
-            sms: ((f64::from(self.sms) * compute) as u32).max(1),
+            sms,
             dram_bandwidth: self.dram_bandwidth * memory,
             ..*self
         }

@@ -251,7 +251,7 @@ fn instances_compute_by_themselves() {
         dram_bandwidth: 1e11,
         ..base()
     };
-    let half = whole.partition(0.5, 0.5);
+    let half = whole.partition(1, 0.5);
     let mut bench = Bench::new(wide(), &[half, half]);
     let (first, second) = (
         bench.gpu.add_process(0, &ALONE),
@@ -278,7 +278,7 @@ fn instances_share_the_link() {
         bandwidth: 1e9,
         duplex_penalty: 0.0,
     };
-    let half = base().partition(0.5, 0.5);
+    let half = base().partition(1, 0.5);
     let mut bench = Bench::new(link, &[half, half]);
     let (first, second) = (
         bench.gpu.add_process(0, &ALONE),

@@ -182,7 +182,7 @@ fn instances_of_one_gpu_use_both_directions_of_its_link() {
             bandwidth: 1e9,
             duplex_penalty: 0.5,
         },
-        devices: vec![base().partition(0.5, 0.5); 2],
+        devices: vec![base().partition(1, 0.5); 2],
     };
     let mut bench = Bench::joined(&[gpu]);
     let process = bench.process(ALONE);
