@@ -136,10 +136,19 @@ pub(crate) struct GpuRow {
     /// Its number on its host.
     pub(crate) gpu: u32,
     pub(crate) link: LinkSpec,
+    /// Multiprocessors of the whole.
+    pub(crate) sms: u32,
     /// The whole, or an instance each of a partitioned one.
     pub(crate) devices: Vec<DeviceSpec>,
     pub(crate) processes: Vec<ProcessRow>,
     pub(crate) keeps_kernels: bool,
+}
+
+impl GpuRow {
+    /// A device's part of the multiprocessors.
+    pub(crate) fn share(&self, device: usize) -> f64 {
+        f64::from(self.devices[device].sms) / f64::from(self.sms)
+    }
 }
 
 /// A process on a GPU.

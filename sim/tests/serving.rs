@@ -328,6 +328,26 @@ fn instances_have_as_many_multiprocessors_as_the_part_says() {
 }
 
 #[test]
+fn an_instance_computes_phases_as_much_longer_as_it_is_smaller() {
+    let half = |parallelism: f64| {
+        let mut net = net();
+        net.phases[0].parallelism = DriverLaw::constant(parallelism);
+        let set = [
+            r#"stages.a.gpu={ devices = ["0.0"] }"#.to_owned(),
+            "hosts.box.gpus.0.mig=[{ compute = 1, memory = 1 }]".to_owned(),
+        ];
+        let text = scenario("{}", "", 1, 1).source().text().to_owned();
+        let scenario = Scenario::parse(Path::new("a.toml"), text, &set).unwrap();
+        times(&scenario, &profile(net))
+    };
+    assert_times(&half(1.0), &[ALONE_US + 1000.0]);
+    // What can use no more than half of the GPU's multiprocessors takes as long there; a quarter,
+    // half of the instance's.
+    assert_times(&half(0.5), &[ALONE_US + 1000.0]);
+    assert_times(&half(0.25), &[ALONE_US + 3000.0]);
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let refused = |gpu: &str, profile: &Profile| {
         let more = "batch = { max = 2 }";

@@ -206,6 +206,7 @@ impl<'a> Compiler<'a> {
             host,
             gpu,
             link: part.link()?,
+            sms: whole.sms,
             devices,
             processes: Vec::new(),
             keeps_kernels: false,
@@ -624,8 +625,8 @@ impl<'a> NetRow<'a> {
         }
     }
 
-    /// Its steps for a batch.
-    pub(crate) fn steps(&self, requests: u32, driver: f64) -> Arc<[Step]> {
+    /// Its steps for a batch on a device with this share of a whole GPU's multiprocessors.
+    pub(crate) fn steps(&self, requests: u32, driver: f64, share: f64) -> Arc<[Step]> {
         match (&self.steps, self.net) {
             (Steps::Kernels(kernels), _) => {
                 let of_batch = |kernel: &Kernel| {
@@ -636,7 +637,7 @@ impl<'a> NetRow<'a> {
                 };
                 kernels.iter().map(of_batch).collect()
             }
-            (Steps::Phases, Some(net)) => phases(net, driver),
+            (Steps::Phases, Some(net)) => phases(net, driver, share),
             (Steps::Phases, None) => unreachable!("phases are a profile's"),
         }
     }
@@ -662,12 +663,13 @@ impl<'a> NetRow<'a> {
 /// The smallest part of a GPU that a phase can use: less than a thread of any part.
 const LEAST_PARALLELISM: f64 = 1e-6;
 
-fn phases(net: &GpuNet, driver: f64) -> Arc<[Step]> {
+fn phases(net: &GpuNet, driver: f64, share: f64) -> Arc<[Step]> {
     let step = |phase: &schema::gpu::Phase| {
         Step::Phase(Phase {
             overhead: SimDuration::from_secs_f64(phase.overhead.at(driver)),
-            compute: phase.compute.at(driver),
-            parallelism: phase.parallelism.at(driver).clamp(LEAST_PARALLELISM, 1.0),
+            // The law's are of a whole GPU.
+            compute: phase.compute.at(driver) / share,
+            parallelism: (phase.parallelism.at(driver) / share).clamp(LEAST_PARALLELISM, 1.0),
             bytes: phase.bytes.at(driver),
             intensity: phase.intensity.at(driver),
         })

@@ -37,8 +37,8 @@ pub(crate) struct Gpus {
     places: Table<GpuId, Place>,
     /// The streams of each instance, by segment.
     streams: Vec<Vec<StreamId>>,
-    /// What was made of nets by batch: net, requests and driver.
-    programs: BTreeMap<(NetId, u32, u64), Arc<[Step]>>,
+    /// What was made of nets by batch: net, requests, driver, and the device's share of its GPU.
+    programs: BTreeMap<(NetId, u32, u64, u64), Arc<[Step]>>,
     /// By server, for its net's residual.
     noise: Vec<Option<ChaCha8Rng>>,
     /// What the laws of each net were used for.
@@ -380,17 +380,20 @@ impl<'a> Pipeline<'a> {
         net: NetId,
         pace: SimDuration,
     ) {
+        let (_, context) = self.gpu_of(id);
+        let segment = &context.segments[self.instances[id].segment];
+        let share = self.tables.gpus[segment.gpu].share(segment.device);
         let (requests, bytes) = self.batch_of(id);
         let row = &self.tables.nets[net];
         let driver = row.driver(requests, bytes);
         let used = &mut self.gpus.used[net.index()];
         used.low = used.low.min(driver);
         used.high = used.high.max(driver);
-        let key = (net, requests, driver.to_bits());
+        let key = (net, requests, driver.to_bits(), share.to_bits());
         let programs = &mut self.gpus.programs;
         let steps = programs
             .entry(key)
-            .or_insert_with(|| row.steps(requests, driver));
+            .or_insert_with(|| row.steps(requests, driver, share));
         let steps = Arc::clone(steps);
         if steps.is_empty() {
             // Nothing but a peer copy comes first.
