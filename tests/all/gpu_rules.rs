@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use schema::profile::Profile;
 use schema::run::{Run, SpanName};
 use schema::scenario::{GpuWork, Scenario, StageRole, Work};
-use sim::{Arrivals, Keep, Options, simulate};
+use sim::simulate;
 
-use crate::common::{said, tandem};
+use crate::common::{base, said, tandem};
 
 /// An operation: its name, and when it was ready, started and ended, in microseconds.
 type Row = (&'static str, f64, f64, f64);
@@ -24,14 +24,7 @@ fn run(name: &str) -> Run {
     let path = folder().join("gpu").join(format!("{name}.toml"));
     let scenario = Scenario::load(&path, &[]).unwrap();
     let profile = Profile::load(&folder().join("profiles/ideal.toml")).unwrap();
-    let options = Options {
-        replications: 1,
-        arrivals: Arrivals::Shared,
-        threads: 1,
-        precision: None,
-        keep: Keep::Trace,
-    };
-    simulate(&scenario, Some(&profile), &options).unwrap()
+    simulate(&scenario, Some(&profile), &base()).unwrap()
 }
 
 /// What the run's GPUs did, in nanoseconds: kernels by name, copies as `h2d NAME OF STAGE`.

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use schema::gpu::GpuNet;
 use schema::profile::{Driver, Part, PartKind, Profile, cost};
 use schema::scenario::Scenario;
-use sim::{Arrivals, Keep, Options};
+use sim::{Keep, Options};
+
+use crate::common::base;
 
 /// The GPUs, slowest first.
 const GPUS: [&str; 6] = ["a2", "t4", "v100", "a40", "a100", "h100"];
@@ -113,11 +115,8 @@ path = [{{ to = "serve", over = "local" }}]
 /// Mean time of a forward pass, in seconds.
 fn inference(scenario: &Scenario, profile: &Profile) -> f64 {
     let options = Options {
-        replications: 1,
-        arrivals: Arrivals::Independent,
-        threads: 1,
-        precision: None,
         keep: Keep::Statistics,
+        ..base()
     };
     let run = sim::simulate(scenario, Some(profile), &options)
         .unwrap_or_else(|error| panic!("{}: {error}", scenario.source().text()));
