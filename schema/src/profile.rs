@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{FileError, suggest};
 use crate::gpu::GpuNet;
-use crate::scenario::{Source, Transport};
+use crate::scenario::{Peers, Source, Transport};
 use crate::stats::interpolate;
 use crate::units::{Bytes, SimDuration};
 
@@ -93,7 +93,7 @@ pub struct Parameter {
 
 /// The keys of costs, all in seconds.
 pub mod cost {
-    use super::Transport;
+    use super::{Peers, Transport};
 
     /// Time from when a sleeping client is to send until it runs, without any core time: timer and
     /// wake-up. By requests; none if the profile does not have it.
@@ -117,11 +117,13 @@ pub mod cost {
     /// Core time of a host to copy between pageable memory and the locked buffers of a GPU's
     /// driver, by bytes; none if not given.
     pub const STAGING: &str = "staging";
-    /// Of a GPU: a copy to another GPU of its host, by bytes.
-    pub const PEER: &str = "peer";
     /// Of a GPU: the net that makes tensors of raw pixels, among its `nets`.
     pub const PREPROCESS: &str = "preprocess";
 
+    /// Of a GPU: a copy to another GPU of its host, by bytes.
+    pub fn peer(over: Peers) -> String {
+        format!("peer/{}", over.name())
+    }
     /// Core time to send a message, by bytes.
     pub fn send(over: Transport) -> String {
         format!("send/{}", over.name())
@@ -194,8 +196,16 @@ pub mod parameter {
     pub const OVERHEAD_INTERFERENCE: &str = "overhead-interference";
     /// Of a GPU: compute slices that it can be partitioned into (MIG).
     pub const MIG_COMPUTE_SLICES: &str = "mig-compute-slices";
+    /// Of a GPU: multiprocessors of a compute slice (MIG).
+    pub const MIG_SMS_PER_SLICE: &str = "mig-sms-per-slice";
     /// Of a GPU: memory slices that it can be partitioned into (MIG).
     pub const MIG_MEMORY_SLICES: &str = "mig-memory-slices";
+
+    /// Of a GPU: multiprocessors of an instance of so many compute slices (MIG), if those of a slice
+    /// times their number are not right.
+    pub fn mig_sms(compute: u32) -> String {
+        format!("mig-sms/{compute}")
+    }
 }
 
 /// A law: `(base + slope · driver) · residual`, in seconds.

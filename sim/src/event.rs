@@ -2,7 +2,7 @@
 
 use schema::ids::{ClientId, CoreSetId};
 
-use crate::ids::{ConnectionId, GpuId, InstanceId, ServerId};
+use crate::ids::{BusId, ConnectionId, InstanceId, ServerId};
 
 /// Everything that happens at an instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,11 +28,11 @@ pub(crate) enum Event {
         /// Which of the stage's timers this is; an older one than the latest is void.
         generation: u32,
     },
-    /// Something changes on the GPU, unless the generation has passed.
-    Gpu {
+    /// Something changes on the GPUs of a bus, unless the generation has passed.
+    Gpus {
         /// Which.
-        gpu: GpuId,
-        /// Which of the GPU's forecasts this is; an older one than the latest is void.
+        bus: BusId,
+        /// Which of the bus's forecasts this is; an older one than the latest is void.
         generation: u32,
     },
     /// A forward pass of the instance may end.

@@ -35,6 +35,8 @@ id! {
     ChannelId,
     /// A GPU that some stage runs on.
     GpuId,
+    /// GPUs of a host between which peer copies go over PCIe, or one GPU.
+    BusId,
     /// What GPUs run.
     NetId,
 }

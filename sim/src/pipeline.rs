@@ -174,7 +174,7 @@ impl<'a> Pipeline<'a> {
             Event::BatchDue { server, generation } => {
                 self.on_batch_due(queue, server, generation);
             }
-            Event::Gpu { gpu, generation } => self.on_gpu(gpu, generation),
+            Event::Gpus { bus, generation } => self.on_gpus(bus, generation),
             Event::FloorPassed(instance) => self.on_part_done(queue, instance),
             Event::WindowOpens => self.open_window(queue.now()),
             Event::WindowCloses => self.close_window(queue.now()),

@@ -3,7 +3,7 @@
 use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
-use schema::scenario::{BatchPolicy, GpuUse, HandBack, LaunchFile, Scenario, Transport};
+use schema::scenario::{BatchPolicy, GpuUse, HandBack, LaunchFile, Peers, Scenario, Transport};
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use crate::costs::Used;
@@ -142,10 +142,19 @@ pub(crate) struct GpuRow {
     /// Its number on its host.
     pub(crate) gpu: u32,
     pub(crate) link: LinkSpec,
+    /// Multiprocessors of the whole.
+    pub(crate) sms: u32,
     /// The whole, or an instance each of a partitioned one.
     pub(crate) devices: Vec<DeviceSpec>,
     pub(crate) processes: Vec<ProcessRow>,
     pub(crate) keeps_kernels: bool,
+}
+
+impl GpuRow {
+    /// A device's part of the multiprocessors.
+    pub(crate) fn share(&self, device: usize) -> f64 {
+        f64::from(self.devices[device].sms) / f64::from(self.sms)
+    }
 }
 
 /// A process on a GPU.
@@ -199,6 +208,7 @@ pub(crate) struct Segment {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerCopy {
     pub(crate) cost: SourceId,
+    pub(crate) over: Peers,
     pub(crate) size: Bytes,
     /// Its number in the work of its stage.
     pub(crate) index: u32,

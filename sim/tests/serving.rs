@@ -227,6 +227,48 @@ fn streams_share_the_multiprocessors_and_devices_do_not() {
     assert_times(&apart, &[ALONE_US; 2]);
 }
 
+/// A copy of 10 MB between kernels of 10 us, the GPUs with these keys.
+fn peers(first: &str, second: &str) -> Scenario {
+    let kernel = r#"{ kernel = { blocks = 4, threads = 1024, time = "10 us" } }"#;
+    let copy = r#"{ peer-copy = { to = "1", size = "10 MB" } }"#;
+    let work = format!("work = [{kernel}, {copy}, {kernel}]");
+    let gpu = |keys: &str| format!("{{ part = \"two-sms\"{keys} }}");
+    let set = [
+        format!(r#"stages.a.serve={{ kernels = {{ input = "0 B", output = "0 B", {work} }} }}"#),
+        format!("hosts.box.gpus=[{}, {}]", gpu(first), gpu(second)),
+    ];
+    let text = scenario("{}", "", 1, 1).source().text().to_owned();
+    Scenario::parse(Path::new("a.toml"), text, &set).unwrap()
+}
+
+#[test]
+fn gpus_copy_over_nvlink_where_both_have_it() {
+    let (pcie, nvlink) = (", peers = \"pcie\"", ", peers = \"nvlink\"");
+    let (over_pcie, over_nvlink) = (10.0 + 1010.0 + 10.0, 10.0 + 210.0 + 10.0);
+    let time = |first, second, profile: &Profile| times(&peers(first, second), profile)[0];
+    let both = profile(net());
+    assert_times(&[time(nvlink, nvlink, &both)], &[over_nvlink]);
+    assert_times(&[time(nvlink, pcie, &both)], &[over_pcie]);
+    assert_times(&[time(pcie, nvlink, &both)], &[over_pcie]);
+    // What the scenario leaves open the part decides.
+    assert_times(&[time("", "", &both)], &[over_pcie]);
+    assert_times(&[time("", nvlink, &both)], &[over_pcie]);
+    let mut only = profile(net());
+    let gpu = only.parts.get_mut("two-sms").unwrap();
+    gpu.costs.remove("peer/pcie");
+    assert_times(&[time("", "", &only)], &[over_nvlink]);
+    let refused = try_run(&peers("", pcie), &only).unwrap_err();
+    assert_snapshot!(refused, @r#"a.toml with --set hosts.box.gpus=[{ part = "two-sms" }, { part = "two-sms", peers = "pcie" }]: `hosts.box.gpus.0.part`: part `two-sms` of profile `ideal` has no cost `peer/pcie`, did you mean `peer/nvlink`? (allowed: d2h/pageable, d2h/pinned, h2d/pageable, h2d/pinned, peer/nvlink)"#);
+}
+
+#[test]
+fn a_peer_copy_over_pcie_is_no_faster_than_the_link() {
+    let mut profile = profile(net());
+    set_parameter(&mut profile, "pcie-bandwidth", 5e9);
+    let time = times(&peers("", ""), &profile);
+    assert_times(&time, &[10.0 + 10.0 + 2000.0 + 10.0]);
+}
+
 #[test]
 fn a_thread_that_polls_keeps_a_core_busy() {
     let cpu = |wait: &str| {
@@ -254,6 +296,55 @@ fn a_slower_clock_slows_computing_alone() {
     let text = source.source().text().to_owned();
     let slow = Scenario::parse(Path::new("a.toml"), text, &set).unwrap();
     assert_times(&times(&slow, &profile(net())), &[ALONE_US + 1000.0]);
+}
+
+#[test]
+fn instances_have_as_many_multiprocessors_as_the_part_says() {
+    // Two fill a multiprocessor.
+    let kernel = r#"{ kernel = { blocks = 4, threads = 1024, time = "10 us" } }"#;
+    let set = [
+        format!(
+            r#"stages.a.serve={{ kernels = {{ input = "0 B", output = "0 B", work = [{kernel}] }} }}"#
+        ),
+        r#"stages.a.gpu={ devices = ["0.0"] }"#.to_owned(),
+        "hosts.box.gpus.0.mig=[{ compute = 2, memory = 2 }]".to_owned(),
+    ];
+    let text = scenario("{}", "", 1, 1).source().text().to_owned();
+    let scenario = Scenario::parse(Path::new("a.toml"), text, &set).unwrap();
+    let mut profile = profile(net());
+    assert_times(&times(&scenario, &profile), &[10.0]);
+    set_parameter(&mut profile, "mig-sms/2", 1.0);
+    assert_times(&times(&scenario, &profile), &[20.0]);
+    set_parameter(&mut profile, "mig-sms/2", 3.0);
+    let refused = |profile: &Profile| try_run(&scenario, profile).unwrap_err().to_string();
+    assert_snapshot!(refused(&profile), @"a.toml:6: `hosts.box.gpus.0.part`: parameter `mig-sms/2` of part `two-sms` must be from 1 to 2, found 3");
+    let gpu = profile.parts.get_mut("two-sms").unwrap();
+    gpu.parameters.remove("mig-sms/2");
+    set_parameter(&mut profile, "mig-sms-per-slice", 2.0);
+    assert_snapshot!(refused(&profile), @"a.toml:6: `hosts.box.gpus.0.part`: parameter `mig-sms-per-slice` of part `two-sms` must be from 1 to 1, found 2");
+    let gpu = profile.parts.get_mut("two-sms").unwrap();
+    gpu.parameters.remove("mig-sms-per-slice");
+    assert_snapshot!(refused(&profile), @"a.toml:6: `hosts.box.gpus.0.part`: part `two-sms` has no parameter `mig-sms-per-slice`, which a GPU must have");
+}
+
+#[test]
+fn an_instance_computes_phases_as_much_longer_as_it_is_smaller() {
+    let half = |parallelism: f64| {
+        let mut net = net();
+        net.phases[0].parallelism = DriverLaw::constant(parallelism);
+        let set = [
+            r#"stages.a.gpu={ devices = ["0.0"] }"#.to_owned(),
+            "hosts.box.gpus.0.mig=[{ compute = 1, memory = 1 }]".to_owned(),
+        ];
+        let text = scenario("{}", "", 1, 1).source().text().to_owned();
+        let scenario = Scenario::parse(Path::new("a.toml"), text, &set).unwrap();
+        times(&scenario, &profile(net))
+    };
+    assert_times(&half(1.0), &[ALONE_US + 1000.0]);
+    // What can use no more than half of the GPU's multiprocessors takes as long there; a quarter,
+    // half of the instance's.
+    assert_times(&half(0.5), &[ALONE_US + 1000.0]);
+    assert_times(&half(0.25), &[ALONE_US + 3000.0]);
 }
 
 #[test]

@@ -6,6 +6,18 @@ use std::process::{Command, Output};
 
 use schema::profile::{CostLaw, Driver, PROFILE_FORMAT, Part, PartKind, Profile, cost};
 use schema::scenario::Transport;
+use sim::{Arrivals, Keep, Options};
+
+/// One replication on one thread, of which everything is kept.
+pub(crate) const fn base() -> Options {
+    Options {
+        replications: 1,
+        arrivals: Arrivals::Shared,
+        threads: 1,
+        precision: None,
+        keep: Keep::Trace,
+    }
+}
 
 /// A small synthetic pipeline: a client, a proxy, a server, all on this machine.
 pub(crate) const PROXIED: &str = r#"format = 1

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use schema::profile::Profile;
 use schema::run::{Run, SpanName};
 use schema::scenario::{GpuWork, Scenario, StageRole, Work};
-use sim::{Arrivals, Keep, Options, simulate};
+use sim::simulate;
 
-use crate::common::{said, tandem};
+use crate::common::{base, said, tandem};
 
 /// An operation: its name, and when it was ready, started and ended, in microseconds.
 type Row = (&'static str, f64, f64, f64);
@@ -24,14 +24,7 @@ fn run(name: &str) -> Run {
     let path = folder().join("gpu").join(format!("{name}.toml"));
     let scenario = Scenario::load(&path, &[]).unwrap();
     let profile = Profile::load(&folder().join("profiles/ideal.toml")).unwrap();
-    let options = Options {
-        replications: 1,
-        arrivals: Arrivals::Shared,
-        threads: 1,
-        precision: None,
-        keep: Keep::Trace,
-    };
-    simulate(&scenario, Some(&profile), &options).unwrap()
+    simulate(&scenario, Some(&profile), &base()).unwrap()
 }
 
 /// What the run's GPUs did, in nanoseconds: kernels by name, copies as `h2d NAME OF STAGE`.
@@ -197,7 +190,7 @@ fn instances_share_nothing_but_the_link() {
     );
 }
 
-/// 5 MB take 100 us between the GPUs, after 10 us; the GPUs work on two requests at a time.
+/// Over NVLink 5 MB take 100 us between the GPUs, after 10 us; the GPUs work on two requests at a time.
 #[test]
 fn work_goes_on_on_another_gpu() {
     assert_timeline(
@@ -209,6 +202,24 @@ fn work_goes_on_on_another_gpu() {
             ("back", 1110.0, 1110.0, 2110.0),
             ("p2p split", 2000.0, 2000.0, 2110.0),
             ("back", 2110.0, 2110.0, 3110.0),
+        ],
+    );
+}
+
+/// From 1010 us on the copy moves 8 GB/s, since results leave the second GPU against it; and since an
+/// input comes into the first against it. Both are done at 2010 us, and its last 2 MB move at 10 GB/s.
+#[test]
+fn peers_over_pcie_share_the_links_of_both() {
+    assert_timeline(
+        "peers-pcie",
+        &[
+            ("front", 0.0, 0.0, 1000.0),
+            ("second", 0.0, 0.0, 1000.0),
+            ("d2h second", 1000.0, 1000.0, 2010.0),
+            ("p2p split", 1000.0, 1000.0, 2210.0),
+            ("h2d first", 1500.0, 1500.0, 2010.0),
+            ("first", 2010.0, 2010.0, 3010.0),
+            ("back", 2210.0, 2210.0, 3210.0),
         ],
     );
 }

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use crate::common::{PROXIED, profile};
+use crate::common::{PROXIED, base, profile};
 use calibrate::{Calibration, Source, calibrate};
 use schema::profile::{IdleLaw, Profile, Residual, cost};
 use schema::run::Run;
 use schema::scenario::Scenario;
-use sim::{Arrivals, Keep, Options, simulate};
+use sim::simulate;
 
 const IDLE: IdleLaw = IdleLaw {
     slowdown: 0.2,
@@ -43,14 +43,7 @@ fn run(profile: &Profile, seed: u64) -> Run {
     ];
     let text = PROXIED.to_owned();
     let scenario = Scenario::parse(Path::new("idle.toml"), text, &overrides).unwrap();
-    let options = Options {
-        replications: 1,
-        arrivals: Arrivals::Shared,
-        threads: 1,
-        precision: None,
-        keep: Keep::Trace,
-    };
-    simulate(&scenario, Some(profile), &options).unwrap()
+    simulate(&scenario, Some(profile), &base()).unwrap()
 }
 
 fn fit(run: &Run) -> Calibration {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use schema::gpu::GpuNet;
 use schema::profile::{Driver, Part, PartKind, Profile, cost};
 use schema::scenario::Scenario;
-use sim::{Arrivals, Keep, Options};
+use sim::{Keep, Options};
+
+use crate::common::base;
 
 /// The GPUs, slowest first.
 const GPUS: [&str; 6] = ["a2", "t4", "v100", "a40", "a100", "h100"];
@@ -107,18 +109,77 @@ path = [{{ to = "serve", over = "local" }}]
 "#
     );
     let scenario = Scenario::parse(Path::new("alone.toml"), text, &[]).unwrap();
+    inference(&scenario, profile)
+}
+
+/// Mean time of a forward pass, in seconds.
+fn inference(scenario: &Scenario, profile: &Profile) -> f64 {
     let options = Options {
-        replications: 1,
-        arrivals: Arrivals::Independent,
-        threads: 1,
-        precision: None,
         keep: Keep::Statistics,
+        ..base()
     };
-    let run = sim::simulate(&scenario, Some(profile), &options)
-        .unwrap_or_else(|error| panic!("{part}: {net}: {error}"));
+    let run = sim::simulate(scenario, Some(profile), &options)
+        .unwrap_or_else(|error| panic!("{}: {error}", scenario.source().text()));
     let summary = run.summary();
-    assert_eq!(summary.failed, 0, "{part}: {net}");
+    assert_eq!(summary.failed, 0, "{}", scenario.source().text());
     summary.parts["inference"].mean.value
+}
+
+/// How long a kernel of so many blocks, of which two fill a multiprocessor, runs for 1 ms each on an
+/// instance of a partitioned GPU, in seconds.
+fn on_instance(part: &str, [compute, memory]: [u32; 2], blocks: u32) -> f64 {
+    let text = format!(
+        r#"
+format = 1
+name = "instance"
+[run]
+measure = {{ requests = 1 }}
+[hosts.server]
+part = "no-time"
+cores = 2
+gpus = [{{ part = "{part}", mig = [{{ compute = {compute}, memory = {memory} }}] }}]
+[stages.serve]
+on = "server"
+gpu = {{ devices = ["0.0"] }}
+[stages.serve.serve.kernels]
+input = "0 B"
+output = "0 B"
+work = [{{ kernel = {{ blocks = {blocks}, threads = 1024, time = "1 ms", overhead = "0 s" }} }}]
+[[clients]]
+on = "server"
+arrivals = {{ closed-loop = {{}} }}
+path = [{{ to = "serve", over = "local" }}]
+"#
+    );
+    let scenario = Scenario::parse(Path::new("instance.toml"), text, &[]).unwrap();
+    inference(&scenario, &gpu_profile(part))
+}
+
+#[test]
+fn instances_have_the_multiprocessors_of_their_slices() {
+    let instances = [
+        ("a100", [1, 1], 14),
+        ("a100", [1, 2], 14),
+        ("a100", [2, 2], 28),
+        ("a100", [3, 4], 42),
+        ("a100", [4, 4], 56),
+        ("a100", [7, 8], 98),
+        ("h100", [1, 1], 16),
+        // 26 on hardware.
+        ("h100", [1, 2], 16),
+        ("h100", [2, 2], 32),
+        ("h100", [3, 4], 60),
+        ("h100", [4, 4], 64),
+        ("h100", [7, 8], 132),
+    ];
+    for (part, slices, sms) in instances {
+        let times = [2 * sms, 2 * sms + 1].map(|blocks| on_instance(part, slices, blocks));
+        let is_near = |time: f64, expected: f64| (time - expected).abs() < 1e-9;
+        assert!(
+            is_near(times[0], 1e-3) && is_near(times[1], 2e-3),
+            "{part} {slices:?}: {times:?}"
+        );
+    }
 }
 
 fn served(part: &Part) -> impl Iterator<Item = (&String, &GpuNet)> {

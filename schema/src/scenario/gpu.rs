@@ -20,6 +20,30 @@ pub struct GpuFile {
     /// The instances that it is partitioned into; none if not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mig: Vec<MigFile>,
+    /// What joins it to the other GPUs of its host; if not given, as its part is made: PCIe where
+    /// the part has the cost `peer/pcie`, otherwise NVLink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
+}
+
+/// What joins a GPU to others of its host. Copies between two go over NVLink if both have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peers {
+    /// Links of their own, with the bandwidth of the cost `peer/nvlink`.
+    Nvlink,
+    /// Their PCIe links, which copies to and from the host and NICs use too.
+    Pcie,
+}
+
+impl Peers {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Peers::Nvlink => "nvlink",
+            Peers::Pcie => "pcie",
+        }
+    }
 }
 
 /// An instance of a partitioned GPU (MIG), in slices of the whole.
@@ -234,6 +258,8 @@ pub struct Gpu {
     pub clock: f64,
     /// The instances that it is partitioned into; empty if it is whole.
     pub mig: Vec<MigFile>,
+    /// What joins it to the other GPUs of its host; `None` if its part decides.
+    pub peers: Option<Peers>,
 }
 
 /// A GPU of a host, or an instance of one.

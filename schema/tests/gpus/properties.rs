@@ -10,8 +10,8 @@ use schema::gpu::{DriverLaw, GpuNet, Phase};
 use schema::profile::{Driver, PROFILE_FORMAT, Parameter, Part, PartKind, Profile, Residual};
 use schema::scenario::{
     BatchClose, BatchFile, CopiesOf, CopyBack, GpuFile, GpuUseFile, HostMemory, HostWait,
-    KernelFile, KernelsFile, LaunchFile, MigFile, MpsFile, MpsPriority, ProfiledFile, Scenario,
-    ServeFile, WorkFile,
+    KernelFile, KernelsFile, LaunchFile, MigFile, MpsFile, MpsPriority, Peers, ProfiledFile,
+    Scenario, ServeFile, WorkFile,
 };
 use schema::units::{Bytes, SimDuration};
 
@@ -134,8 +134,15 @@ fn net() -> impl Strategy<Value = GpuNet> {
 /// The GPUs of a host, at least one.
 fn gpus() -> impl Strategy<Value = Vec<GpuFile>> {
     let mig = (1u32..9, 1u32..9).prop_map(|(compute, memory)| MigFile { compute, memory });
-    let gpu = ("[a-z]{1,4}", of(1e-3f64..=2.0), vec(mig, 0..3))
-        .prop_map(|(part, clock, mig)| GpuFile { part, clock, mig });
+    let peers = select(vec![Peers::Nvlink, Peers::Pcie]);
+    let gpu = ("[a-z]{1,4}", of(1e-3f64..=2.0), vec(mig, 0..3), of(peers)).prop_map(
+        |(part, clock, mig, peers)| GpuFile {
+            part,
+            clock,
+            mig,
+            peers,
+        },
+    );
     vec(gpu, 1..4)
 }
 

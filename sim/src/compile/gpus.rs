@@ -6,8 +6,8 @@ use schema::gpu::GpuNet;
 use schema::ids::{HostId, Id, StageId};
 use schema::profile::{Driver, Part, PartKind, cost, parameter};
 use schema::scenario::{
-    Device, GpuUse, GpuWork, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Serve,
-    StageRole, Work,
+    Device, GpuUse, GpuWork, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Peers,
+    Serve, StageRole, Work,
 };
 use schema::units::{Bytes, SimDuration};
 
@@ -59,6 +59,28 @@ impl PartOf<'_> {
             Some(parameter) => self.checked(name, parameter.value),
             None => Ok(default),
         }
+    }
+
+    /// Multiprocessors of an instance of so many compute slices.
+    fn sms_of_instance(&self, compute: u32) -> Result<u32, SimError> {
+        let exact = parameter::mig_sms(compute);
+        let (name, slices) = if self.part.parameters.contains_key(&exact) {
+            (exact.as_str(), 1.0)
+        } else {
+            (parameter::MIG_SMS_PER_SLICE, f64::from(compute))
+        };
+        let (whole, found) = (self.required(parameter::SMS)?, self.required(name)?);
+        let most = (whole / slices).floor();
+        if (1.0..=most).contains(&found) {
+            return Ok((found * slices) as u32);
+        }
+        Err(SimError::Parameter {
+            wanted_by: self.wanted_by.clone(),
+            part: self.name.to_owned(),
+            parameter: name.to_owned(),
+            found,
+            allowed: format!("from 1 to {most}"),
+        })
     }
 
     fn checked(&self, name: &str, value: f64) -> Result<f64, SimError> {
@@ -175,15 +197,16 @@ impl<'a> Compiler<'a> {
                 });
             }
             let instances = row.mig.iter().map(|mig| {
-                let (c, m) = (f64::from(mig.compute), f64::from(mig.memory));
-                whole.partition(c / compute, m / memory)
+                let sms = part.sms_of_instance(mig.compute)?;
+                Ok(whole.partition(sms, f64::from(mig.memory) / memory))
             });
-            instances.collect()
+            instances.collect::<Result<_, SimError>>()?
         };
         Ok(self.tables.gpus.push(GpuRow {
             host,
             gpu,
             link: part.link()?,
+            sms: whole.sms,
             devices,
             processes: Vec::new(),
             keeps_kernels: false,
@@ -321,10 +344,12 @@ impl<'a> Compiler<'a> {
                 Some(to) => {
                     let peer = format!("stage/{name}/peer/{index}");
                     let asker = Asker::Gpu(host, here.gpu);
-                    let cost = self.counted_source(asker, cost::PEER, peer)?;
+                    let over = self.way_between(host, here.gpu, to.gpu)?;
+                    let cost = self.counted_source(asker, &cost::peer(over), peer)?;
                     here = to;
                     Some(PeerCopy {
                         cost,
+                        over,
                         size,
                         index: index as u32,
                     })
@@ -346,6 +371,23 @@ impl<'a> Compiler<'a> {
             from = index + 1;
         }
         Ok(segments)
+    }
+
+    /// What copies between two GPUs of a host go over: NVLink if both have it.
+    fn way_between(&self, host: HostId, from: u32, to: u32) -> Result<Peers, SimError> {
+        for gpu in [from, to] {
+            let part = self.part_of_gpu(host, gpu)?;
+            let default = if part.part.costs.contains_key(&cost::peer(Peers::Pcie)) {
+                Peers::Pcie
+            } else {
+                Peers::Nvlink
+            };
+            let row = &self.scenario.hosts[host].gpus[gpu as usize];
+            if row.peers.unwrap_or(default) == Peers::Pcie {
+                return Ok(Peers::Pcie);
+            }
+        }
+        Ok(Peers::Nvlink)
     }
 
     /// The process number `index` of a stage on a device, made when it is first asked for.
@@ -583,8 +625,8 @@ impl<'a> NetRow<'a> {
         }
     }
 
-    /// Its steps for a batch.
-    pub(crate) fn steps(&self, requests: u32, driver: f64) -> Arc<[Step]> {
+    /// Its steps for a batch on a device with this share of a whole GPU's multiprocessors.
+    pub(crate) fn steps(&self, requests: u32, driver: f64, share: f64) -> Arc<[Step]> {
         match (&self.steps, self.net) {
             (Steps::Kernels(kernels), _) => {
                 let of_batch = |kernel: &Kernel| {
@@ -595,7 +637,7 @@ impl<'a> NetRow<'a> {
                 };
                 kernels.iter().map(of_batch).collect()
             }
-            (Steps::Phases, Some(net)) => phases(net, driver),
+            (Steps::Phases, Some(net)) => phases(net, driver, share),
             (Steps::Phases, None) => unreachable!("phases are a profile's"),
         }
     }
@@ -621,12 +663,13 @@ impl<'a> NetRow<'a> {
 /// The smallest part of a GPU that a phase can use: less than a thread of any part.
 const LEAST_PARALLELISM: f64 = 1e-6;
 
-fn phases(net: &GpuNet, driver: f64) -> Arc<[Step]> {
+fn phases(net: &GpuNet, driver: f64, share: f64) -> Arc<[Step]> {
     let step = |phase: &schema::gpu::Phase| {
         Step::Phase(Phase {
             overhead: SimDuration::from_secs_f64(phase.overhead.at(driver)),
-            compute: phase.compute.at(driver),
-            parallelism: phase.parallelism.at(driver).clamp(LEAST_PARALLELISM, 1.0),
+            // The law's are of a whole GPU.
+            compute: phase.compute.at(driver) / share,
+            parallelism: (phase.parallelism.at(driver) / share).clamp(LEAST_PARALLELISM, 1.0),
             bytes: phase.bytes.at(driver),
             intensity: phase.intensity.at(driver),
         })

@@ -1,10 +1,14 @@
-//! Copy engines, and the PCIe link that they share with the DMA of a NIC.
+//! Copy engines, and the PCIe links that they share with the DMA of a NIC.
+//!
+//! A link has two ports, into its GPU and out of it. What moves over two links does so at one rate,
+//! and has a share of a port of each; see [`Paths`].
 
 use std::collections::VecDeque;
 
 use schema::units::{SimDuration, SimTime};
 
-use super::progress::{Progress, fixed, max_min};
+use super::paths::{Path, Paths};
+use super::progress::{Progress, fixed};
 use super::{Direction, StreamId};
 
 /// A GPU's PCIe link.
@@ -27,6 +31,10 @@ pub struct CopySpec {
     pub transfer: SimDuration,
     /// How much.
     pub bytes: u64,
+    /// Of a peer copy, the device of the same [`Gpu`](super::Gpu) that it leads to over PCIe: out
+    /// over the link of its own device and in over the other's. `None` if it takes no PCIe link, as
+    /// over NVLink or within a device's memory.
+    pub over_pcie_to: Option<usize>,
 }
 
 /// Who moves bytes over the link.
@@ -41,7 +49,7 @@ pub(super) enum Mover {
 #[derive(Clone, Copy, Debug)]
 struct Flow {
     mover: Mover,
-    direction: Direction,
+    path: Path,
     /// Bytes per second, alone.
     speed: f64,
     progress: Progress,
@@ -62,33 +70,62 @@ pub(super) enum Moved {
     Bus(u64),
 }
 
-/// The copy engines of a GPU, one a direction on each of its devices, and its link.
+/// The copy engines of GPUs, one a direction on each of their devices, and their links.
 #[derive(Clone, Debug)]
 pub(super) struct Copies {
-    link: LinkSpec,
+    links: Vec<LinkSpec>,
+    /// By device, the number of its link.
+    link_of: Vec<usize>,
     engines: Vec<Engine>,
     flows: Vec<Flow>,
     updated: SimTime,
-    /// Scratch.
-    demands: Vec<f64>,
-    order: Vec<usize>,
+    paths: Paths,
+    /// Scratch: number of flows through each port.
+    load: Vec<u32>,
+}
+
+/// The port of a link into its GPU.
+const fn into(link: usize) -> usize {
+    2 * link
+}
+
+/// The port of a link out of its GPU.
+const fn out_of(link: usize) -> usize {
+    2 * link + 1
 }
 
 impl Copies {
-    pub(super) fn new(link: LinkSpec, devices: usize) -> Copies {
+    pub(super) fn new() -> Copies {
         Copies {
-            link,
-            engines: vec![Engine::default(); devices * Direction::ALL.len()],
+            links: Vec::new(),
+            link_of: Vec::new(),
+            engines: Vec::new(),
             flows: Vec::new(),
             updated: SimTime::ZERO,
-            demands: Vec::new(),
-            order: Vec::new(),
+            paths: Paths::default(),
+            load: Vec::new(),
         }
+    }
+
+    /// Adds a GPU of so many devices.
+    pub(super) fn add_gpu(&mut self, link: LinkSpec, devices: usize) {
+        let number = self.links.len();
+        self.links.push(link);
+        self.link_of.extend(std::iter::repeat_n(number, devices));
+        let engines = self.link_of.len() * Direction::ALL.len();
+        self.engines.resize(engines, Engine::default());
     }
 
     /// A copy joins the line of its engine; copies of all streams are served first come first
     /// served, whatever the streams' priorities.
+    ///
+    /// # Panics
+    /// If a copy from or to the host leads to a device.
     pub(super) fn join(&mut self, now: SimTime, device: usize, stream: StreamId, copy: CopySpec) {
+        assert!(
+            copy.over_pcie_to.is_none() || copy.direction == Direction::Peer,
+            "only a peer copy leads to a device"
+        );
         let index = device * Direction::ALL.len() + copy.direction as usize;
         self.engines[index].line.push_back((stream, copy));
         if self.engines[index].line.len() == 1 {
@@ -96,33 +133,43 @@ impl Copies {
         }
     }
 
-    /// Another device on the bus moves `bytes` to or from the GPU, at no more than `speed` bytes per
+    /// Another device on the bus moves `bytes` to or from a device, at no more than `speed` bytes per
     /// second, nor than the link's.
     pub(super) fn move_by_bus(
         &mut self,
         now: SimTime,
+        device: usize,
         direction: Direction,
         bytes: u64,
         speed: f64,
         token: u64,
     ) {
-        let speed = speed.min(self.link.bandwidth);
+        assert!(
+            direction != Direction::Peer,
+            "what moves over the bus comes in or goes out"
+        );
+        let speed = speed.min(self.links[self.link_of[device]].bandwidth);
         let length = SimDuration::from_secs_f64(bytes as f64 / speed);
-        self.add(now, Mover::Bus(token), direction, speed, length);
+        let path = self.path(device, direction, None);
+        self.add(now, Mover::Bus(token), path, speed, length);
     }
 
-    fn add(
-        &mut self,
-        now: SimTime,
-        mover: Mover,
-        direction: Direction,
-        speed: f64,
-        length: SimDuration,
-    ) {
+    /// The ports through which bytes move in a direction of a device, of a peer copy to another.
+    fn path(&self, device: usize, direction: Direction, to: Option<usize>) -> Path {
+        let link = self.link_of[device];
+        match (direction, to) {
+            (Direction::H2d, _) => [Some(into(link)), None],
+            (Direction::D2h, _) => [Some(out_of(link)), None],
+            (Direction::Peer, None) => [None, None],
+            (Direction::Peer, Some(to)) => [Some(out_of(link)), Some(into(self.link_of[to]))],
+        }
+    }
+
+    fn add(&mut self, now: SimTime, mover: Mover, path: Path, speed: f64, length: SimDuration) {
         self.advance(now);
         self.flows.push(Flow {
             mover,
-            direction,
+            path,
             speed,
             progress: Progress::new(length),
         });
@@ -147,34 +194,38 @@ impl Copies {
         }
     }
 
-    /// Divides each direction of the link among what moves in it.
+    /// Divides each direction of each link among what moves in it.
     fn divide(&mut self) {
-        let busy = |direction| self.flows.iter().any(|flow| flow.direction == direction);
-        let both = busy(Direction::H2d) && busy(Direction::D2h);
-        let factor = if both {
-            1.0 - self.link.duplex_penalty
-        } else {
-            1.0
-        };
-        for direction in Direction::ALL {
-            let (capacity, factor) = match direction {
-                Direction::H2d | Direction::D2h => (self.link.bandwidth * factor, factor),
-                Direction::Peer => (f64::INFINITY, 1.0),
-            };
-            self.demands.clear();
-            let flows = self.flows.iter().filter(|flow| flow.direction == direction);
-            self.demands.extend(flows.map(|flow| flow.speed * factor));
-            max_min(&mut self.demands, capacity, &mut self.order);
-            let mut given = self.demands.iter();
-            for flow in &mut self.flows {
-                if flow.direction == direction {
-                    let given = given.next().expect("each flow asked for its share");
-                    // Of no bytes, or all at once.
-                    let is_plain = flow.speed > 0.0 && flow.speed.is_finite();
-                    let rate = if is_plain { given / flow.speed } else { 1.0 };
-                    flow.progress.set_rate(fixed(rate));
-                }
+        self.load.clear();
+        self.load.resize(2 * self.links.len(), 0);
+        for port in self.flows.iter().flat_map(|flow| flow.path).flatten() {
+            self.load[port] += 1;
+        }
+        let load = &self.load;
+        let links = &self.links;
+        // By what a port is slower while the other one of its link is busy.
+        let factor = |port: usize| {
+            if load[port] > 0 && load[port ^ 1] > 0 {
+                1.0 - links[port / 2].duplex_penalty
+            } else {
+                1.0
             }
+        };
+        self.paths.clear();
+        for port in 0..load.len() {
+            self.paths
+                .add_port(links[port / 2].bandwidth * factor(port));
+        }
+        for flow in &self.flows {
+            let factors = flow.path.into_iter().flatten().map(factor);
+            let slowest = factors.fold(1.0, f64::min);
+            self.paths.add(flow.speed * slowest, flow.path);
+        }
+        for (flow, given) in self.flows.iter_mut().zip(self.paths.divide()) {
+            // Of no bytes, or all at once.
+            let is_plain = flow.speed > 0.0 && flow.speed.is_finite();
+            let rate = if is_plain { given / flow.speed } else { 1.0 };
+            flow.progress.set_rate(fixed(rate));
         }
     }
 
@@ -202,7 +253,9 @@ impl Copies {
                         0 => 0.0,
                         bytes => bytes as f64 / length.as_secs_f64(),
                     };
-                    self.add(now, Mover::Engine(index), copy.direction, speed, length);
+                    let device = index / Direction::ALL.len();
+                    let path = self.path(device, copy.direction, copy.over_pcie_to);
+                    self.add(now, Mover::Engine(index), path, speed, length);
                 }
             }
             while let Some(at) = self.flows.iter().position(|flow| flow.progress.is_done()) {

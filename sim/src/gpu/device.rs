@@ -31,9 +31,9 @@ pub(super) struct Device {
     next_wave: Wave,
     next_queued: u64,
     rates: Rates,
-    /// Scratch: heads of the queues of processes, by level and number in the queues, with their process
-    /// and lane.
-    heads: Vec<(u8, u64, usize, usize)>,
+    /// Scratch: heads of the queues of processes, by order of priority and number in the queues, with
+    /// their process and lane.
+    heads: Vec<((u8, usize), u64, usize, usize)>,
     /// Scratch: blocks for which no multiprocessor has room.
     no_room_for: Vec<BlockShape>,
     /// Whether anything that decides the rates has changed.
@@ -526,7 +526,9 @@ impl Device {
         true
     }
 
-    /// Places blocks of the kernels at the heads of the execution queues, as far as there is room.
+    /// Places blocks of the kernels at the heads of the execution queues, as far as there is room. One
+    /// that lacks room holds back those of lower priority, of all processes; one at the cap of its
+    /// process holds back none of others, for it could not use the room.
     fn dispatch(&mut self, now: SimTime) -> bool {
         let Some(group) = self.computing() else {
             return false;
@@ -535,10 +537,18 @@ impl Device {
         let mut heads = std::mem::take(&mut self.heads);
         heads.extend((0..self.processes.len()).filter_map(|process| self.head(group, process)));
         self.no_room_for.clear();
+        let mut lacks_room: Option<(u8, usize)> = None;
         while let Some(at) = (0..heads.len()).min_by_key(|at| heads[*at]) {
-            let (_, _, process, lane) = heads.swap_remove(at);
-            let (placed, left) = self.place(now, group, process, lane);
+            let (order, _, process, lane) = heads.swap_remove(at);
+            if lacks_room.is_some_and(|higher| higher < order) {
+                heads.clear();
+                break;
+            }
+            let (placed, left, is_full) = self.place(now, group, process, lane);
             has_changed |= placed > 0;
+            if is_full {
+                lacks_room.get_or_insert(order);
+            }
             if left == 0 {
                 let queue = self.processes[process].queues.iter_mut();
                 let head = queue.into_iter().find(|queue| !queue.is_empty());
@@ -551,19 +561,26 @@ impl Device {
     }
 
     /// What is at the head of the highest queue of a process that is not empty, if the process is in the
-    /// group: its level, its number in the queues, the process and the lane.
-    fn head(&self, group: usize, process: usize) -> Option<(u8, u64, usize, usize)> {
+    /// group: its order of priority, its number in the queues, the process and the lane.
+    fn head(&self, group: usize, process: usize) -> Option<((u8, usize), u64, usize, usize)> {
         let row = &self.processes[process];
         if row.group != group {
             return None;
         }
         let lane = *row.queues.iter().find_map(|queue| queue.front())?;
-        let exec = self.lanes[lane].exec.as_ref().expect("a queued lane runs");
-        Some((row.level, exec.queued, process, lane))
+        let Lane { priority, exec, .. } = &self.lanes[lane];
+        let exec = exec.as_ref().expect("a queued lane runs");
+        Some(((row.level, *priority), exec.queued, process, lane))
     }
 
-    /// Places blocks of the lane's kernel; how many, and how many are left.
-    fn place(&mut self, now: SimTime, group: usize, process: usize, lane: usize) -> (u32, u32) {
+    /// Places blocks of the lane's kernel; how many, how many are left, and whether some lack room.
+    fn place(
+        &mut self,
+        now: SimTime,
+        group: usize,
+        process: usize,
+        lane: usize,
+    ) -> (u32, u32, bool) {
         let row = &mut self.lanes[lane];
         let exec = row.exec.as_mut().expect("a queued lane runs");
         let Step::Kernel(kernel) = exec.step() else {
@@ -612,7 +629,7 @@ impl Device {
             *pending -= placed;
             exec.first_block.get_or_insert(now);
         }
-        (placed, *pending)
+        (placed, *pending, placed < want)
     }
 
     /// Gives everything of the group that computes its rate, if anything that decides it has changed.

@@ -5,8 +5,11 @@
 //!   kernel joins the line of its engine when it heads its stream (Amert et al., RTSS 2017).
 //! - **Copies**: one engine a direction, first come first served over all streams and processes of a
 //!   device, whatever their priorities. A copy is set up, then its bytes move over the PCIe link,
-//!   which all engines share with other devices on the bus, fairly, each direction by itself but for
-//!   a penalty while both are busy ([`LinkSpec`]).
+//!   which all engines share with other devices on the bus, max-min fairly, each direction by itself
+//!   but for a penalty while both are busy ([`LinkSpec`]).
+//! - **Peer copies** occupy an engine of the GPU that they leave. Over NVLink they share nothing;
+//!   over PCIe ([`Gpu::joined`]) they move out over its link and in over the other's at one rate,
+//!   and share both, max-min fairly over all links together.
 //! - **Blocks**: an execution queue a priority in each process. Only the head of the highest that is
 //!   not empty dispatches blocks; a kernel leaves its queue when its last block is dispatched, so the
 //!   next one gets what it left over; a block runs to its end. A block goes to the multiprocessor
@@ -20,10 +23,19 @@
 //! - **Processes** take turns of a time slice, with nothing computed during a switch and nobody
 //!   waiting for a process that has nothing to compute; what is interrupted is resumed (compute
 //!   preemption of Pascal and later). Clients of the **Multi-Process Service** compute at the same
-//!   time, each with queues of its own, within their caps. Instances of a partitioned GPU are devices
+//!   time, each with queues of its own, within their caps. The rule of priorities holds between them,
+//!   by level and then by the priority of the stream, since the driver maps the priorities of a
+//!   client's streams to a range of the GPU's (NVIDIA's documentation of MPS, 'client priority
+//!   level'): a block waits while one of higher priority of any client lacks room, though not while a
+//!   cap holds that back. Heads of equal priority in different clients hold each other back in
+//!   nothing. Instances of a partitioned GPU are devices
 //!   of their own that share the link.
 //!
 //! # What is left out
+//! All of PCIe but the links of the GPUs: switches and root complexes, as if each had room for all
+//! that its links carry, and reached every other; the memory of hosts; the links of NICs, but for
+//! the speed that [`Gpu::move_by_bus`] is told. NVLink beyond the engine's own pace.
+//!
 //! Caches but for their part in [`Phase::intensity`]; clusters of multiprocessors; the order in which
 //! threads of a block end; what the default stream's own kernels wait for; the time a preemption
 //! takes, other than as the switch; demand paging.
@@ -39,6 +51,7 @@
 
 mod copies;
 mod device;
+mod paths;
 mod progress;
 mod rates;
 mod sms;
@@ -50,7 +63,7 @@ use std::collections::{BTreeMap, VecDeque};
 use schema::units::SimTime;
 
 pub use copies::{CopySpec, LinkSpec};
-pub use spec::{DeviceSpec, MpsSpec, ProcessSpec};
+pub use spec::{DeviceSpec, GpuSpec, MpsSpec, ProcessSpec};
 pub use work::{BlockShape, Direction, Kernel, Op, Phase, Run, Step};
 
 use copies::{Copies, Moved};
@@ -99,7 +112,9 @@ pub struct KernelSpan {
     pub end: SimTime,
 }
 
-/// A GPU: its link and copy engines, and its multiprocessors, as one device or partitioned.
+/// A GPU: its link and copy engines, and its multiprocessors, as one device or partitioned. Or several
+/// of a host, if copies between them share their links ([`Gpu::joined`]); the devices of all are
+/// numbered through.
 ///
 /// It is told the time and schedules nothing. `T` names operations.
 #[derive(Clone, Debug)]
@@ -158,20 +173,39 @@ impl<T: Copy> Gpu<T> {
     /// If there is no device, or one has no threads, no waves, no hardware queue, no level of priority
     /// or a time slice of zero.
     pub fn new(link: LinkSpec, devices: &[DeviceSpec]) -> Gpu<T> {
-        assert!(!devices.is_empty(), "a GPU has a device");
-        for spec in devices {
-            assert!(
-                spec.threads() > 0
-                    && spec.waves_per_kernel > 0
-                    && spec.hardware_queues > 0
-                    && spec.priority_levels > 0
-                    && spec.time_slice.as_ps() > 0,
-                "a device has threads, waves, a hardware queue, a level of priority and a time slice"
-            );
+        Gpu::joined(&[GpuSpec {
+            link,
+            devices: devices.to_vec(),
+        }])
+    }
+
+    /// GPUs of a host with nothing on them, between which copies may go over PCIe
+    /// ([`CopySpec::over_pcie_to`]).
+    ///
+    /// # Panics
+    /// As [`Gpu::new`]; if there is none.
+    pub fn joined(gpus: &[GpuSpec]) -> Gpu<T> {
+        let mut copies = Copies::new();
+        let mut devices = Vec::new();
+        for gpu in gpus {
+            assert!(!gpu.devices.is_empty(), "a GPU has a device");
+            copies.add_gpu(gpu.link, gpu.devices.len());
+            for spec in &gpu.devices {
+                assert!(
+                    spec.threads() > 0
+                        && spec.waves_per_kernel > 0
+                        && spec.hardware_queues > 0
+                        && spec.priority_levels > 0
+                        && spec.time_slice.as_ps() > 0,
+                    "a device has threads, waves, a hardware queue, a level of priority and a time slice"
+                );
+                devices.push(Device::new(*spec));
+            }
         }
+        assert!(!devices.is_empty(), "there is a GPU");
         Gpu {
-            copies: Copies::new(link, devices.len()),
-            devices: devices.iter().map(|spec| Device::new(*spec)).collect(),
+            copies,
+            devices,
             processes: Vec::new(),
             streams: Vec::new(),
             next_seq: 0,
@@ -268,17 +302,28 @@ impl<T: Copy> Gpu<T> {
         self.woken.push(stream);
     }
 
-    /// Another device on the bus, such as a NIC, starts to move `bytes` to the GPU's memory or from
-    /// it, at no more than `speed` bytes per second; see [`Gpu::pop_moved`].
+    /// Another device on the bus, such as a NIC, starts to move `bytes` to a device's memory or from
+    /// it, at no more than `speed` bytes per second, nor than the link; see [`Gpu::pop_moved`].
+    ///
+    /// It shares the device's link with its copies, peer copies over PCIe among them, and with other
+    /// such moves. What else is between the two is in `speed`: a NIC's own link, a switch, a root
+    /// complex that they share with others or that slows reads from a GPU (NVIDIA's documentation of
+    /// GPUDirect RDMA), a bus between sockets. RDMA to or from the host's memory takes the NIC's link
+    /// and no GPU's: it is no such move. The host's memory has bandwidth for everything.
+    ///
+    /// # Panics
+    /// If the direction is between devices.
     pub fn move_by_bus(
         &mut self,
         now: SimTime,
+        device: usize,
         direction: Direction,
         bytes: u64,
         speed: f64,
         token: u64,
     ) {
-        self.copies.move_by_bus(now, direction, bytes, speed, token);
+        self.copies
+            .move_by_bus(now, device, direction, bytes, speed, token);
     }
 
     /// When something changes by itself; `None` if nothing will.
@@ -291,7 +336,8 @@ impl<T: Copy> Gpu<T> {
     /// [`Gpu::next`] nor earlier than before.
     ///
     /// # Panics
-    /// If a kernel that starts has no blocks, or a block for which no multiprocessor has room.
+    /// If a kernel that starts has no blocks, or a block for which no multiprocessor has room; if a
+    /// copy from or to the host leads to a device.
     pub fn settle(&mut self, now: SimTime) {
         loop {
             self.start_heads(now);

@@ -2,8 +2,18 @@
 
 use schema::units::SimDuration;
 
+use super::copies::LinkSpec;
 use super::sms::Room;
 use super::work::{BlockShape, Phase};
+
+/// A GPU of a host.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GpuSpec {
+    /// Its link to the host.
+    pub link: LinkSpec,
+    /// The whole of it, or its instances if it is partitioned; at least one.
+    pub devices: Vec<DeviceSpec>,
+}
 
 /// The multiprocessors and the memory of a GPU, or of an instance of a partitioned one.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -88,11 +98,10 @@ impl DeviceSpec {
         compute.max(phase.bytes / (self.dram_bandwidth * self.drawn_by(share)))
     }
 
-    /// The instance of a partitioned GPU with this part of the multiprocessors and of the memory;
-    /// at least one multiprocessor.
-    pub fn partition(&self, compute: f64, memory: f64) -> DeviceSpec {
+    /// The instance of a partitioned GPU with so many multiprocessors and this part of the memory.
+    pub fn partition(&self, sms: u32, memory: f64) -> DeviceSpec {
         DeviceSpec {
-            sms: ((f64::from(self.sms) * compute) as u32).max(1),
+            sms,
             dram_bandwidth: self.dram_bandwidth * memory,
             ..*self
         }
@@ -112,6 +121,6 @@ pub struct ProcessSpec {
 pub struct MpsSpec {
     /// Most of the device's threads that it may use, from above 0 to 1; one block at least.
     pub cap: f64,
-    /// Whose kernels go first: those of the lower number.
+    /// Whose kernels go first: those of the lower number, whatever the priorities of streams.
     pub level: u8,
 }

@@ -13,19 +13,19 @@ use schema::ids::{Id, Table};
 use schema::profile::Residual;
 use schema::random::{Seed, stream, uniform};
 use schema::run::SpanName;
-use schema::scenario::{CopiesOf, CopyBack, HostWait};
+use schema::scenario::{CopiesOf, CopyBack, HostWait, Peers};
 use schema::units::{Bytes, SimDuration, SimTime};
 
 use super::Phase;
 use crate::costs::{Amount, Used};
 use crate::engine::{EventQueue, Forecast};
 use crate::event::Event;
-use crate::gpu::{CopySpec, Direction, Done, Gpu, Op, Run, Step, StreamId};
-use crate::ids::{GpuId, InstanceId, NetId, ServerId, SourceId};
+use crate::gpu::{CopySpec, Direction, Done, Gpu, GpuSpec, Op, Run, Step, StreamId};
+use crate::ids::{BusId, GpuId, InstanceId, NetId, ServerId, SourceId};
 use crate::pipeline::Pipeline;
 use crate::record::{At, Part};
 use crate::stations::{Job, Task};
-use crate::tables::{ContextRow, GpuServer, Tables};
+use crate::tables::{ContextRow, GpuServer, Segment, Tables};
 
 /// Core time of a job that stands for polling; another follows if that is not enough.
 const POLLING: SimDuration = SimDuration::from_ps(1_000_000_000_000);
@@ -33,17 +33,27 @@ const POLLING: SimDuration = SimDuration::from_ps(1_000_000_000_000);
 /// All GPUs of a replication.
 #[derive(Debug)]
 pub(crate) struct Gpus {
-    rows: Table<GpuId, Row>,
+    rows: Table<BusId, Row>,
+    places: Table<GpuId, Place>,
     /// The streams of each instance, by segment.
     streams: Vec<Vec<StreamId>>,
-    /// What was made of nets by batch: net, requests and driver.
-    programs: BTreeMap<(NetId, u32, u64), Arc<[Step]>>,
+    /// What was made of nets by batch: net, requests, driver, and the device's share of its GPU.
+    programs: BTreeMap<(NetId, u32, u64, u64), Arc<[Step]>>,
     /// By server, for its net's residual.
     noise: Vec<Option<ChaCha8Rng>>,
     /// What the laws of each net were used for.
     pub(crate) used: Vec<Used>,
 }
 
+/// Where a GPU is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    bus: BusId,
+    /// The number of its first device there.
+    first: usize,
+}
+
+/// A GPU, or some that share their links.
 #[derive(Debug)]
 struct Row {
     gpu: Gpu<InstanceId>,
@@ -56,32 +66,25 @@ struct Row {
 
 impl Gpus {
     pub(crate) fn new(tables: &Tables<'_>, seed: Seed) -> Gpus {
+        let (mut rows, places) = buses(tables);
         let mut processes = Vec::new();
-        let mut rows: Table<GpuId, Row> = Table::default();
-        for row in tables.gpus.rows() {
-            let mut gpu = Gpu::new(row.link, &row.devices);
+        for (row, place) in tables.gpus.rows().iter().zip(places.rows()) {
+            let Row {
+                gpu, keeps_kernels, ..
+            } = &mut rows[place.bus];
             let ids = row
                 .processes
                 .iter()
-                .map(|p| gpu.add_process(p.device, &p.spec));
+                .map(|p| gpu.add_process(place.first + p.device, &p.spec));
             processes.push(ids.collect::<Vec<_>>());
-            if row.keeps_kernels {
-                gpu.keep_kernels();
-            }
-            rows.push(Row {
-                gpu,
-                owners: Vec::new(),
-                keeps_kernels: row.keeps_kernels,
-                has_changed: false,
-                forecast: Forecast::default(),
-            });
+            *keeps_kernels |= row.keeps_kernels;
         }
         let mut streams = Vec::new();
         for (instance, server) in tables.instances.iter() {
             let mut own = Vec::new();
             if let Some(context) = context(tables, *server, instance) {
                 for (index, segment) in context.segments.iter().enumerate() {
-                    let row = &mut rows[segment.gpu];
+                    let row = &mut rows[places[segment.gpu].bus];
                     let process = processes[segment.gpu.index()][segment.process];
                     own.push(row.gpu.add_stream(process));
                     row.owners.push((instance, index));
@@ -89,18 +92,81 @@ impl Gpus {
             }
             streams.push(own);
         }
+        for bus in rows.ids() {
+            if rows[bus].keeps_kernels {
+                rows[bus].gpu.keep_kernels();
+            }
+        }
         let noise = tables.servers.rows().iter().map(|server| {
             let name = &server.gpu.as_ref()?.noise;
             Some(stream(seed, name))
         });
         Gpus {
             rows,
+            places,
             streams,
             programs: BTreeMap::new(),
             noise: noise.collect(),
             used: vec![Used::NEVER; tables.nets.len()],
         }
     }
+
+    fn bus_of(&self, segment: &Segment) -> BusId {
+        self.places[segment.gpu].bus
+    }
+
+    /// The number of a segment's device on its bus.
+    fn device_of(&self, segment: &Segment) -> usize {
+        self.places[segment.gpu].first + segment.device
+    }
+}
+
+/// The GPUs, those together that peer copies over PCIe join, and where each is.
+fn buses(tables: &Tables<'_>) -> (Table<BusId, Row>, Table<GpuId, Place>) {
+    // By GPU, the first of those that it is together with.
+    let mut first: Vec<usize> = (0..tables.gpus.len()).collect();
+    let servers = tables.servers.rows().iter();
+    let contexts = servers.filter_map(|server| server.gpu.as_ref());
+    for context in contexts.flat_map(|gpu| &gpu.contexts) {
+        for pair in context.segments.windows(2) {
+            if pair[0].then.is_none_or(|copy| copy.over == Peers::Nvlink) {
+                continue;
+            }
+            let (a, b) = (first[pair[0].gpu.index()], first[pair[1].gpu.index()]);
+            for gpu in first.iter_mut().filter(|gpu| **gpu == a.max(b)) {
+                *gpu = a.min(b);
+            }
+        }
+    }
+    let mut rows = Table::default();
+    let mut buses: Vec<Option<BusId>> = vec![None; first.len()];
+    let mut places = Table::default();
+    for (index, head) in first.iter().enumerate() {
+        if index == *head {
+            let members = (0..first.len()).filter(|gpu| first[*gpu] == index);
+            let specs: Vec<GpuSpec> = members
+                .map(|gpu| GpuSpec {
+                    link: tables.gpus.rows()[gpu].link,
+                    devices: tables.gpus.rows()[gpu].devices.clone(),
+                })
+                .collect();
+            buses[index] = Some(rows.push(Row {
+                gpu: Gpu::joined(&specs),
+                owners: Vec::new(),
+                keeps_kernels: false,
+                has_changed: false,
+                forecast: Forecast::default(),
+            }));
+        }
+        let before = (0..index).filter(|gpu| first[*gpu] == *head);
+        places.push(Place {
+            bus: buses[*head].expect("the first of those together is there"),
+            first: before
+                .map(|gpu| tables.gpus.rows()[gpu].devices.len())
+                .sum(),
+        });
+    }
+    (rows, places)
 }
 
 /// The context of an instance, if it is on a GPU.
@@ -204,7 +270,7 @@ impl<'a> Pipeline<'a> {
                 .draw(staging, amount, self.cores.past(queue.now(), role));
             self.help(queue, id, demand);
         }
-        let copy = self.copy_spec(source, direction, bytes);
+        let copy = self.copy_spec(source, direction, bytes, None);
         let op = match (direction, server.gpu.d2h) {
             (Direction::D2h, CopyBack::DefaultStream) => Op::DefaultStreamCopy(copy),
             _ => Op::Copy(copy),
@@ -217,7 +283,13 @@ impl<'a> Pipeline<'a> {
         self.submit(queue.now(), id, segment, op);
     }
 
-    fn copy_spec(&mut self, source: SourceId, direction: Direction, bytes: Bytes) -> CopySpec {
+    fn copy_spec(
+        &mut self,
+        source: SourceId,
+        direction: Direction,
+        bytes: Bytes,
+        over_pcie_to: Option<usize>,
+    ) -> CopySpec {
         let law = self.tables.laws[self.tables.sources[source].law].law;
         let total = self.costs.draw_delay(source, Amount::one(bytes));
         let expected = law.expected(bytes.0 as f64);
@@ -232,6 +304,7 @@ impl<'a> Pipeline<'a> {
             setup,
             transfer: SimDuration::from_ps(total.as_ps() - setup.as_ps()),
             bytes: bytes.0,
+            over_pcie_to,
         }
     }
 
@@ -309,17 +382,20 @@ impl<'a> Pipeline<'a> {
         net: NetId,
         pace: SimDuration,
     ) {
+        let (_, context) = self.gpu_of(id);
+        let segment = &context.segments[self.instances[id].segment];
+        let share = self.tables.gpus[segment.gpu].share(segment.device);
         let (requests, bytes) = self.batch_of(id);
         let row = &self.tables.nets[net];
         let driver = row.driver(requests, bytes);
         let used = &mut self.gpus.used[net.index()];
         used.low = used.low.min(driver);
         used.high = used.high.max(driver);
-        let key = (net, requests, driver.to_bits());
+        let key = (net, requests, driver.to_bits(), share.to_bits());
         let programs = &mut self.gpus.programs;
         let steps = programs
             .entry(key)
-            .or_insert_with(|| row.steps(requests, driver));
+            .or_insert_with(|| row.steps(requests, driver, share));
         let steps = Arc::clone(steps);
         if steps.is_empty() {
             // Nothing but a peer copy comes first.
@@ -350,15 +426,16 @@ impl<'a> Pipeline<'a> {
         });
         let priority = classes.min().unwrap_or(server.gpu.priority);
         let stream = self.gpus.streams[id.index()][segment];
-        let row = &mut self.gpus.rows[context.segments[segment].gpu];
+        let bus = self.gpus.bus_of(&context.segments[segment]);
+        let row = &mut self.gpus.rows[bus];
         row.gpu.submit(now, stream, priority, op, id);
         row.has_changed = true;
         self.instances[id].outstanding += 1;
         self.wait_for_gpu(now, id);
     }
 
-    /// What a GPU was to do by now.
-    pub(crate) fn on_gpu(&mut self, id: GpuId, generation: u32) {
+    /// What the GPUs of a bus were to do by now.
+    pub(crate) fn on_gpus(&mut self, id: BusId, generation: u32) {
         let row = &mut self.gpus.rows[id];
         row.has_changed |= row.forecast.happens(generation);
     }
@@ -420,7 +497,7 @@ impl<'a> Pipeline<'a> {
 
     /// Lets what has changed on the GPUs take effect, and forecasts what changes next.
     pub(crate) fn settle_gpus(&mut self, queue: &mut EventQueue<Event>) {
-        while let Some(id) = self.changed_gpu() {
+        while let Some(id) = self.changed_bus() {
             let row = &mut self.gpus.rows[id];
             row.has_changed = false;
             row.gpu.settle(queue.now());
@@ -438,8 +515,8 @@ impl<'a> Pipeline<'a> {
             if let Some((at, generation)) = row.forecast.expect(next) {
                 queue.schedule_at(
                     at,
-                    Event::Gpu {
-                        gpu: id,
+                    Event::Gpus {
+                        bus: id,
                         generation,
                     },
                 );
@@ -447,7 +524,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    fn changed_gpu(&self) -> Option<GpuId> {
+    fn changed_bus(&self) -> Option<BusId> {
         let mut rows = self.gpus.rows.iter();
         rows.find(|(_, row)| row.has_changed).map(|(id, _)| id)
     }
@@ -460,14 +537,22 @@ impl<'a> Pipeline<'a> {
             instance.start = done.start;
             return self.on_part_done(queue, id);
         }
-        let segment = &context.segments[instance.segment];
-        if instance.segment == 0 && !instance.is_between {
+        let segment_idx = instance.segment;
+        let segment = &context.segments[segment_idx];
+        if segment_idx == 0 && !instance.is_between {
             instance.start = done.start;
         }
         match segment.then {
             Some(peer) if !instance.is_between => {
                 instance.is_between = true;
-                let copy = self.copy_spec(peer.cost, Direction::Peer, peer.size);
+                let to = match peer.over {
+                    Peers::Nvlink => None,
+                    Peers::Pcie => {
+                        let next = &context.segments[segment_idx + 1];
+                        Some(self.gpus.device_of(next))
+                    }
+                };
+                let copy = self.copy_spec(peer.cost, Direction::Peer, peer.size, to);
                 self.submit(queue.now(), id, self.instances[id].segment, Op::Copy(copy));
             }
             Some(peer) => {
@@ -487,7 +572,7 @@ impl<'a> Pipeline<'a> {
         self.on_part_done(queue, id);
     }
 
-    fn record_kernels(&mut self, id: GpuId) {
+    fn record_kernels(&mut self, id: BusId) {
         let row = &mut self.gpus.rows[id];
         let spans = row.gpu.take_kernels();
         for span in spans {

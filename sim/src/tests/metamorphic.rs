@@ -40,10 +40,8 @@ fn equal_inputs_give_equal_bytes_on_any_number_of_threads() {
     let with = |threads| {
         let options = Options {
             replications: 3,
-            arrivals: Arrivals::Shared,
             threads,
-            precision: None,
-            keep: Keep::Trace,
+            ..OPTIONS
         };
         bytes(&simulate(&scenario(&BUSY), Some(&random_profile()), &options).unwrap())
     };
@@ -66,9 +64,7 @@ fn replications_share_the_requests_or_do_not() {
         let options = Options {
             replications: 2,
             arrivals,
-            threads: 1,
-            precision: None,
-            keep: Keep::Trace,
+            ..OPTIONS
         };
         completions(&scenario(&overrides), &random_profile(), &options).unwrap()
     };

@@ -194,8 +194,7 @@ fn scenario_mean(overrides: &[&str], profile: &Profile, transient: SimTime) -> E
         replications: REPLICATIONS,
         arrivals: Arrivals::Independent,
         threads: 2,
-        precision: None,
-        keep: Keep::Trace,
+        ..OPTIONS
     };
     let served = completions(&scenario(overrides), profile, &options).unwrap();
     let means: Vec<f64> = served

@@ -108,6 +108,77 @@ fn clients_of_a_lower_level_go_first() {
 }
 
 #[test]
+fn what_lacks_room_holds_back_clients_of_a_higher_level() {
+    // `first` needs a whole multiprocessor, so waits for `x`; `normal` would fit and still waits.
+    // x      ####################
+    // first   ...................##########
+    // normal   ..................#####
+    let clients = [client(1.0, 1), client(1.0, 0), client(1.0, 1)];
+    let (mut bench, [x, first, normal]) = Bench::processes(
+        DeviceSpec {
+            shared_memory_per_sm: 1024,
+            ..base()
+        },
+        clients,
+    );
+    let using = |kernel: Kernel, shared_memory| Kernel {
+        shape: BlockShape {
+            shared_memory,
+            ..kernel.shape
+        },
+        ..kernel
+    };
+    bench.submit(0, x, "x", kernels(&[using(kernel(2, 256, 20), 1)]));
+    bench.submit(
+        1,
+        first,
+        "first",
+        kernels(&[using(kernel(1, 256, 10), 1024)]),
+    );
+    bench.submit_at(2, normal, -1, "normal", kernels(&[kernel(1, 256, 5)]));
+    assert_spans(
+        &bench.run().kernels,
+        &[
+            ("x.0", 0, 0, 20),
+            ("first.0", 1, 20, 30),
+            ("normal.0", 2, 20, 25),
+        ],
+    );
+}
+
+#[test]
+fn what_a_cap_holds_back_holds_back_none_of_a_higher_level() {
+    // One slot of four, so `first` runs its two blocks after each other.
+    let clients = [client(0.25, 0), client(1.0, 1)];
+    let (mut bench, [first, normal]) = Bench::processes(base(), clients);
+    bench.submit(0, first, "first", kernels(&[kernel(2, 1024, 10)]));
+    bench.submit(0, normal, "normal", kernels(&[kernel(3, 1024, 10)]));
+    assert_spans(
+        &bench.run().kernels,
+        &[("first.0", 0, 0, 20), ("normal.0", 0, 0, 10)],
+    );
+}
+
+#[test]
+fn in_a_level_priorities_of_streams_order_kernels_of_all_clients() {
+    // x    ##########
+    // low   .........··········##########
+    // high   ........##########
+    let (mut bench, [x, low, high]) = Bench::processes(base(), [client(1.0, 0); 3]);
+    bench.submit(0, x, "x", kernels(&[FULL]));
+    bench.submit(1, low, "low", kernels(&[FULL]));
+    bench.submit_at(2, high, -1, "high", kernels(&[FULL]));
+    assert_spans(
+        &bench.run().kernels,
+        &[
+            ("x.0", 0, 0, 10),
+            ("low.0", 1, 20, 30),
+            ("high.0", 2, 10, 20),
+        ],
+    );
+}
+
+#[test]
 fn clients_together_take_turns_with_a_process_outside() {
     // a     ##########..........##########
     // b     ##########..........##########
@@ -180,7 +251,7 @@ fn instances_compute_by_themselves() {
         dram_bandwidth: 1e11,
         ..base()
     };
-    let half = whole.partition(0.5, 0.5);
+    let half = whole.partition(1, 0.5);
     let mut bench = Bench::new(wide(), &[half, half]);
     let (first, second) = (
         bench.gpu.add_process(0, &ALONE),
@@ -207,7 +278,7 @@ fn instances_share_the_link() {
         bandwidth: 1e9,
         duplex_penalty: 0.0,
     };
-    let half = base().partition(0.5, 0.5);
+    let half = base().partition(1, 0.5);
     let mut bench = Bench::new(link, &[half, half]);
     let (first, second) = (
         bench.gpu.add_process(0, &ALONE),

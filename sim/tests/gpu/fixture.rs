@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use schema::units::{SimDuration, SimTime};
 use sim::gpu::{
-    BlockShape, CopySpec, DeviceSpec, Direction, Gpu, Kernel, LinkSpec, MpsSpec, Op, Phase,
-    ProcessId, ProcessSpec, Run, Step, StreamId,
+    BlockShape, CopySpec, DeviceSpec, Direction, Gpu, GpuSpec, Kernel, LinkSpec, MpsSpec, Op,
+    Phase, ProcessId, ProcessSpec, Run, Step, StreamId,
 };
 
 /// Events after which a timeline is said not to end.
@@ -94,6 +94,15 @@ pub(crate) const fn copy(direction: Direction, setup: u64, transfer: u64) -> Cop
         setup: ns(setup),
         transfer: ns(transfer),
         bytes: transfer,
+        over_pcie_to: None,
+    }
+}
+
+/// The same, to another device over PCIe.
+pub(crate) const fn peer_copy(to: usize, setup: u64, transfer: u64) -> CopySpec {
+    CopySpec {
+        over_pcie_to: Some(to),
+        ..copy(Direction::Peer, setup, transfer)
     }
 }
 
@@ -145,7 +154,7 @@ pub(crate) struct Timeline {
 #[derive(Clone, Debug)]
 enum Act {
     Submit(StreamId, i32, Op),
-    Move(Direction, u64, f64),
+    Move(usize, Direction, u64, f64),
 }
 
 /// A GPU and what will be asked of it.
@@ -159,6 +168,14 @@ impl Bench {
     pub(crate) fn new(link: LinkSpec, devices: &[DeviceSpec]) -> Bench {
         Bench {
             gpu: Gpu::new(link, devices),
+            plan: Vec::new(),
+        }
+    }
+
+    /// GPUs whose links peer copies join.
+    pub(crate) fn joined(gpus: &[GpuSpec]) -> Bench {
+        Bench {
+            gpu: Gpu::joined(gpus),
             plan: Vec::new(),
         }
     }
@@ -213,16 +230,29 @@ impl Bench {
         self.submit(at, stream, name, Op::Copy(copy));
     }
 
-    /// A NIC moves so many bytes, at most so many a nanosecond.
+    /// A NIC moves so many bytes to or from the first device, at most so many a nanosecond.
     pub(crate) fn move_by_bus(
         &mut self,
+        at: u64,
+        name: &str,
+        direction: Direction,
+        bytes: u64,
+        per_ns: f64,
+    ) {
+        self.move_of(0, at, name, direction, bytes, per_ns);
+    }
+
+    /// The same of another device.
+    pub(crate) fn move_of(
+        &mut self,
+        device: usize,
         at_ns: u64,
         name: &str,
         direction: Direction,
         bytes: u64,
         per_ns: f64,
     ) {
-        let act = Act::Move(direction, bytes, per_ns * 1e9);
+        let act = Act::Move(device, direction, bytes, per_ns * 1e9);
         self.plan.push((at(at_ns), name.to_owned(), act));
     }
 
@@ -261,9 +291,10 @@ impl Bench {
                         }
                         self.gpu.submit(now, stream, priority, op, index);
                     }
-                    Act::Move(direction, bytes, speed) => {
+                    Act::Move(device, direction, bytes, speed) => {
                         let token = index as u64;
-                        self.gpu.move_by_bus(now, direction, bytes, speed, token);
+                        self.gpu
+                            .move_by_bus(now, device, direction, bytes, speed, token);
                     }
                 }
             }

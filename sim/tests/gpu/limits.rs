@@ -44,7 +44,7 @@ proptest! {
         let whole = DeviceSpec { sms: 4, ..base() };
         let (mut shared, mut apart) = (
             Bench::new(wide(), &[whole]),
-            Bench::new(wide(), &[whole.partition(0.25, 1.0), whole.partition(0.75, 1.0)]),
+            Bench::new(wide(), &[whole.partition(1, 1.0), whole.partition(3, 1.0)]),
         );
         let mut streams = Vec::new();
         for (index, cap) in [0.25, 0.75].into_iter().enumerate() {
@@ -78,7 +78,7 @@ proptest! {
         let whole = DeviceSpec { sms: 4, ..base() };
         let (mut shared, mut apart) = (
             Bench::new(wide(), &[whole]),
-            Bench::new(wide(), &[whole.partition(0.5, 1.0); 2]),
+            Bench::new(wide(), &[whole.partition(2, 1.0); 2]),
         );
         let mut streams = Vec::new();
         for index in 0..2 {

@@ -10,6 +10,7 @@ mod clients;
 mod copies;
 mod fixture;
 mod limits;
+mod peers;
 mod phases;
 mod priorities;
 mod properties;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use schema::units::{SimDuration, SimTime};
 use sim::gpu::{
-    CopySpec, DeviceSpec, Direction, Kernel, LinkSpec, Op, Phase, ProcessSpec, Run, Step,
+    CopySpec, DeviceSpec, Direction, GpuSpec, Kernel, LinkSpec, Op, Phase, ProcessSpec, Run, Step,
 };
 
 use crate::fixture::*;
@@ -183,7 +183,10 @@ fn program(uses: Uses) -> impl Strategy<Value = Program> {
         _ => Just(wide()).boxed(),
     };
     let moves = match uses {
-        Uses::Everything => prop::collection::vec((0u64..200, direction(), 0u64..30), 0..4).boxed(),
+        Uses::Everything => {
+            let direction = prop::sample::select(vec![Direction::H2d, Direction::D2h]);
+            prop::collection::vec((0u64..200, direction, 0u64..30), 0..4).boxed()
+        }
         _ => Just(Vec::new()).boxed(),
     };
     (device(uses), link, processes, moves).prop_flat_map(move |(spec, link, processes, moves)| {
@@ -219,7 +222,28 @@ impl Program {
     }
 
     fn run(&self) -> Timeline {
-        let mut bench = Bench::new(self.link, &[self.spec]);
+        self.run_on(Bench::new(self.link, &[self.spec]))
+    }
+
+    /// With another GPU, to which peer copies lead over PCIe if they `are_far`.
+    fn run_beside(&self, other: LinkSpec, are_far: bool) -> Timeline {
+        let mut program = self.clone();
+        for submission in &mut program.ops {
+            if let Op::Copy(copy) | Op::DefaultStreamCopy(copy) = &mut submission.op
+                && copy.direction == Direction::Peer
+                && are_far
+            {
+                copy.over_pcie_to = Some(1);
+            }
+        }
+        let gpu = |link| GpuSpec {
+            link,
+            devices: vec![self.spec],
+        };
+        program.run_on(Bench::joined(&[gpu(self.link), gpu(other)]))
+    }
+
+    fn run_on(&self, mut bench: Bench) -> Timeline {
         let mut streams = Vec::new();
         for (process, n) in &self.processes {
             let process = bench.process(*process);
@@ -317,6 +341,24 @@ proptest! {
                 before = span.end;
             }
         }
+    }
+
+    #[test]
+    fn another_gpu_changes_nothing_without_copies_to_it(program in program(Uses::Everything)) {
+        prop_assert_eq!(program.run_beside(program.link, false), program.run());
+    }
+
+    #[test]
+    fn peer_copies_over_links_that_never_limit_are_as_others(
+        program in program(Uses::BlocksAndCopies),
+    ) {
+        prop_assert_eq!(program.run_beside(wide(), true), program.run());
+    }
+
+    #[test]
+    fn peer_copies_over_pcie_all_end(program in program(Uses::Everything)) {
+        let timeline = program.run_beside(program.link, true);
+        prop_assert_eq!(program.spans(&timeline).len(), program.ops.len());
     }
 
     #[test]

@@ -67,6 +67,7 @@ impl Check<'_> {
                 part: gpu.part.clone(),
                 clock,
                 mig: gpu.mig.clone(),
+                peers: gpu.peers,
             })
         });
         gpus.collect()
