@@ -28,7 +28,6 @@ pub(super) struct Device {
     lanes: Vec<Lane>,
     turn: Turn,
     updated: SimTime,
-    next_wave: Wave,
     next_queued: u64,
     rates: Rates,
     /// Scratch: heads of the queues of processes, by level and number in the queues, with their process
@@ -145,7 +144,6 @@ impl Device {
             lanes: Vec::new(),
             turn: Turn::default(),
             updated: SimTime::ZERO,
-            next_wave: 0,
             next_queued: 0,
             is_stale: false,
             keeps_kernels: false,
@@ -410,7 +408,7 @@ impl Device {
                 };
                 let mut has_changed = false;
                 while let Some((wave, blocks)) = waves.pop_done() {
-                    self.groups[group].sms.free(&kernel.shape, wave, blocks);
+                    self.groups[group].sms.free(&kernel.shape, wave);
                     self.processes[row.process].resident -=
                         u64::from(blocks * kernel.shape.threads);
                     *running -= blocks;
@@ -590,7 +588,7 @@ impl Device {
         let sms = &mut self.groups[group].sms;
         let most_waves = self.spec.waves_per_kernel as usize;
         let joined = waves.last().filter(|_| waves.len() >= most_waves).copied();
-        let (wave, own) = joined.unwrap_or((self.next_wave, 0));
+        let (wave, own) = joined.unwrap_or((sms.unused_wave(), 0));
         let fits = |lacked: &BlockShape| !lacked.fits_with(&kernel.shape);
         let placed = match want {
             0 => 0,
@@ -605,7 +603,6 @@ impl Device {
                 waves.join_last(length, own, placed).1 += placed;
             } else {
                 waves.begin(length, (wave, placed));
-                self.next_wave += 1;
             }
             *running += placed;
             process.resident += u64::from(placed * kernel.shape.threads);

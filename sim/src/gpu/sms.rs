@@ -46,117 +46,292 @@ impl Room {
     }
 }
 
-/// Blocks that were placed together, by a number that their kernel knows.
-pub(super) type Wave = u64;
+/// Blocks that were placed together, by a number that their kernel knows; it is used again when they
+/// have ended.
+pub(super) type Wave = u32;
 
 /// Multiprocessors that hold the same blocks: which of them is which does not matter.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 struct Alike {
     n: u32,
     room: Room,
     /// How many blocks of each wave are on each of them, in the order of placement.
     holds: Vec<(Wave, u32)>,
+    /// Whether this has changed since all that hold the same were last joined.
+    is_touched: bool,
+}
+
+impl Alike {
+    fn is_same(&self, other: &Alike) -> bool {
+        self.room == other.room && self.holds == other.holds
+    }
+}
+
+/// Those that have room for the blocks which are being placed.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    /// Their place in the order.
+    place: usize,
+    /// Threads free; zero when they have no more room.
+    threads: u32,
+    /// How many blocks each of them gets.
+    each: u32,
 }
 
 /// All multiprocessors of a GPU, as far as one of the groups that take turns sees them.
 #[derive(Clone, Debug)]
 pub(super) struct Sms {
-    alike: Vec<Alike>,
+    /// Where each kind stays while it exists; those not in the order are free.
+    kinds: Vec<Alike>,
+    free: Vec<usize>,
+    /// All kinds: of those with as many threads free the first gets blocks first.
+    order: Vec<usize>,
+    /// Number of kinds that hold nothing.
+    n_empty: usize,
+    /// By wave, the kinds that hold blocks of it, by bit.
+    holders: Vec<u64>,
+    /// Words of those of one wave.
+    n_words: usize,
+    /// Numbers of waves that have ended, and one that was never used; the last is the next to be.
+    unused: Vec<Wave>,
+    n_waves: Wave,
+    /// Whether joining those that hold the same once more would change nothing.
+    is_merged: bool,
+    /// Scratch.
+    candidates: Vec<Candidate>,
 }
 
 impl Sms {
     pub(super) fn new(n: u32, room: Room) -> Sms {
-        let holds = Vec::new();
         Sms {
-            alike: vec![Alike { n, room, holds }],
+            kinds: vec![Alike {
+                n,
+                room,
+                holds: Vec::new(),
+                is_touched: false,
+            }],
+            free: Vec::new(),
+            order: vec![0],
+            n_empty: 1,
+            holders: Vec::new(),
+            n_words: n.div_ceil(u64::BITS) as usize,
+            unused: vec![0],
+            n_waves: 1,
+            is_merged: true,
+            candidates: Vec::new(),
         }
+    }
+
+    /// The number of the next wave to be placed.
+    pub(super) fn unused_wave(&self) -> Wave {
+        *self.unused.last().expect("there is always one more")
+    }
+
+    /// Whether to place blocks for which there is no room changes nothing.
+    pub(super) const fn is_merged(&self) -> bool {
+        self.is_merged
     }
 
     /// Places up to `want` blocks of `wave`, each on the multiprocessor with the most threads free of
     /// those with room; how many there was room for.
     pub(super) fn place(&mut self, shape: &BlockShape, want: u32, wave: Wave) -> u32 {
-        let mut left = want;
-        while left > 0 {
-            let (mut most, mut fitting) = (0, 0);
-            for alike in self.alike.iter().filter(|alike| alike.room.has(shape)) {
+        let end = (wave as usize + 1) * self.n_words;
+        if self.holders.len() < end {
+            self.holders.resize(end, 0);
+        }
+        let mut candidates = std::mem::take(&mut self.candidates);
+        let (mut most, mut fitting) = (0, 0);
+        for (place, kind) in self.order.iter().enumerate() {
+            let room = &self.kinds[*kind].room;
+            if room.has(shape) {
+                most = most.max(room.threads);
                 fitting += 1;
-                most = most.max(alike.room.threads);
-            }
-            if fitting == 0 {
-                break;
-            }
-            // One block on each of those with the most; if no others have room, as many as all take.
-            let mut index = 0;
-            while index < self.alike.len() && left > 0 {
-                let alike = &self.alike[index];
-                if alike.room.threads == most && alike.room.has(shape) {
-                    let levels = match fitting {
-                        1 => alike.room.fit(shape).min((left / alike.n).max(1)),
-                        _ => 1,
-                    };
-                    let on = alike.n.min(left / levels);
-                    self.put(index, on, shape, levels, wave);
-                    left -= on * levels;
-                }
-                index += 1;
+                candidates.push(Candidate {
+                    place,
+                    threads: room.threads,
+                    each: 0,
+                });
             }
         }
-        self.merge();
+        let mut left = want;
+        let mut rest = None;
+        while left > 0 && fitting > 0 {
+            // One block on each of those with the most; if no others have room, as many as all take.
+            let is_last = fitting == 1;
+            let mut next_most = 0;
+            for candidate in &mut candidates {
+                if candidate.threads < most {
+                    next_most = next_most.max(candidate.threads);
+                    continue;
+                }
+                let kind = &mut self.kinds[self.order[candidate.place]];
+                if left < kind.n {
+                    rest = (left > 0).then_some((candidate.place, left));
+                    left = 0;
+                    break;
+                }
+                let levels = match is_last {
+                    true => kind.room.fit(shape).min(left / kind.n),
+                    false => 1,
+                };
+                kind.room.take(shape, levels);
+                candidate.each += levels;
+                left -= levels * kind.n;
+                candidate.threads = kind.room.threads;
+                if !kind.room.has(shape) {
+                    candidate.threads = 0;
+                    fitting -= 1;
+                }
+                next_most = next_most.max(candidate.threads);
+            }
+            most = next_most;
+        }
+        for candidate in candidates.iter().filter(|candidate| candidate.each > 0) {
+            self.hold(self.order[candidate.place], candidate.each, wave);
+        }
+        if let Some((place, on)) = rest {
+            let kind = self.split(place, on);
+            self.kinds[kind].room.take(shape, 1);
+            self.hold(kind, 1, wave);
+        }
+        candidates.clear();
+        self.candidates = candidates;
+        if left < want && self.unused_wave() == wave {
+            self.unused.pop();
+            if self.unused.is_empty() {
+                self.unused.push(self.n_waves);
+                self.n_waves += 1;
+            }
+        }
+        if left < want || !self.is_merged {
+            self.merge();
+        }
         want - left
     }
 
-    /// Puts `each` blocks on `n` of the multiprocessors `index`.
-    fn put(&mut self, index: usize, n: u32, shape: &BlockShape, each: u32, wave: Wave) {
-        if n < self.alike[index].n {
-            let mut rest = self.alike[index].clone();
-            rest.n -= n;
-            self.alike[index].n = n;
-            self.alike.insert(index + 1, rest);
-        }
-        let alike = &mut self.alike[index];
-        alike.room.take(shape, each);
-        match alike.holds.iter_mut().find(|(held, _)| *held == wave) {
-            Some((_, count)) => *count += each,
-            None => alike.holds.push((wave, each)),
+    /// Notes that each of a kind has got so many blocks of `wave`.
+    fn hold(&mut self, kind: usize, each: u32, wave: Wave) {
+        let (word, bit) = bit(kind);
+        let word = &mut self.holders[wave as usize * self.n_words + word];
+        let row = &mut self.kinds[kind];
+        row.is_touched = true;
+        self.n_empty -= usize::from(row.holds.is_empty());
+        if *word & bit == 0 {
+            *word |= bit;
+            row.holds.push((wave, each));
+        } else {
+            let held = row.holds.iter_mut().find(|(held, _)| *held == wave);
+            held.expect("its blocks are there").1 += each;
         }
     }
 
-    /// Takes the blocks of `wave` away, of which there are so many.
-    pub(super) fn free(&mut self, shape: &BlockShape, wave: Wave, blocks: u32) {
-        let mut left = blocks;
-        for alike in &mut self.alike {
-            if let Some(at) = alike.holds.iter().position(|(held, _)| *held == wave) {
-                let (_, count) = alike.holds.remove(at);
-                alike.room.give_back(shape, count);
-                left -= count * alike.n;
-                if left == 0 {
-                    break;
-                }
+    /// Leaves `n` of a kind at its place, and moves the others to a kind of their own behind it; what
+    /// stays.
+    fn split(&mut self, place: usize, n: u32) -> usize {
+        let kind = self.order[place];
+        let rest = self.free.pop().unwrap_or_else(|| {
+            self.kinds.push(Alike {
+                holds: Vec::new(),
+                ..self.kinds[kind]
+            });
+            self.kinds.len() - 1
+        });
+        let [row, new] = self
+            .kinds
+            .get_disjoint_mut([kind, rest])
+            .expect("they differ");
+        new.n = row.n - n;
+        new.room = row.room;
+        new.is_touched = row.is_touched;
+        new.holds.extend_from_slice(&row.holds);
+        row.n = n;
+        self.n_empty += usize::from(row.holds.is_empty());
+        let (word, bit) = bit(rest);
+        for (wave, _) in &row.holds {
+            self.holders[*wave as usize * self.n_words + word] |= bit;
+        }
+        self.order.insert(place + 1, rest);
+        kind
+    }
+
+    /// Takes the blocks of `wave` away, all that there are.
+    pub(super) fn free(&mut self, shape: &BlockShape, wave: Wave) {
+        let first = wave as usize * self.n_words;
+        for index in 0..self.n_words {
+            let mut word = std::mem::take(&mut self.holders[first + index]);
+            while word != 0 {
+                let row =
+                    &mut self.kinds[index * u64::BITS as usize + word.trailing_zeros() as usize];
+                word &= word - 1;
+                let held = row.holds.iter().position(|(held, _)| *held == wave);
+                let (_, count) = row.holds.remove(held.expect("its blocks are there"));
+                row.room.give_back(shape, count);
+                row.is_touched = true;
+                self.n_empty += usize::from(row.holds.is_empty());
             }
         }
+        self.unused.push(wave);
         self.merge();
     }
 
     /// Joins those that hold the same: the empty ones, and others while there are few. It only saves
     /// work.
     fn merge(&mut self) {
-        let all = self.alike.len() <= FEW;
-        let mut index = 0;
-        while index < self.alike.len() {
-            let this = &self.alike[index];
-            let earlier = (all || this.holds.is_empty()).then(|| {
-                let same = |other: &Alike| other.room == this.room && other.holds == this.holds;
-                self.alike[..index].iter().position(same)
-            });
-            match earlier.flatten() {
-                Some(earlier) => {
-                    let gone = self.alike.remove(index);
-                    self.alike[earlier].n += gone.n;
+        let all = self.order.len() <= FEW;
+        if all || self.n_empty > 1 {
+            let mut n_kept = 0;
+            for place in 0..self.order.len() {
+                let kind = self.order[place];
+                match self.find_same(&self.order[..n_kept], kind, all) {
+                    Some(same) => self.join(same, kind),
+                    None => {
+                        self.order[n_kept] = kind;
+                        n_kept += 1;
+                    }
                 }
-                None => index += 1,
+            }
+            self.order.truncate(n_kept);
+        }
+        self.is_merged = all || self.order.len() > FEW;
+        if all {
+            for kind in &self.order {
+                self.kinds[*kind].is_touched = false;
             }
         }
     }
+
+    /// The first of the `earlier` kinds that holds the same, if it is to be joined.
+    fn find_same(&self, earlier: &[usize], kind: usize, all: bool) -> Option<usize> {
+        let this = &self.kinds[kind];
+        if !all && !this.holds.is_empty() {
+            return None;
+        }
+        let is_same = |other: &&usize| {
+            let other = &self.kinds[**other];
+            // Of those that have not changed no two are the same.
+            (this.is_touched || other.is_touched) && other.is_same(this)
+        };
+        earlier.iter().find(is_same).copied()
+    }
+
+    /// Those of the kind `gone` are counted to another that holds the same.
+    fn join(&mut self, kind: usize, gone: usize) {
+        self.kinds[kind].n += self.kinds[gone].n;
+        let mut holds = std::mem::take(&mut self.kinds[gone].holds);
+        self.n_empty -= usize::from(holds.is_empty());
+        let (word, bit) = bit(gone);
+        for (wave, _) in holds.drain(..) {
+            self.holders[wave as usize * self.n_words + word] &= !bit;
+        }
+        self.kinds[gone].holds = holds;
+        self.free.push(gone);
+    }
+}
+
+/// Where the bit of a kind is among those of a wave.
+const fn bit(kind: usize) -> (usize, u64) {
+    let bits = u64::BITS as usize;
+    (kind / bits, 1 << (kind % bits))
 }
 
 /// How many kinds of multiprocessors are few enough to compare each with each.
@@ -190,7 +365,11 @@ mod tests {
         // One SM holds a block of 1024 threads, so the next three go to the other, and then to both.
         assert_eq!(sms.place(&shape(1024), 1, 0), 1);
         assert_eq!(sms.place(&shape(512), 3, 1), 3);
-        let free: Vec<u32> = sms.alike.iter().map(|a| a.room.threads).collect();
+        let free: Vec<u32> = sms
+            .order
+            .iter()
+            .map(|kind| sms.kinds[*kind].room.threads)
+            .collect();
         assert_eq!(free, [512, 1024]);
     }
 
@@ -228,7 +407,8 @@ mod tests {
             steps in proptest::collection::vec((prop_oneof![Just(128u32), Just(384), Just(768), Just(1024)], 1u32..40, any::<bool>()), 1..25),
         ) {
             let rooms = |sms: &Sms| {
-                let each = sms.alike.iter().flat_map(|a| vec![a.room; a.n as usize]);
+                let kinds = sms.order.iter().map(|kind| &sms.kinds[*kind]);
+                let each = kinds.flat_map(|kind| vec![kind.room; kind.n as usize]);
                 each.collect::<Vec<Room>>()
             };
             let threads = |rooms: &[Room]| {
@@ -254,8 +434,8 @@ mod tests {
                 prop_assert_eq!(threads(&rooms(&sms)), threads(&single));
                 waves.push((wave, shape, placed));
                 if frees {
-                    let (wave, shape, placed) = waves.remove(waves.len() / 2);
-                    sms.free(&shape, wave, placed);
+                    let (wave, shape, _) = waves.remove(waves.len() / 2);
+                    sms.free(&shape, wave);
                 }
                 let held: u32 = waves.iter().map(|(_, shape, placed)| shape.threads * placed).sum();
                 let free: u32 = rooms(&sms).iter().map(|room| room.threads).sum();
