@@ -26,7 +26,13 @@ pub(super) struct Device {
     groups: Vec<Group>,
     processes: Vec<Process>,
     lanes: Vec<Lane>,
+    /// By lane, when what it does ends, by the clock of its group; [`NEVER`] if it does nothing, or
+    /// stands still, or is to be given a rate before the instant is over.
+    due: Vec<SimDuration>,
+    /// By lane, until when the host launches its step; the end of time if it has.
+    launched: Vec<SimTime>,
     turn: Turn,
+    /// Until when the clocks of all groups are known.
     updated: SimTime,
     next_queued: u64,
     rates: Rates,
@@ -49,7 +55,22 @@ struct Group {
     sms: Sms,
     /// Lanes with something to run, in the order in which their steps began.
     active: Vec<usize>,
+    /// Number of these whose step the host has not launched yet.
+    n_paced: usize,
+    /// For how long the group has computed.
+    clock: SimDuration,
+    /// Whether there may be room for blocks for which there was none.
+    has_room: bool,
 }
+
+impl Group {
+    fn wants_turn(&self) -> bool {
+        self.active.len() > self.n_paced
+    }
+}
+
+/// Of a lane for which nothing is due.
+const NEVER: SimDuration = SimDuration::from_ps(u64::MAX);
 
 #[derive(Clone, Debug)]
 struct Process {
@@ -62,6 +83,13 @@ struct Process {
     queues: Vec<VecDeque<usize>>,
     /// Threads of its blocks on the multiprocessors.
     resident: u64,
+}
+
+impl Process {
+    /// The lane at the head of its highest queue that is not empty.
+    fn head(&self) -> Option<usize> {
+        self.queues.iter().find_map(VecDeque::front).copied()
+    }
 }
 
 /// A stream as the multiprocessors see it.
@@ -82,6 +110,8 @@ struct Exec {
     submitted: SimTime,
     start: SimTime,
     stage: Stage,
+    /// Until when the work done is counted, by the clock of its group.
+    updated: SimDuration,
     /// Of the present step.
     ready: SimTime,
     first_block: Option<SimTime>,
@@ -91,7 +121,7 @@ struct Exec {
 #[derive(Clone, Debug)]
 enum Stage {
     /// The host has not launched the step yet.
-    Paced(SimTime),
+    Paced,
     Overhead(Progress),
     Blocks {
         pending: u32,
@@ -130,6 +160,49 @@ impl Exec {
         }
         SimDuration::from_secs_f64(time.as_secs_f64() * self.run.factor)
     }
+
+    /// Counts the work done until its group's clock showed `clock`.
+    fn advance(&mut self, clock: SimDuration) {
+        let passed = SimDuration::from_ps(clock.as_ps() - self.updated.as_ps());
+        self.updated = clock;
+        match &mut self.stage {
+            Stage::Paced => {}
+            Stage::Overhead(progress) | Stage::Phase { progress, .. } => progress.advance(passed),
+            Stage::Blocks { waves, .. } => waves.advance(passed),
+        }
+    }
+
+    /// The rate at which it works; zero if it does nothing.
+    const fn rate(&self) -> u64 {
+        match &self.stage {
+            Stage::Paced => 0,
+            Stage::Overhead(progress) | Stage::Phase { progress, .. } => progress.rate(),
+            Stage::Blocks { waves, .. } => waves.rate(),
+        }
+    }
+
+    /// Gives it a rate; the time until something of it ends, `None` if nothing does by itself.
+    fn set_rate(&mut self, rate: u64) -> Option<SimDuration> {
+        match &mut self.stage {
+            Stage::Paced => None,
+            Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
+                progress.set_rate(rate);
+                progress.time_left()
+            }
+            Stage::Blocks { waves, .. } => {
+                waves.set_rate(rate);
+                waves.time_left()
+            }
+        }
+    }
+}
+
+/// When work that is about to begin is due, as far as is known before it is given a rate.
+const fn due_at_once(length: SimDuration, clock: SimDuration) -> SimDuration {
+    match length.as_ps() {
+        0 => clock,
+        _ => NEVER,
+    }
 }
 
 impl Device {
@@ -142,6 +215,8 @@ impl Device {
             groups: Vec::new(),
             processes: Vec::new(),
             lanes: Vec::new(),
+            due: Vec::new(),
+            launched: Vec::new(),
             turn: Turn::default(),
             updated: SimTime::ZERO,
             next_queued: 0,
@@ -160,6 +235,9 @@ impl Device {
                 is_mps: process.mps.is_some(),
                 sms: Sms::new(self.spec.sms, self.spec.room()),
                 active: Vec::new(),
+                n_paced: 0,
+                clock: SimDuration::ZERO,
+                has_room: false,
             });
             self.groups.len() - 1
         });
@@ -181,6 +259,8 @@ impl Device {
             priority: 0,
             exec: None,
         });
+        self.due.push(NEVER);
+        self.launched.push(SimTime::MAX);
         self.lanes.len() - 1
     }
 
@@ -204,7 +284,8 @@ impl Device {
             at: 0,
             submitted,
             start: now,
-            stage: Stage::Paced(now),
+            stage: Stage::Paced,
+            updated: SimDuration::ZERO,
             ready: now,
             first_block: None,
             queued: 0,
@@ -216,19 +297,27 @@ impl Device {
     }
 
     fn start_step(&mut self, now: SimTime, lane: usize) {
-        let exec = self.lanes[lane].exec.as_mut().expect("the lane runs");
+        let row = &mut self.lanes[lane];
+        let group = &mut self.groups[self.processes[row.process].group];
+        let exec = row.exec.as_mut().expect("the lane runs");
         let pace = SimDuration::from_ps(exec.run.pace.as_ps() * exec.at as u64);
         let available = exec.submitted + pace;
-        exec.stage = if available > now {
-            Stage::Paced(available)
+        let step = exec.step();
+        if available > now {
+            exec.stage = Stage::Paced;
+            self.due[lane] = NEVER;
+            self.launched[lane] = available;
+            group.n_paced += 1;
         } else {
-            let overhead = match exec.step() {
+            let overhead = exec.scaled(match step {
                 Step::Kernel(kernel) => kernel.overhead,
                 Step::Phase(phase) => phase.overhead,
-            };
-            Stage::Overhead(Progress::new(exec.scaled(overhead)))
-        };
-        if let Step::Kernel(kernel) = exec.step() {
+            });
+            exec.stage = Stage::Overhead(Progress::new(overhead));
+            exec.updated = group.clock;
+            self.due[lane] = due_at_once(overhead, group.clock);
+        }
+        if let Step::Kernel(kernel) = step {
             assert!(
                 kernel.blocks > 0 && self.spec.blocks_that_fit(&kernel.shape) > 0,
                 "a kernel has blocks, and an empty multiprocessor has room for one: {kernel:?}"
@@ -238,67 +327,34 @@ impl Device {
         exec.first_block = None;
     }
 
+    /// Moves the clock of the group that computes on.
     fn advance(&mut self, now: SimTime) {
         let passed = now.since(self.updated);
         self.updated = now;
-        if passed == SimDuration::ZERO || self.turn.switching_until.is_some() {
-            return;
-        }
-        let Some(group) = self.turn.group else { return };
-        for lane in &self.groups[group].active {
-            let exec = self.lanes[*lane]
-                .exec
-                .as_mut()
-                .expect("an active lane runs");
-            match &mut exec.stage {
-                Stage::Paced(_) => {}
-                Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
-                    progress.advance(passed);
-                }
-                Stage::Blocks { waves, .. } => waves.advance(passed),
-            }
+        if let Some(group) = self.computing() {
+            self.groups[group].clock = self.groups[group].clock + passed;
         }
     }
 
     /// When something changes by itself.
     pub(super) fn next(&self) -> Option<SimTime> {
-        let mut soonest: Option<SimTime> = None;
-        let mut at = |time: SimTime| {
-            soonest = Some(soonest.map_or(time, |known| known.min(time)));
-        };
-        for group in &self.groups {
-            for lane in &group.active {
-                if let Some(Stage::Paced(until)) = self.lanes[*lane].exec.as_ref().map(|e| &e.stage)
-                {
-                    at(*until);
-                }
-            }
-        }
+        let pacing = self.groups.iter().filter(|group| group.n_paced > 0);
+        let launches =
+            pacing.flat_map(|group| group.active.iter().map(|lane| self.launched[*lane]));
+        let mut soonest = launches.min().unwrap_or(SimTime::MAX);
         if let Some(until) = self.turn.switching_until {
-            at(until);
-            return soonest;
+            return Some(soonest.min(until));
         }
-        if let Some(ends) = self.turn.ends {
-            at(ends);
-        }
-        let Some(group) = self.turn.group else {
-            return soonest;
-        };
-        for lane in &self.groups[group].active {
-            let exec = self.lanes[*lane]
-                .exec
-                .as_ref()
-                .expect("an active lane runs");
-            let left = match &exec.stage {
-                Stage::Paced(_) => None,
-                Stage::Overhead(progress) | Stage::Phase { progress, .. } => progress.time_left(),
-                Stage::Blocks { waves, .. } => waves.time_left(),
-            };
-            if let Some(left) = left {
-                at(self.updated + left);
+        soonest = soonest.min(self.turn.ends.unwrap_or(SimTime::MAX));
+        if let Some(group) = self.turn.group {
+            let group = &self.groups[group];
+            let due = group.active.iter().map(|lane| self.due[*lane]).min();
+            if let Some(due) = due.filter(|due| *due < NEVER) {
+                let left = SimDuration::from_ps(due.as_ps() - group.clock.as_ps());
+                soonest = soonest.min(self.updated + left);
             }
         }
-        soonest
+        (soonest < SimTime::MAX).then_some(soonest)
     }
 
     /// Lets end what is due at the instant `now`, and begin what follows it, until nothing more does:
@@ -347,7 +403,8 @@ impl Device {
         let mut index = 0;
         while index < self.groups[group].active.len() {
             let lane = self.groups[group].active[index];
-            if self.complete_of(now, group, lane) {
+            if self.due[lane] <= self.groups[group].clock {
+                self.complete_of(now, group, lane);
                 has_changed = true;
                 // A lane that goes on with its next step is now behind the others; one that has ended
                 // is no longer active.
@@ -360,66 +417,65 @@ impl Device {
         has_changed
     }
 
-    /// Whether anything of the lane has ended.
-    fn complete_of(&mut self, now: SimTime, group: usize, lane: usize) -> bool {
+    /// Lets end what is due of the lane.
+    fn complete_of(&mut self, now: SimTime, group: usize, lane: usize) {
         let row = &mut self.lanes[lane];
+        let group_row = &mut self.groups[group];
         let exec = row.exec.as_mut().expect("an active lane runs");
-        let is_last = exec.at + 1 == exec.run.steps.len();
-        match &mut exec.stage {
-            Stage::Overhead(progress) if progress.is_done() => {
-                match exec.step() {
-                    Step::Kernel(kernel) => {
-                        exec.stage = Stage::Blocks {
-                            pending: kernel.blocks,
-                            running: 0,
-                            waves: Alike::new(),
-                        };
-                        exec.queued = self.next_queued;
-                        self.next_queued += 1;
-                        self.processes[row.process].queues[row.priority].push_back(lane);
-                    }
-                    Step::Phase(phase) => {
-                        let cap = self.processes[row.process].cap;
-                        let alone = self.spec.alone(&phase, cap) * exec.run.factor;
-                        let length = SimDuration::from_secs_f64(alone);
-                        exec.first_block = Some(now);
-                        exec.stage = Stage::Phase {
-                            progress: Progress::new(length),
-                            alone,
-                        };
-                    }
-                }
-                if is_last {
-                    self.notes.push(Note::LastQueued(row.stream));
-                }
-                true
-            }
-            Stage::Phase { progress, .. } if progress.is_done() => {
-                self.end_step(now, group, lane);
-                true
-            }
-            Stage::Blocks {
-                pending,
-                running,
-                waves,
-            } => {
-                let Step::Kernel(kernel) = exec.run.steps[exec.at] else {
-                    unreachable!("only kernels have blocks")
+        exec.advance(group_row.clock);
+        self.due[lane] = NEVER;
+        let step = exec.step();
+        match (&mut exec.stage, step) {
+            (Stage::Paced, _) => unreachable!("what is not launched is not due"),
+            (Stage::Overhead(_), Step::Kernel(kernel)) => {
+                exec.stage = Stage::Blocks {
+                    pending: kernel.blocks,
+                    running: 0,
+                    waves: Alike::new(),
                 };
-                let mut has_changed = false;
+                exec.queued = self.next_queued;
+                self.next_queued += 1;
+                let process = &mut self.processes[row.process];
+                process.queues[row.priority].push_back(lane);
+                group_row.has_room |= process.head() == Some(lane);
+            }
+            (Stage::Overhead(_), Step::Phase(phase)) => {
+                let cap = self.processes[row.process].cap;
+                let alone = self.spec.alone(&phase, cap) * exec.run.factor;
+                let length = SimDuration::from_secs_f64(alone);
+                exec.first_block = Some(now);
+                exec.stage = Stage::Phase {
+                    progress: Progress::new(length),
+                    alone,
+                };
+                self.due[lane] = due_at_once(length, group_row.clock);
+            }
+            (Stage::Phase { .. }, _) => return self.end_step(now, group, lane),
+            (
+                Stage::Blocks {
+                    pending,
+                    running,
+                    waves,
+                },
+                Step::Kernel(kernel),
+            ) => {
+                let mut ended = 0;
                 while let Some((wave, blocks)) = waves.pop_done() {
-                    self.groups[group].sms.free(&kernel.shape, wave);
-                    self.processes[row.process].resident -=
-                        u64::from(blocks * kernel.shape.threads);
-                    *running -= blocks;
-                    has_changed = true;
+                    group_row.sms.free(&kernel.shape, wave);
+                    ended += blocks;
                 }
-                if *pending == 0 && has_changed && waves.is_empty() {
+                *running -= ended;
+                self.processes[row.process].resident -= u64::from(ended * kernel.shape.threads);
+                group_row.has_room = true;
+                if *pending == 0 && waves.is_empty() {
                     self.end_step(now, group, lane);
                 }
-                has_changed
+                return;
             }
-            _ => false,
+            (Stage::Blocks { .. }, Step::Phase(_)) => unreachable!("only kernels have blocks"),
+        }
+        if exec.at + 1 == exec.run.steps.len() {
+            self.notes.push(Note::LastQueued(row.stream));
         }
     }
 
@@ -455,26 +511,20 @@ impl Device {
     fn launch(&mut self, now: SimTime) -> bool {
         let mut has_changed = false;
         for group in 0..self.groups.len() {
+            if self.groups[group].n_paced == 0 {
+                continue;
+            }
             for index in 0..self.groups[group].active.len() {
                 let lane = self.groups[group].active[index];
-                let exec = self.lanes[lane].exec.as_ref().expect("an active lane runs");
-                if matches!(exec.stage, Stage::Paced(at) if at <= now) {
+                if self.launched[lane] <= now {
+                    self.launched[lane] = SimTime::MAX;
+                    self.groups[group].n_paced -= 1;
                     self.start_step(now, lane);
                     has_changed = true;
                 }
             }
         }
         has_changed
-    }
-
-    fn wants_turn(&self, group: usize) -> bool {
-        self.groups[group].active.iter().any(|lane| {
-            let exec = self.lanes[*lane]
-                .exec
-                .as_ref()
-                .expect("an active lane runs");
-            !matches!(exec.stage, Stage::Paced(_))
-        })
     }
 
     /// Round robin over the groups that have something to compute (work conserving).
@@ -484,20 +534,20 @@ impl Device {
         }
         let n = self.groups.len();
         let Some(current) = self.turn.group else {
-            self.turn.group = (0..n).find(|group| self.wants_turn(*group));
+            self.turn.group = self.groups.iter().position(Group::wants_turn);
             self.turn.since = now;
             return self.turn.group.is_some();
         };
         if n == 1 {
             return false;
         }
-        let is_wanted = self.wants_turn(current);
+        let is_wanted = self.groups[current].wants_turn();
         if is_wanted && self.turn.is_idle {
             self.turn.since = now;
         }
         self.turn.is_idle = !is_wanted;
         let mut others = (1..n).map(|step| (current + step) % n);
-        let Some(next) = others.find(|group| self.wants_turn(*group)) else {
+        let Some(next) = others.find(|group| self.groups[*group].wants_turn()) else {
             self.turn.ends = None;
             return false;
         };
@@ -529,6 +579,11 @@ impl Device {
         let Some(group) = self.computing() else {
             return false;
         };
+        let row = &mut self.groups[group];
+        // Without more room than there was, all would stay as it is.
+        if !std::mem::take(&mut row.has_room) && row.sms.is_merged() {
+            return false;
+        }
         let mut has_changed = false;
         let mut heads = std::mem::take(&mut self.heads);
         heads.extend((0..self.processes.len()).filter_map(|process| self.head(group, process)));
@@ -555,7 +610,7 @@ impl Device {
         if row.group != group {
             return None;
         }
-        let lane = *row.queues.iter().find_map(|queue| queue.front())?;
+        let lane = row.head()?;
         let exec = self.lanes[lane].exec.as_ref().expect("a queued lane runs");
         Some((row.level, exec.queued, process, lane))
     }
@@ -567,6 +622,8 @@ impl Device {
         let Step::Kernel(kernel) = exec.step() else {
             unreachable!("only kernels are queued")
         };
+        let group = &mut self.groups[group];
+        exec.advance(group.clock);
         let length = exec.scaled(kernel.time);
         let Stage::Blocks {
             pending,
@@ -585,7 +642,7 @@ impl Device {
             allowed => allowed,
         };
         let want = (*pending).min(u32::try_from(allowed).unwrap_or(u32::MAX));
-        let sms = &mut self.groups[group].sms;
+        let sms = &mut group.sms;
         let most_waves = self.spec.waves_per_kernel as usize;
         let joined = waves.last().filter(|_| waves.len() >= most_waves).copied();
         let (wave, own) = joined.unwrap_or((sms.unused_wave(), 0));
@@ -599,9 +656,13 @@ impl Device {
             self.no_room_for.push(kernel.shape);
         }
         if placed > 0 {
+            self.due[lane] = NEVER;
             if own > 0 {
                 waves.join_last(length, own, placed).1 += placed;
             } else {
+                if waves.is_empty() {
+                    self.due[lane] = due_at_once(length, group.clock);
+                }
                 waves.begin(length, (wave, placed));
             }
             *running += placed;
@@ -628,7 +689,7 @@ impl Device {
             let exec = row.exec.as_ref().expect("an active lane runs");
             let order = (process.level, row.priority);
             self.rates.add(match (&exec.stage, exec.step()) {
-                (Stage::Paced(_), _) => Running::Nothing,
+                (Stage::Paced, _) => Running::Nothing,
                 (Stage::Overhead(_), Step::Kernel(_)) => Running::Launch,
                 (Stage::Overhead(_), Step::Phase(_)) => Running::Overhead,
                 (Stage::Blocks { running, .. }, Step::Kernel(kernel)) => {
@@ -654,19 +715,22 @@ impl Device {
             });
         }
         let rates = self.rates.divide(&self.spec);
-        for (lane, rate) in self.groups[group].active.iter().zip(rates) {
+        let group = &self.groups[group];
+        for (lane, rate) in group.active.iter().zip(rates) {
             let exec = self.lanes[*lane]
                 .exec
                 .as_mut()
                 .expect("an active lane runs");
             let rate = fixed(*rate);
-            match &mut exec.stage {
-                Stage::Paced(_) => {}
-                Stage::Overhead(progress) | Stage::Phase { progress, .. } => {
-                    progress.set_rate(rate);
-                }
-                Stage::Blocks { waves, .. } => waves.set_rate(rate),
+            let due = &mut self.due[*lane];
+            if exec.rate() == rate && *due < NEVER {
+                continue;
             }
+            exec.advance(group.clock);
+            *due = match exec.set_rate(rate) {
+                Some(left) => group.clock + left,
+                None => NEVER,
+            };
         }
     }
 }

@@ -28,6 +28,10 @@ impl Progress {
         }
     }
 
+    pub(super) const fn rate(&self) -> u64 {
+        self.rate
+    }
+
     pub(super) const fn set_rate(&mut self, rate: u64) {
         self.rate = rate;
     }
@@ -106,6 +110,10 @@ impl<T> Alike<T> {
     /// The last piece to begin.
     pub(super) fn last(&self) -> Option<&T> {
         self.pieces.back().map(|(_, piece)| piece)
+    }
+
+    pub(super) const fn rate(&self) -> u64 {
+        self.rate
     }
 
     pub(super) const fn set_rate(&mut self, rate: u64) {
