@@ -261,6 +261,7 @@ impl Device {
         });
         self.due.push(NEVER);
         self.launched.push(SimTime::MAX);
+        self.rates.add_lane();
         self.lanes.len() - 1
     }
 
@@ -681,41 +682,14 @@ impl Device {
         let Some(group) = self.computing() else {
             return;
         };
-        let threads = self.spec.threads() as f64;
-        self.rates.clear();
-        for lane in &self.groups[group].active {
-            let row = &self.lanes[*lane];
-            let process = &self.processes[row.process];
-            let exec = row.exec.as_ref().expect("an active lane runs");
-            let order = (process.level, row.priority);
-            self.rates.add(match (&exec.stage, exec.step()) {
-                (Stage::Paced, _) => Running::Nothing,
-                (Stage::Overhead(_), Step::Kernel(_)) => Running::Launch,
-                (Stage::Overhead(_), Step::Phase(_)) => Running::Overhead,
-                (Stage::Blocks { running, .. }, Step::Kernel(kernel)) => {
-                    let blocks = f64::from(*running);
-                    Running::Blocks {
-                        process: row.process,
-                        share: blocks * f64::from(kernel.shape.threads) / threads,
-                        demand: blocks * kernel.bytes / kernel.time.as_secs_f64(),
-                    }
-                }
-                (Stage::Phase { alone, .. }, Step::Phase(phase)) => Running::Phase {
-                    order,
-                    process: row.process,
-                    cap: process.cap,
-                    phase: Phase {
-                        compute: phase.compute * exec.run.factor,
-                        bytes: phase.bytes * exec.run.factor,
-                        ..phase
-                    },
-                    alone: *alone,
-                },
-                _ => unreachable!("kernels have blocks, phases have none"),
-            });
+        for index in 0..self.groups[group].active.len() {
+            let lane = self.groups[group].active[index];
+            if self.due[lane] == NEVER {
+                self.rates.set(&self.spec, lane, self.running(lane));
+            }
         }
-        let rates = self.rates.divide(&self.spec);
         let group = &self.groups[group];
+        let rates = self.rates.divide(&self.spec, &group.active);
         for (lane, rate) in group.active.iter().zip(rates) {
             let exec = self.lanes[*lane]
                 .exec
@@ -731,6 +705,39 @@ impl Device {
                 Some(left) => group.clock + left,
                 None => NEVER,
             };
+        }
+    }
+
+    /// What the lane does now.
+    fn running(&self, lane: usize) -> Running {
+        let row = &self.lanes[lane];
+        let process = &self.processes[row.process];
+        let exec = row.exec.as_ref().expect("an active lane runs");
+        match (&exec.stage, exec.step()) {
+            (Stage::Paced, _) => Running::Nothing,
+            (Stage::Overhead(_), Step::Kernel(_)) => Running::Launch,
+            (Stage::Overhead(_), Step::Phase(_)) => Running::Overhead,
+            (Stage::Blocks { running, .. }, Step::Kernel(kernel)) => {
+                let blocks = f64::from(*running);
+                let threads = self.spec.threads() as f64;
+                Running::Blocks {
+                    process: row.process,
+                    share: blocks * f64::from(kernel.shape.threads) / threads,
+                    demand: blocks * kernel.bytes / kernel.time.as_secs_f64(),
+                }
+            }
+            (Stage::Phase { alone, .. }, Step::Phase(phase)) => Running::Phase {
+                order: (process.level, row.priority),
+                process: row.process,
+                cap: process.cap,
+                phase: Phase {
+                    compute: phase.compute * exec.run.factor,
+                    bytes: phase.bytes * exec.run.factor,
+                    ..phase
+                },
+                alone: *alone,
+            },
+            _ => unreachable!("kernels have blocks, phases have none"),
         }
     }
 }
