@@ -26,8 +26,8 @@ pub(super) struct Device {
     groups: Vec<Group>,
     processes: Vec<Process>,
     lanes: Vec<Lane>,
-    /// By lane, when what it does ends, by the clock of its group; [`NEVER`] if it does nothing, or
-    /// stands still, or is to be given a rate before the instant is over.
+    /// By lane, when what it does ends, by the clock of its group; [`NEVER`] if it does nothing or
+    /// stands still, [`UNKNOWN`] if it is to be given a rate before the clock moves on.
     due: Vec<SimDuration>,
     /// By lane, until when the host launches its step; the end of time if it has.
     launched: Vec<SimTime>,
@@ -71,6 +71,10 @@ impl Group {
 
 /// Of a lane for which nothing is due.
 const NEVER: SimDuration = SimDuration::from_ps(u64::MAX);
+
+/// Of a lane that does something else than when it was given its rate, and to which nothing happens
+/// before it is given another.
+const UNKNOWN: SimDuration = SimDuration::from_ps(u64::MAX - 1);
 
 #[derive(Clone, Debug)]
 struct Process {
@@ -149,8 +153,8 @@ struct Turn {
 }
 
 impl Exec {
-    fn step(&self) -> Step {
-        self.run.steps[self.at]
+    fn step(&self) -> &Step {
+        &self.run.steps[self.at]
     }
 
     /// `time` of this run.
@@ -201,7 +205,7 @@ impl Exec {
 const fn due_at_once(length: SimDuration, clock: SimDuration) -> SimDuration {
     match length.as_ps() {
         0 => clock,
-        _ => NEVER,
+        _ => UNKNOWN,
     }
 }
 
@@ -303,10 +307,10 @@ impl Device {
         let exec = row.exec.as_mut().expect("the lane runs");
         let pace = SimDuration::from_ps(exec.run.pace.as_ps() * exec.at as u64);
         let available = exec.submitted + pace;
-        let step = exec.step();
+        let step = *exec.step();
         if available > now {
             exec.stage = Stage::Paced;
-            self.due[lane] = NEVER;
+            self.due[lane] = UNKNOWN;
             self.launched[lane] = available;
             group.n_paced += 1;
         } else {
@@ -350,7 +354,7 @@ impl Device {
         if let Some(group) = self.turn.group {
             let group = &self.groups[group];
             let due = group.active.iter().map(|lane| self.due[*lane]).min();
-            if let Some(due) = due.filter(|due| *due < NEVER) {
+            if let Some(due) = due.filter(|due| *due < UNKNOWN) {
                 let left = SimDuration::from_ps(due.as_ps() - group.clock.as_ps());
                 soonest = soonest.min(self.updated + left);
             }
@@ -424,8 +428,8 @@ impl Device {
         let group_row = &mut self.groups[group];
         let exec = row.exec.as_mut().expect("an active lane runs");
         exec.advance(group_row.clock);
-        self.due[lane] = NEVER;
-        let step = exec.step();
+        self.due[lane] = UNKNOWN;
+        let step = *exec.step();
         match (&mut exec.stage, step) {
             (Stage::Paced, _) => unreachable!("what is not launched is not due"),
             (Stage::Overhead(_), Step::Kernel(kernel)) => {
@@ -620,7 +624,7 @@ impl Device {
     fn place(&mut self, now: SimTime, group: usize, process: usize, lane: usize) -> (u32, u32) {
         let row = &mut self.lanes[lane];
         let exec = row.exec.as_mut().expect("a queued lane runs");
-        let Step::Kernel(kernel) = exec.step() else {
+        let Step::Kernel(kernel) = *exec.step() else {
             unreachable!("only kernels are queued")
         };
         let group = &mut self.groups[group];
@@ -657,7 +661,7 @@ impl Device {
             self.no_room_for.push(kernel.shape);
         }
         if placed > 0 {
-            self.due[lane] = NEVER;
+            self.due[lane] = UNKNOWN;
             if own > 0 {
                 waves.join_last(length, own, placed).1 += placed;
             } else {
@@ -684,7 +688,7 @@ impl Device {
         };
         for index in 0..self.groups[group].active.len() {
             let lane = self.groups[group].active[index];
-            if self.due[lane] == NEVER {
+            if self.due[lane] == UNKNOWN {
                 self.rates.set(&self.spec, lane, self.running(lane));
             }
         }
@@ -697,7 +701,7 @@ impl Device {
                 .expect("an active lane runs");
             let rate = fixed(*rate);
             let due = &mut self.due[*lane];
-            if exec.rate() == rate && *due < NEVER {
+            if exec.rate() == rate && *due != UNKNOWN {
                 continue;
             }
             exec.advance(group.clock);
@@ -733,7 +737,7 @@ impl Device {
                 phase: Phase {
                     compute: phase.compute * exec.run.factor,
                     bytes: phase.bytes * exec.run.factor,
-                    ..phase
+                    ..*phase
                 },
                 alone: *alone,
             },

@@ -11,6 +11,26 @@ pub(super) struct Room {
     pub(super) shared_memory: u64,
 }
 
+/// What a block takes of it.
+#[derive(Clone, Copy, Debug)]
+struct Need {
+    threads: u32,
+    registers: u32,
+    shared_memory: u64,
+}
+
+impl Need {
+    /// That of a block of this shape; more registers than any multiprocessor has are as good as the
+    /// most that can be counted.
+    fn of(shape: &BlockShape) -> Need {
+        Need {
+            threads: shape.threads,
+            registers: shape.registers.saturating_mul(shape.threads),
+            shared_memory: shape.shared_memory,
+        }
+    }
+}
+
 impl Room {
     /// How many more blocks of `shape` fit.
     pub(super) fn fit(&self, shape: &BlockShape) -> u32 {
@@ -24,25 +44,25 @@ impl Room {
     }
 
     /// Whether one fits: as [`Room::fit`], without dividing.
-    fn has(&self, shape: &BlockShape) -> bool {
-        self.threads >= shape.threads
+    const fn has(&self, need: &Need) -> bool {
+        self.threads >= need.threads
             && self.blocks > 0
-            && u64::from(self.registers) >= u64::from(shape.registers) * u64::from(shape.threads)
-            && self.shared_memory >= shape.shared_memory
+            && self.registers >= need.registers
+            && self.shared_memory >= need.shared_memory
     }
 
-    const fn take(&mut self, shape: &BlockShape, n: u32) {
-        self.threads -= n * shape.threads;
+    const fn take(&mut self, need: &Need, n: u32) {
+        self.threads -= n * need.threads;
         self.blocks -= n;
-        self.registers -= n * shape.registers * shape.threads;
-        self.shared_memory -= n as u64 * shape.shared_memory;
+        self.registers -= n * need.registers;
+        self.shared_memory -= n as u64 * need.shared_memory;
     }
 
-    const fn give_back(&mut self, shape: &BlockShape, n: u32) {
-        self.threads += n * shape.threads;
+    const fn give_back(&mut self, need: &Need, n: u32) {
+        self.threads += n * need.threads;
         self.blocks += n;
-        self.registers += n * shape.registers * shape.threads;
-        self.shared_memory += n as u64 * shape.shared_memory;
+        self.registers += n * need.registers;
+        self.shared_memory += n as u64 * need.shared_memory;
     }
 }
 
@@ -72,6 +92,7 @@ impl Alike {
 struct Candidate {
     /// Their place in the order.
     place: usize,
+    kind: usize,
     /// Threads free; zero when they have no more room.
     threads: u32,
     /// How many blocks each of them gets.
@@ -135,93 +156,126 @@ impl Sms {
     /// Places up to `want` blocks of `wave`, each on the multiprocessor with the most threads free of
     /// those with room; how many there was room for.
     pub(super) fn place(&mut self, shape: &BlockShape, want: u32, wave: Wave) -> u32 {
-        let end = (wave as usize + 1) * self.n_words;
-        if self.holders.len() < end {
-            self.holders.resize(end, 0);
+        let need = Need::of(shape);
+        self.find_room(&need);
+        let (left, rest) = self.divide(shape, &need, want);
+        let n_placed = want - left;
+        if n_placed > 0 {
+            self.begin(wave);
+            self.hold(wave);
         }
-        let mut candidates = std::mem::take(&mut self.candidates);
-        let (mut most, mut fitting) = (0, 0);
-        for (place, kind) in self.order.iter().enumerate() {
-            let room = &self.kinds[*kind].room;
-            if room.has(shape) {
-                most = most.max(room.threads);
-                fitting += 1;
+        if let Some((place, on)) = rest {
+            let kind = self.split(place, on);
+            self.kinds[kind].room.take(&need, 1);
+            self.candidates.clear();
+            self.candidates.push(Candidate {
+                place,
+                kind,
+                threads: 0,
+                each: 1,
+            });
+            self.hold(wave);
+        }
+        if n_placed > 0 || !self.is_merged {
+            self.merge();
+        }
+        n_placed
+    }
+
+    /// Makes candidates of all kinds with room for a block, in their order.
+    fn find_room(&mut self, need: &Need) {
+        let (kinds, candidates) = (&self.kinds[..], &mut self.candidates);
+        candidates.clear();
+        for (place, kind) in self.order.iter().copied().enumerate() {
+            let room = &kinds[kind].room;
+            if room.has(need) {
                 candidates.push(Candidate {
                     place,
+                    kind,
                     threads: room.threads,
                     each: 0,
                 });
             }
         }
+    }
+
+    /// Divides `want` blocks among the candidates: how many are left, and which of the candidates
+    /// are to get one more on only some of them, and on how many.
+    fn divide(
+        &mut self,
+        shape: &BlockShape,
+        need: &Need,
+        want: u32,
+    ) -> (u32, Option<(usize, u32)>) {
+        let (kinds, candidates) = (&mut self.kinds[..], &mut self.candidates[..]);
+        let mut fitting = candidates.len();
+        let mut most = candidates.iter().map(|c| c.threads).max().unwrap_or(0);
         let mut left = want;
-        let mut rest = None;
         while left > 0 && fitting > 0 {
             // One block on each of those with the most; if no others have room, as many as all take.
             let is_last = fitting == 1;
             let mut next_most = 0;
-            for candidate in &mut candidates {
-                if candidate.threads < most {
-                    next_most = next_most.max(candidate.threads);
-                    continue;
-                }
-                let kind = &mut self.kinds[self.order[candidate.place]];
-                if left < kind.n {
-                    rest = (left > 0).then_some((candidate.place, left));
-                    left = 0;
-                    break;
-                }
-                let levels = match is_last {
-                    true => kind.room.fit(shape).min(left / kind.n),
-                    false => 1,
-                };
-                kind.room.take(shape, levels);
-                candidate.each += levels;
-                left -= levels * kind.n;
-                candidate.threads = kind.room.threads;
-                if !kind.room.has(shape) {
-                    candidate.threads = 0;
-                    fitting -= 1;
+            for candidate in candidates.iter_mut() {
+                if candidate.threads == most {
+                    let kind = &mut kinds[candidate.kind];
+                    if left < kind.n {
+                        return (0, (left > 0).then_some((candidate.place, left)));
+                    }
+                    let levels = if is_last {
+                        kind.room.fit(shape).min(left / kind.n)
+                    } else {
+                        1
+                    };
+                    kind.room.take(need, levels);
+                    candidate.each += levels;
+                    left -= levels * kind.n;
+                    candidate.threads = kind.room.threads;
+                    if !kind.room.has(need) {
+                        candidate.threads = 0;
+                        fitting -= 1;
+                    }
                 }
                 next_most = next_most.max(candidate.threads);
             }
             most = next_most;
         }
-        for candidate in candidates.iter().filter(|candidate| candidate.each > 0) {
-            self.hold(self.order[candidate.place], candidate.each, wave);
-        }
-        if let Some((place, on)) = rest {
-            let kind = self.split(place, on);
-            self.kinds[kind].room.take(shape, 1);
-            self.hold(kind, 1, wave);
-        }
-        candidates.clear();
-        self.candidates = candidates;
-        if left < want && self.unused_wave() == wave {
+        (left, None)
+    }
+
+    /// Counts the number of a wave as used.
+    fn begin(&mut self, wave: Wave) {
+        if self.unused_wave() == wave {
             self.unused.pop();
             if self.unused.is_empty() {
                 self.unused.push(self.n_waves);
                 self.n_waves += 1;
             }
         }
-        if left < want || !self.is_merged {
-            self.merge();
+        let end = (wave as usize + 1) * self.n_words;
+        if self.holders.len() < end {
+            self.holders.resize(end, 0);
         }
-        want - left
     }
 
-    /// Notes that each of a kind has got so many blocks of `wave`.
-    fn hold(&mut self, kind: usize, each: u32, wave: Wave) {
-        let (word, bit) = bit(kind);
-        let word = &mut self.holders[wave as usize * self.n_words + word];
-        let row = &mut self.kinds[kind];
-        row.is_touched = true;
-        self.n_empty -= usize::from(row.holds.is_empty());
-        if *word & bit == 0 {
-            *word |= bit;
-            row.holds.push((wave, each));
-        } else {
-            let held = row.holds.iter_mut().find(|(held, _)| *held == wave);
-            held.expect("its blocks are there").1 += each;
+    /// Notes that the candidates have got their blocks of `wave`.
+    fn hold(&mut self, wave: Wave) {
+        let first = wave as usize * self.n_words;
+        let holders = &mut self.holders[first..first + self.n_words];
+        for candidate in &self.candidates {
+            if candidate.each == 0 {
+                continue;
+            }
+            let (word, bit) = bit(candidate.kind);
+            let kind = &mut self.kinds[candidate.kind];
+            kind.is_touched = true;
+            if holders[word] & bit == 0 {
+                holders[word] |= bit;
+                self.n_empty -= usize::from(kind.holds.is_empty());
+                kind.holds.push((wave, candidate.each));
+            } else {
+                let held = kind.holds.iter_mut().find(|(held, _)| *held == wave);
+                held.expect("its blocks are there").1 += candidate.each;
+            }
         }
     }
 
@@ -256,18 +310,17 @@ impl Sms {
 
     /// Takes the blocks of `wave` away, all that there are.
     pub(super) fn free(&mut self, shape: &BlockShape, wave: Wave) {
+        let need = Need::of(shape);
         let first = wave as usize * self.n_words;
         for index in 0..self.n_words {
             let mut word = std::mem::take(&mut self.holders[first + index]);
             while word != 0 {
-                let row =
-                    &mut self.kinds[index * u64::BITS as usize + word.trailing_zeros() as usize];
+                let kind = index * u64::BITS as usize + word.trailing_zeros() as usize;
                 word &= word - 1;
-                let held = row.holds.iter().position(|(held, _)| *held == wave);
-                let (_, count) = row.holds.remove(held.expect("its blocks are there"));
-                row.room.give_back(shape, count);
-                row.is_touched = true;
-                self.n_empty += usize::from(row.holds.is_empty());
+                let kind = &mut self.kinds[kind];
+                kind.room.give_back(&need, take_out(&mut kind.holds, wave));
+                kind.is_touched = true;
+                self.n_empty += usize::from(kind.holds.is_empty());
             }
         }
         self.unused.push(wave);
@@ -326,6 +379,18 @@ impl Sms {
         self.kinds[gone].holds = holds;
         self.free.push(gone);
     }
+}
+
+/// Takes the blocks of `wave` off a list, those behind it moving up: how many they were.
+fn take_out(holds: &mut Vec<(Wave, u32)>, wave: Wave) -> u32 {
+    // From the end on, since moving a few in memory costs more than to swap them.
+    let mut last = holds.pop().expect("its blocks are there");
+    let mut index = holds.len();
+    while last.0 != wave {
+        index -= 1;
+        std::mem::swap(&mut last, &mut holds[index]);
+    }
+    last.1
 }
 
 /// Where the bit of a kind is among those of a wave.
@@ -426,7 +491,7 @@ mod tests {
                 while expected < want {
                     let fitting = single.iter_mut().filter(|room| room.fit(&shape) > 0);
                     let Some(room) = fitting.max_by_key(|room| room.threads) else { break };
-                    room.take(&shape, 1);
+                    room.take(&Need::of(&shape), 1);
                     expected += 1;
                 }
                 let placed = sms.place(&shape, want, wave);
