@@ -308,12 +308,15 @@ impl Sms {
         kind
     }
 
-    /// Takes the blocks of `wave` away, all that there are.
+    /// Takes the blocks of `wave` away, all that there are; its number may be used again.
     pub(super) fn free(&mut self, shape: &BlockShape, wave: Wave) {
         let need = Need::of(shape);
         let first = wave as usize * self.n_words;
-        for index in 0..self.n_words {
-            let mut word = std::mem::take(&mut self.holders[first + index]);
+        let Some(holders) = self.holders.get_mut(first..first + self.n_words) else {
+            return; // None of it was ever placed.
+        };
+        for (index, word) in holders.iter_mut().enumerate() {
+            let mut word = std::mem::take(word);
             while word != 0 {
                 let kind = index * u64::BITS as usize + word.trailing_zeros() as usize;
                 word &= word - 1;

@@ -197,7 +197,7 @@ impl Device {
         let passed = now.since(self.updated);
         self.updated = now;
         if let Some(group) = self.computing() {
-            self.groups[group].clock = self.groups[group].clock + passed;
+            self.groups[group].clock += passed;
         }
     }
 
