@@ -265,27 +265,44 @@ impl IdleLaw {
     }
 }
 
-/// How much slower cores move bytes once those of all requests under way no longer fit the caches.
+/// How much slower cores move bytes that no longer fit the caches.
 ///
-/// A cost takes `1 + slowdown · min(1, max(0, held / cache - 1))` times its law, with `held` the bytes
-/// of the requests that its machine holds when it starts. So up to `cache` every access hits, and
-/// from twice that on none does: requests are used in the order in which they came, so what is
-/// replaced least recently used is what is needed next.
+/// A cost takes `1 + slowdown · min(1, max(0, used / cache - 1))` times its law, with `used` the bytes
+/// of [`WorkingSet`]. So up to `cache` every access hits, and from twice that on none does: bytes are
+/// used in the order in which they came, so what is replaced least recently used is what is needed
+/// next.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct WorkingSetLaw {
+    /// What has to fit.
+    pub of: WorkingSet,
     /// When nothing is in the caches; from 0.
     pub slowdown: f64,
     /// Standard error of `slowdown`.
     pub slowdown_error: f64,
-    /// Bytes of requests that fit; more than 0.
+    /// Bytes that fit; more than 0.
     pub cache: f64,
 }
 
+/// What has to fit the caches for a cost to be as cheap as its law says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkingSet {
+    /// The message or copy itself: what touches it has just been touched by who hands it over.
+    Message,
+    /// The payloads of all requests that the machine holds: what is touched came before all the others
+    /// that wait.
+    Machine,
+}
+
 impl WorkingSetLaw {
-    /// The factor while requests of `held` bytes are under way.
-    pub fn factor(self, held: Bytes) -> f64 {
-        1.0 + self.slowdown * (held.0 as f64 / self.cache - 1.0).clamp(0.0, 1.0)
+    /// The factor of a cost for `bytes` while the machine holds `held`.
+    pub fn factor(self, bytes: f64, held: Bytes) -> f64 {
+        let used = match self.of {
+            WorkingSet::Message => bytes,
+            WorkingSet::Machine => held.0 as f64,
+        };
+        1.0 + self.slowdown * (used / self.cache - 1.0).clamp(0.0, 1.0)
     }
 }
 
@@ -386,7 +403,7 @@ impl CostLaw {
     /// The cost at `driver` whose probability of not being exceeded is `u` in (0, 1).
     pub fn draw(&self, driver: f64, u: f64, on: Conditions) -> SimDuration {
         let idle = self.idle.map_or(1.0, |idle| idle.factor(on.recent));
-        let crowded = self.working_set.map_or(1.0, |law| law.factor(on.held));
+        let crowded = (self.working_set).map_or(1.0, |law| law.factor(driver, on.held));
         let slower = idle * crowded;
         SimDuration::from_secs_f64(self.expected(driver) * slower * self.residual.quantile(u))
     }
@@ -592,6 +609,9 @@ impl CostLaw {
                 "the slow-down by the working set must be from 0 up, the cache more than 0"
                     .to_owned(),
             );
+        }
+        if self.working_set.is_some() && self.per != Driver::Bytes {
+            return Err("only what counts bytes has a working set".to_owned());
         }
         self.residual.check()
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use schema::gpu::{DriverLaw, GpuNet, Phase};
-use schema::profile::{CostLaw, Driver, Parameter, Profile, Residual, WorkingSetLaw};
+use schema::profile::{CostLaw, Driver, Parameter, Profile, Residual, WorkingSet, WorkingSetLaw};
 use schema::run::{Leg, Run, SpanName};
 use schema::scenario::Scenario;
 use sim::{Arrivals, Keep, Options, SimError, simulate};
@@ -462,8 +462,9 @@ fn outputs_handed_back_in_turn_keep_the_context() {
 #[test]
 fn cores_copy_slower_once_requests_fill_the_caches() {
     let mut profile = profile(net());
-    let staging = |cache: f64| CostLaw {
+    let staging = |of, cache: f64| CostLaw {
         working_set: Some(WorkingSetLaw {
+            of,
             slowdown: 1.0,
             slowdown_error: 0.0,
             cache,
@@ -475,16 +476,21 @@ fn cores_copy_slower_once_requests_fill_the_caches() {
     // and less.
     let one = scenario("{ host-memory = \"pageable\" }", "", 1, 1);
     for (cache, factor) in [(1e6, 1.0), (1e6 / 1.5, 1.5), (5e5, 2.0), (1e5, 2.0)] {
-        set_host_cost(&mut profile, "staging", staging(cache));
+        set_host_cost(&mut profile, "staging", staging(WorkingSet::Machine, cache));
         assert_times(&times(&one, &profile), &[factor * 1100.0 + 1100.0]);
     }
     // Two are under way when either input is copied, the second just as the first reply leaves; one is
     // left when its output is copied.
-    set_host_cost(&mut profile, "staging", staging(1e6));
+    set_host_cost(&mut profile, "staging", staging(WorkingSet::Machine, 1e6));
     let two = scenario("{ host-memory = \"pageable\" }", "", 2, 1);
     let first = 2.0 * 1100.0 + 1100.0;
     assert_times(
         &times(&two, &profile),
         &[first, first + 2000.0 + 1100.0 + 100.0],
     );
+    // A copy alone fits, however many requests there are; and one of 1 MB does not fit 0.5 MB.
+    set_host_cost(&mut profile, "staging", staging(WorkingSet::Message, 1e6));
+    assert_times(&times(&two, &profile), &[2200.0, 2.0 * 2200.0]);
+    set_host_cost(&mut profile, "staging", staging(WorkingSet::Message, 5e5));
+    assert_times(&times(&one, &profile), &[2000.0 + 1100.0 + 100.0]);
 }

@@ -14,14 +14,14 @@
 //! | the forward pass, which shares the GPU with the other context's | net |
 //! | the context hands the outputs back, one after the other | `notify` |
 //!
-//! Copies in host memory are slower once requests fill the caches
+//! Messages that exceed the caches take longer, and so does the gathering once all requests together do
 //! ([`WorkingSetLaw`]). What a message costs is split between its bytes and the message itself in one
 //! proportion at both ends.
 
 use std::collections::BTreeMap;
 
 use schema::gpu::{DriverLaw, GpuNet, Phase};
-use schema::profile::{CostLaw, Driver, Part, PartKind, Residual, WorkingSetLaw, cost};
+use schema::profile::{CostLaw, Driver, Part, PartKind, Residual, WorkingSet, WorkingSetLaw, cost};
 use schema::scenario::Transport;
 
 /// Bytes of an image: three planes of 224 by 224 32-bit floats.
@@ -97,16 +97,21 @@ impl ServerLaw {
             ..CostLaw::exact(Driver::Bytes, base, slope, source)
         };
         let fixed = self.fixed_odds / (1.0 + self.fixed_odds);
-        let message = |time: f64| law(time * fixed, time * (1.0 - fixed) / IMAGE);
-        let free = |per| CostLaw::exact(per, 0.0, 0.0, "by definition: part of the others");
-        let staging = CostLaw {
+        let crowded = |of, law: CostLaw| CostLaw {
             working_set: Some(WorkingSetLaw {
+                of,
                 slowdown: self.slowdown,
                 slowdown_error: 0.0,
                 cache: self.cache * IMAGE,
             }),
-            ..law(self.gather, self.gather_image / IMAGE)
+            ..law
         };
+        let message = |time: f64| {
+            let law = law(time * fixed, time * (1.0 - fixed) / IMAGE);
+            crowded(WorkingSet::Message, law)
+        };
+        let staging = law(self.gather, self.gather_image / IMAGE);
+        let free = |per| CostLaw::exact(per, 0.0, 0.0, "by definition: part of the others");
         let host = [
             (cost::PREPARE.to_owned(), message(self.prepare)),
             (cost::POSTPROCESS.to_owned(), free(Driver::Bytes)),
@@ -114,7 +119,10 @@ impl ServerLaw {
             (cost::receive(Transport::Tcp), message(self.receive)),
             (cost::DISPATCH.to_owned(), free(Driver::Requests)),
             (cost::NOTIFY.to_owned(), law(self.hand_back, 0.0)),
-            (cost::STAGING.to_owned(), staging),
+            (
+                cost::STAGING.to_owned(),
+                crowded(WorkingSet::Machine, staging),
+            ),
         ];
         let delay = CostLaw {
             samples,

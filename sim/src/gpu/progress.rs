@@ -28,6 +28,10 @@ impl Progress {
         }
     }
 
+    pub(super) const fn rate(&self) -> u64 {
+        self.rate
+    }
+
     pub(super) const fn set_rate(&mut self, rate: u64) {
         self.rate = rate;
     }
@@ -55,10 +59,11 @@ fn time_for(left: u128, rate: u64) -> Option<SimDuration> {
     if rate == 0 {
         return None;
     }
-    let ps = if rate == FULL {
-        (left + u128::from(FULL - 1)) >> FRACTION_BITS
-    } else {
-        left.div_ceil(u128::from(rate))
+    let ps = match u64::try_from(left) {
+        _ if rate == FULL => (left + u128::from(FULL - 1)) >> FRACTION_BITS,
+        // A quarter of the time, and long enough for four milliseconds.
+        Ok(left) => u128::from(left.div_ceil(rate)),
+        Err(_) => left.div_ceil(u128::from(rate)),
     };
     u64::try_from(ps).ok().map(SimDuration::from_ps)
 }
@@ -108,6 +113,10 @@ impl<T> Alike<T> {
         self.pieces.back().map(|(_, piece)| piece)
     }
 
+    pub(super) const fn rate(&self) -> u64 {
+        self.rate
+    }
+
     pub(super) const fn set_rate(&mut self, rate: u64) {
         self.rate = rate;
     }
@@ -143,7 +152,10 @@ pub(super) fn fixed(rate: f64) -> u64 {
     if (rate - 1.0).abs() <= 1e-12 {
         return FULL;
     }
-    (rate * FULL as f64).round() as u64
+    // Rounded half up, without a call.
+    let exact = rate * FULL as f64;
+    let whole = exact as u64;
+    whole.saturating_add(u64::from(exact - whole as f64 >= 0.5))
 }
 
 /// Max-min fair shares of `capacity` among `demands`, in place: nobody gets more than it asks for,

@@ -38,6 +38,8 @@ pub(super) enum Running {
 /// The rates of one instant.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rates {
+    /// What each lane does, and what of it does not depend on the others.
+    lanes: Vec<Row>,
     running: Vec<Running>,
     share: Vec<f64>,
     demand: Vec<f64>,
@@ -48,24 +50,118 @@ pub(super) struct Rates {
     own: Vec<usize>,
     intensity: Vec<f64>,
     order: Vec<usize>,
+    /// Bits of a part above zero, and whose it is.
+    parts: Vec<(u64, usize)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    running: Running,
+    /// Of blocks: what they hold of the threads, what they ask for, and what they can draw of that.
+    share: f64,
+    demand: f64,
+    part: f64,
+    /// The rate if it were alone.
+    rate: f64,
+    needs_threads: bool,
+}
+
+impl Row {
+    const IDLE: Row = Row {
+        running: Running::Nothing,
+        share: 0.0,
+        demand: 0.0,
+        part: 0.0,
+        rate: 0.0,
+        needs_threads: false,
+    };
 }
 
 impl Rates {
-    pub(super) fn clear(&mut self) {
-        self.running.clear();
+    pub(super) fn add_lane(&mut self) {
+        self.lanes.push(Row::IDLE);
     }
 
-    pub(super) fn add(&mut self, running: Running) {
-        self.running.push(running);
+    /// What a lane does from now on.
+    pub(super) fn set(&mut self, spec: &DeviceSpec, lane: usize, running: Running) {
+        let mut row = Row {
+            running,
+            ..Row::IDLE
+        };
+        match running {
+            Running::Nothing => {}
+            Running::Launch => row.rate = 1.0,
+            Running::Overhead | Running::Phase { .. } => row.needs_threads = true,
+            Running::Blocks { share, demand, .. } => {
+                row.rate = spec.clock;
+                row.share = share;
+                row.demand = demand * spec.clock;
+                let drawn = spec.dram_bandwidth * spec.drawn_by(share);
+                row.part = row.demand.min(drawn);
+            }
+        }
+        self.lanes[lane] = row;
     }
 
-    /// The rate of each, in the order in which they were added, relative to that at which its work
-    /// takes as long as it was said to.
-    pub(super) fn divide(&mut self, spec: &DeviceSpec) -> &[f64] {
-        self.divide_threads();
-        self.compute_rates(spec);
-        self.divide_bandwidth(spec);
+    /// The rate of each of these lanes, in their order, relative to that at which its work takes as
+    /// long as it was said to.
+    pub(super) fn divide(&mut self, spec: &DeviceSpec, lanes: &[usize]) -> &[f64] {
+        if lanes.iter().any(|lane| self.lanes[*lane].needs_threads) {
+            self.running.clear();
+            let running = lanes.iter().map(|lane| self.lanes[*lane].running);
+            self.running.extend(running);
+            self.divide_threads();
+            self.compute_rates(spec);
+            self.divide_bandwidth(spec);
+        } else {
+            self.divide_among_blocks(spec, lanes);
+        }
         &self.rate
+    }
+
+    /// As all that is below, where there are only kernels: nothing but bandwidth is to be divided.
+    fn divide_among_blocks(&mut self, spec: &DeviceSpec, lanes: &[usize]) {
+        self.rate.clear();
+        let (mut asked, mut share, mut has_demand) = (0.0, 0.0, false);
+        for lane in lanes {
+            let row = &self.lanes[*lane];
+            self.rate.push(row.rate);
+            asked += row.part;
+            share += row.share;
+            has_demand |= row.demand > 0.0 || row.demand.is_nan();
+        }
+        if spec.dram_bandwidth.is_infinite() || !has_demand {
+            return;
+        }
+        let capacity = spec.dram_bandwidth * spec.drawn_by(share);
+        if asked <= capacity {
+            for (rate, lane) in self.rate.iter_mut().zip(lanes) {
+                let row = &self.lanes[*lane];
+                if row.demand > 0.0 {
+                    *rate = row.rate * row.part / row.demand;
+                }
+            }
+            return;
+        }
+        // Max-min fairly; see `max_min`. Who asks for nothing has no part in it.
+        self.parts.clear();
+        for (index, lane) in lanes.iter().enumerate() {
+            let part = self.lanes[*lane].part;
+            if part > 0.0 {
+                self.parts.push((part.to_bits(), index));
+            }
+        }
+        self.parts.sort_unstable();
+        let mut left = capacity.max(0.0);
+        for (rank, (part, index)) in self.parts.iter().enumerate() {
+            let fair = left / (self.parts.len() - rank) as f64;
+            let given = f64::from_bits(*part).min(fair);
+            left -= given;
+            let row = &self.lanes[lanes[*index]];
+            if row.demand > 0.0 {
+                self.rate[*index] = row.rate * given / row.demand;
+            }
+        }
     }
 
     fn divide_threads(&mut self) {

@@ -30,7 +30,7 @@ const START: [f64; 11] = [
     120e-6, 120e-6, 1.0, 800e-6, 600e-6, 200e-6, 20e-6, 75e-6, 0.75, 40.0, 35e-6,
 ];
 /// Number of starts.
-const STARTS: u32 = 12;
+const STARTS: u32 = 8;
 /// Standard deviation of the logarithms of a start.
 const SPREAD: f64 = 0.25;
 /// Edge of a simplex, in logarithms.
