@@ -47,6 +47,7 @@ mod costs;
 pub mod engine;
 mod error;
 mod event;
+pub mod fabric;
 pub mod gpu;
 mod ids;
 pub mod network;

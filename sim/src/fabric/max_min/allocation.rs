@@ -1,0 +1,235 @@
+//! The rates of flows, and what links know of them.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use schema::ids::Id;
+
+use super::rate::UNLIMITED;
+use super::replay::{Stage, Turn};
+use crate::fabric::graph::LinkId;
+
+/// What limits a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Bottleneck {
+    /// It is free: its rate is being sought.
+    Unknown,
+    /// Its cap.
+    Cap,
+    /// A link.
+    Link(u32),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct FlowRow {
+    /// Its rate, or, while it is free, its rate before.
+    pub(super) rate: u64,
+    pub(super) cap: u64,
+    pub(super) bottleneck: Bottleneck,
+    pub(super) hops: Vec<Hop>,
+}
+
+impl FlowRow {
+    pub(super) fn is_free(&self) -> bool {
+        self.bottleneck == Bottleneck::Unknown
+    }
+}
+
+/// A link of a flow's path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    pub(super) link: u32,
+    /// The flow's place among the link's members.
+    place: u32,
+}
+
+/// A link. A flow is its *own* if the link is its bottleneck.
+#[derive(Clone, Debug)]
+pub(super) struct LinkRow {
+    pub(super) capacity: u64,
+    pub(super) members: Vec<u32>,
+    /// Sum of the rates of the members that are not free.
+    pub(super) known: u64,
+    /// Sum of the rates of its own flows.
+    pub(super) own_sum: u64,
+    pub(super) n_own: u32,
+    pub(super) n_free: u32,
+    /// Members that have a cap.
+    pub(super) n_capped: u32,
+    /// Not more than the rate of any of its own flows; `UNLIMITED` if it has none.
+    pub(super) floor: u64,
+    /// While it has flows of its own: not less than the rate of any member that this replay has left
+    /// as it was.
+    pub(super) top: u64,
+    /// Not less than the rate of any member that this replay has changed.
+    pub(super) raised_to: u64,
+    /// When its turn is; `UNLIMITED` if it waits for none.
+    pub(super) turn: u64,
+    pub(super) stage: Stage,
+    /// Whether a member's rate or the capacity is another than when its level was found.
+    pub(super) is_changed: bool,
+    pub(super) is_touched: bool,
+}
+
+impl LinkRow {
+    fn new(capacity: u64) -> LinkRow {
+        LinkRow {
+            capacity,
+            members: Vec::new(),
+            known: 0,
+            own_sum: 0,
+            n_own: 0,
+            n_free: 0,
+            n_capped: 0,
+            floor: UNLIMITED,
+            top: 0,
+            raised_to: 0,
+            turn: UNLIMITED,
+            stage: Stage::Kept,
+            is_changed: false,
+            is_touched: false,
+        }
+    }
+
+    /// A flow of this rate becomes its own.
+    pub(super) fn adopt(&mut self, rate: u64) {
+        self.n_own += 1;
+        self.own_sum += rate;
+        self.floor = self.floor.min(rate);
+    }
+
+    /// One of its own flows, of this rate, is not its own any more.
+    pub(super) fn release(&mut self, rate: u64) {
+        self.n_own -= 1;
+        self.own_sum -= rate;
+        if self.n_own == 0 {
+            self.floor = UNLIMITED;
+        }
+    }
+}
+
+/// The max-min fair allocation, brought up to date by [`Allocation::update`].
+#[derive(Clone, Debug)]
+pub(super) struct Allocation {
+    pub(super) links: Vec<LinkRow>,
+    /// By slot.
+    pub(super) flows: Vec<FlowRow>,
+    /// In 2⁻³²; see [`Fabric::with_tolerance`](super::Fabric::with_tolerance).
+    pub(super) tolerance: u64,
+    /// Links that have been changed since the last update began.
+    pub(super) touched: Vec<u32>,
+    /// Whose turn it is next in a replay.
+    pub(super) turns: BinaryHeap<Reverse<(u64, Turn)>>,
+    /// Flows whose rates the replay has found.
+    pub(super) found: Vec<u32>,
+}
+
+impl Allocation {
+    pub(super) fn new(capacities: impl Iterator<Item = u64>, tolerance: f64) -> Allocation {
+        Allocation {
+            links: capacities.map(LinkRow::new).collect(),
+            flows: Vec::new(),
+            tolerance: (tolerance * (1u64 << 32) as f64) as u64,
+            touched: Vec::new(),
+            turns: BinaryHeap::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// A flow comes, which has no rate until the next update. The slot is free.
+    pub(super) fn add(&mut self, slot: u32, path: &[LinkId], cap: u64) {
+        let index = slot as usize;
+        if self.flows.len() <= index {
+            self.flows.push(FlowRow {
+                rate: 0,
+                cap,
+                bottleneck: Bottleneck::Unknown,
+                hops: Vec::new(),
+            });
+        }
+        let flow = &mut self.flows[index];
+        flow.rate = 0;
+        flow.cap = cap;
+        flow.bottleneck = Bottleneck::Unknown;
+        if path.is_empty() {
+            flow.rate = cap;
+            flow.bottleneck = Bottleneck::Cap;
+            self.found.push(slot);
+            return;
+        }
+        let mut hops = std::mem::take(&mut flow.hops);
+        for link in path {
+            let id = link.index() as u32;
+            let link = &mut self.links[link.index()];
+            assert!(
+                link.members.last() != Some(&slot),
+                "a path takes each link once"
+            );
+            hops.push(Hop {
+                link: id,
+                place: link.members.len() as u32,
+            });
+            link.members.push(slot);
+            link.n_free += 1;
+            link.n_capped += u32::from(cap != UNLIMITED);
+            self.touch(id);
+        }
+        self.flows[index].hops = hops;
+        if cap != UNLIMITED {
+            self.turns.push(Reverse((cap, Turn::Cap(slot))));
+        }
+    }
+
+    /// The flow goes.
+    pub(super) fn remove(&mut self, slot: u32) {
+        let flow = &mut self.flows[slot as usize];
+        let mut hops = std::mem::take(&mut flow.hops);
+        let (rate, cap, bottleneck) = (flow.rate, flow.cap, flow.bottleneck);
+        for hop in hops.drain(..) {
+            let link = &mut self.links[hop.link as usize];
+            link.members.swap_remove(hop.place as usize);
+            link.n_capped -= u32::from(cap != UNLIMITED);
+            if bottleneck == Bottleneck::Unknown {
+                link.n_free -= 1;
+            } else {
+                link.known -= rate;
+            }
+            if bottleneck == Bottleneck::Link(hop.link) {
+                link.release(rate);
+            }
+            link.is_changed = true;
+            if let Some(moved) = link.members.get(hop.place as usize) {
+                let hops = &mut self.flows[*moved as usize].hops;
+                let of_moved = hops.iter_mut().find(|other| other.link == hop.link);
+                of_moved.expect("members cross the link").place = hop.place;
+            }
+            self.touch(hop.link);
+        }
+        // Of one that had no rate yet, and a cap.
+        let flow = &mut self.flows[slot as usize];
+        flow.bottleneck = Bottleneck::Cap;
+        flow.hops = hops;
+    }
+
+    pub(super) fn set_capacity(&mut self, link: usize, capacity: u64) {
+        self.links[link].capacity = capacity;
+        self.links[link].is_changed = true;
+        self.touch(link as u32);
+    }
+
+    pub(super) fn rate(&self, slot: u32) -> u64 {
+        self.flows[slot as usize].rate
+    }
+
+    pub(super) fn load(&self, link: usize) -> u64 {
+        self.links[link].known
+    }
+
+    pub(super) fn touch(&mut self, link: u32) {
+        let row = &mut self.links[link as usize];
+        if !row.is_touched {
+            row.is_touched = true;
+            self.touched.push(link);
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Finding the rates again after a change, where it can have changed them.
+//!
+//! # The allocation that is sought
+//! Max-min fair rates are what *water-filling* gives: all flows rise together, and whenever a link
+//! is full the flows over it that still rise stay at this *level*; the link is their bottleneck, and
+//! they are its own. An allocation is max-min fair if and only if it is feasible and every flow has a
+//! bottleneck: its cap, or a full link over which no flow has more (Bertsekas and Gallager 1992, Data
+//! Networks, section 6.5.2, proposition 6.1). A link's level depends on the flows that stay at lower
+//! levels only, so a change spreads from lower levels to higher ones: the order of bottleneck
+//! precedence (Ros-Giralt et al. 2019, "On the bottleneck structure of congestion-controlled
+//! networks", Proceedings of the ACM on Measurement and Analysis of Computing Systems 3(3)).
+//!
+//! # The replay
+//! Water-filling is run again with the links that are touched by the change; all others are taken to
+//! fill at the level at which they did. So while the water rises to `w`, a flow is
+//! - *found*, if it stays at a rate up to `w` already,
+//! - *scheduled*, if its bottleneck is a link that is not known to change its level: it will stay at
+//!   its old rate, or
+//! - *free*.
+//!
+//! What a link can say of its level is the `x` of `sum over its flows of min(d, x) = capacity`, where
+//! `d` is the rate of a found or scheduled flow, and the cap of a free one or of one of its own
+//! (which would be free if its level changed). A link takes its turn when the water is at a lower
+//! bound of that, or of where something may be wrong. It then
+//! - sees that nothing is, and keeps its level;
+//! - or waits for another turn, further up;
+//! - or is full: its level is `w`, its free flows, its own and those scheduled for more stay there;
+//! - or, if its level rises, at the old one, before its own flows would have stayed there, sets them
+//!   free: they go on rising, and all links that they cross have to look at their levels again.
+//!
+//! Whenever a flow is found at another rate than before, the links that it crosses have a turn.
+//!
+//! # Why this is right
+//! - No turn comes too late. A flow that is found at less only raises levels, and a link whose level
+//!   rises is to act at its old one, which is where its turn is. A flow that is set free at its old
+//!   rate `r` may lower levels, but to no less than `r`, since a link's flows at rates up to `r` fit it,
+//!   and so `min(d, x)` at `x = r` does. Turns after that are for the bound
+//!   `(capacity - sum of known rates) / number of free and own flows`, which is below the level, as
+//!   `min(d, x) <= d`.
+//! - So when the replay ends every flow has a bottleneck: one that is found by its construction, and
+//!   one that is not, since each of its links that had a flow found at another rate has looked at it,
+//!   and left it as it is. And no link carries too much: it has looked at each flow that has more.
+//!   That is the proposition's condition, so the allocation is the max-min fair one.
+//! - Only links have a turn that carry a flow that has changed or has been set free, and each is full
+//!   once at most.
+//!
+//! Levels are rounded down to an integer, so the condition holds up to a quantum a flow; the bounds
+//! above hold for integers too.
+//!
+//! With a tolerance a link whose level would rise by less keeps it, and has something to spare.
+
+use std::cmp::Reverse;
+
+use super::allocation::{Allocation, Bottleneck, LinkRow};
+use super::rate::UNLIMITED;
+
+/// Where a link is in a replay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// Its own flows are scheduled at the level that it had.
+    Kept,
+    /// It has set its own flows free.
+    Rising,
+    /// Its level is found.
+    Full,
+}
+
+/// Who has a turn; of those at one level, caps come first, and then links by number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Turn {
+    /// A flow reaches its cap.
+    Cap(u32),
+    /// A link looks at its level.
+    Link(u32),
+}
+
+impl LinkRow {
+    /// A lower bound of its level, if its own flows were free: what all others leave, divided. It is
+    /// the level unless some flow asks for less than that.
+    fn bound(&self) -> u64 {
+        let others = self.known - self.own_sum;
+        let left = self.capacity.saturating_sub(others);
+        left / u64::from(self.n_own + self.n_free)
+    }
+
+    /// When its turn is to be; `UNLIMITED` if it needs none.
+    fn next_turn(&self) -> u64 {
+        let fits = self.known <= self.capacity;
+        if self.n_own + self.n_free == 0 {
+            return if fits { UNLIMITED } else { 0 };
+        }
+        match (self.n_free, fits) {
+            (0, true) => self.floor,
+            _ => self.bound().min(self.floor),
+        }
+    }
+
+    /// Whether its own flows may be left as they are, if its level is found to be this.
+    fn keeps(&self, level: u64, tolerance: u64) -> bool {
+        if self.n_own == 0 || level < self.top || level < self.raised_to {
+            return false;
+        }
+        let more = (u128::from(self.floor) * u128::from(tolerance)) >> 32;
+        level - self.floor <= more as u64
+    }
+}
+
+impl Allocation {
+    /// Finds all rates that the changes since the last update have changed; `found` are the flows
+    /// that have a rate found anew, another or the same.
+    pub(super) fn update(&mut self, found: &mut Vec<u32>) {
+        for index in 0..self.touched.len() {
+            self.call(self.touched[index], 0);
+        }
+        let mut water = 0;
+        while let Some(Reverse((level, turn))) = self.turns.pop() {
+            match turn {
+                Turn::Cap(slot) => {
+                    if self.flows[slot as usize].is_free() && self.flows[slot as usize].cap == level
+                    {
+                        water = water.max(level);
+                        self.stay(slot, level, Bottleneck::Cap, water);
+                    }
+                }
+                Turn::Link(link) => {
+                    if self.links[link as usize].turn == level {
+                        water = water.max(level);
+                        self.links[link as usize].turn = UNLIMITED;
+                        self.take_turn(link, water);
+                    }
+                }
+            }
+        }
+        for link in self.touched.drain(..) {
+            let link = &mut self.links[link as usize];
+            debug_assert!(link.n_free == 0 && link.known <= link.capacity);
+            link.top = link.top.max(link.raised_to);
+            link.raised_to = 0;
+            link.stage = Stage::Kept;
+            link.is_changed = false;
+            link.is_touched = false;
+        }
+        std::mem::swap(found, &mut self.found);
+        self.found.clear();
+    }
+
+    /// Gives a link its next turn, with the water at `water`, unless it has one as early.
+    fn call(&mut self, link: u32, water: u64) {
+        let row = &mut self.links[link as usize];
+        let at = row.next_turn();
+        if at == UNLIMITED {
+            return;
+        }
+        let at = at.max(water);
+        if at < row.turn {
+            row.turn = at;
+            self.turns.push(Reverse((at, Turn::Link(link))));
+        }
+    }
+
+    /// Gives a link a turn when the water is at `at`.
+    fn call_at(&mut self, link: u32, at: u64) {
+        self.links[link as usize].turn = at;
+        self.turns.push(Reverse((at, Turn::Link(link))));
+    }
+
+    fn take_turn(&mut self, link: u32, water: u64) {
+        let row = &self.links[link as usize];
+        match row.stage {
+            Stage::Full => {}
+            Stage::Rising => {
+                if row.n_free == 0 {
+                    return;
+                }
+                match self.level(link) {
+                    UNLIMITED => {}
+                    level if level > water => self.call_at(link, level),
+                    level => self.fill(link, level, water),
+                }
+            }
+            Stage::Kept => {
+                let fits = row.known <= row.capacity;
+                if row.n_free == 0 && fits && (row.n_own == 0 || !row.is_changed) {
+                    self.links[link as usize].is_changed = false;
+                    return;
+                }
+                let level = self.level(link);
+                let row = &self.links[link as usize];
+                let keeps = row.keeps(level, self.tolerance);
+                if level == UNLIMITED && row.n_own == 0 {
+                    return;
+                }
+                if row.n_free == 0 && fits && keeps {
+                    let row = &mut self.links[link as usize];
+                    row.is_changed = false;
+                    row.top = row.top.max(level);
+                } else if level.min(row.floor) > water {
+                    self.call_at(link, level.min(row.floor));
+                } else if row.n_own > 0 && level > row.floor && !keeps {
+                    self.set_free(link, water);
+                    if level < UNLIMITED {
+                        self.call_at(link, level.max(water));
+                    }
+                } else if level > water {
+                    self.call_at(link, level);
+                } else {
+                    self.fill(link, level, water);
+                }
+            }
+        }
+    }
+
+    /// The level of a link, its own flows taken to be free; `UNLIMITED` if it would not be full.
+    fn level(&self, link: u32) -> u64 {
+        let row = &self.links[link as usize];
+        let n_rising = row.n_own + row.n_free;
+        if n_rising > 0 && row.n_capped == 0 {
+            let bound = row.bound();
+            let has_own = row.n_own > 0 || row.stage == Stage::Rising;
+            if has_own && bound >= row.top && bound >= row.raised_to {
+                return bound;
+            }
+        }
+        let start = match row.floor {
+            UNLIMITED if n_rising > 0 => row.bound(),
+            UNLIMITED => row.capacity / row.members.len().max(1) as u64,
+            floor => floor,
+        };
+        self.search_level(link, start)
+    }
+
+    /// Newton's method for `sum of min(d, x) = capacity`: the sum is concave, so that from the second
+    /// step on, `x` rises to the solution, and no flow's `d` is passed twice.
+    fn search_level(&self, link: u32, start: u64) -> u64 {
+        let row = &self.links[link as usize];
+        let capacity = u128::from(row.capacity);
+        let mut level = start;
+        let mut before = (u128::MAX, 0);
+        loop {
+            let (mut below, mut n_above) = (0u128, 0u64);
+            for slot in &row.members {
+                let flow = &self.flows[*slot as usize];
+                let rises = match flow.bottleneck {
+                    Bottleneck::Unknown => true,
+                    Bottleneck::Link(bottleneck) => bottleneck == link,
+                    Bottleneck::Cap => false,
+                };
+                let asked = if rises { flow.cap } else { flow.rate };
+                if asked > level {
+                    n_above += 1;
+                } else {
+                    below += u128::from(asked);
+                }
+            }
+            if (below, n_above) == before {
+                return level;
+            }
+            if below > capacity {
+                // Too high: an equal part of all is not.
+                level = row.capacity / row.members.len() as u64;
+                continue;
+            }
+            if n_above == 0 {
+                return UNLIMITED;
+            }
+            before = (below, n_above);
+            level = ((capacity - below) / u128::from(n_above)) as u64;
+        }
+    }
+
+    /// The link is full at `level`.
+    fn fill(&mut self, link: u32, level: u64, water: u64) {
+        let keeps = self.links[link as usize].keeps(level, self.tolerance);
+        self.links[link as usize].stage = Stage::Full;
+        self.links[link as usize].is_changed = false;
+        for index in 0..self.links[link as usize].members.len() {
+            let slot = self.links[link as usize].members[index];
+            let flow = &self.flows[slot as usize];
+            let stays_here = match flow.bottleneck {
+                Bottleneck::Unknown => true,
+                Bottleneck::Link(bottleneck) if bottleneck == link => !keeps && flow.rate != level,
+                _ => flow.rate > level,
+            };
+            if stays_here {
+                if flow.cap <= level {
+                    self.stay(slot, flow.cap, Bottleneck::Cap, water);
+                } else {
+                    self.stay(slot, level, Bottleneck::Link(link), water);
+                }
+            }
+        }
+        let row = &mut self.links[link as usize];
+        row.top = level;
+        row.raised_to = 0;
+        if row.n_own > 0 && !keeps {
+            row.floor = level;
+        }
+    }
+
+    /// The flow stays at `rate`.
+    fn stay(&mut self, slot: u32, rate: u64, bottleneck: Bottleneck, water: u64) {
+        let flow = &mut self.flows[slot as usize];
+        let was_free = flow.is_free();
+        let (old, old_bottleneck) = (flow.rate, flow.bottleneck);
+        flow.rate = rate;
+        flow.bottleneck = bottleneck;
+        self.found.push(slot);
+        for index in 0..self.flows[slot as usize].hops.len() {
+            let link = self.flows[slot as usize].hops[index].link;
+            self.touch(link);
+            let row = &mut self.links[link as usize];
+            if was_free {
+                row.n_free -= 1;
+                row.known += rate;
+            } else {
+                row.known = row.known - old + rate;
+            }
+            if old_bottleneck == Bottleneck::Link(link) {
+                row.release(old);
+            }
+            if bottleneck == Bottleneck::Link(link) {
+                row.adopt(rate);
+            }
+            if rate == old || row.stage == Stage::Full {
+                continue;
+            }
+            row.is_changed = true;
+            if rate > old {
+                row.raised_to = row.raised_to.max(rate);
+            }
+            self.call(link, water);
+        }
+    }
+
+    /// Sets the own flows of a link free.
+    fn set_free(&mut self, link: u32, water: u64) {
+        self.links[link as usize].stage = Stage::Rising;
+        for index in 0..self.links[link as usize].members.len() {
+            let slot = self.links[link as usize].members[index];
+            if self.flows[slot as usize].bottleneck == Bottleneck::Link(link) {
+                self.set_flow_free(link, slot, water);
+            }
+        }
+    }
+
+    /// Sets an own flow of `link` free, unless another link that it crosses is full already, at the
+    /// same level: that is its bottleneck then.
+    fn set_flow_free(&mut self, link: u32, slot: u32, water: u64) {
+        let flow = &self.flows[slot as usize];
+        let (rate, cap) = (flow.rate, flow.cap);
+        self.links[link as usize].release(rate);
+        let hops = &self.flows[slot as usize].hops;
+        let full = hops
+            .iter()
+            .find(|hop| hop.link != link && self.links[hop.link as usize].stage == Stage::Full);
+        if let Some(full) = full.map(|hop| hop.link) {
+            self.flows[slot as usize].bottleneck = Bottleneck::Link(full);
+            self.links[full as usize].adopt(rate);
+            return;
+        }
+        self.flows[slot as usize].bottleneck = Bottleneck::Unknown;
+        if cap != UNLIMITED {
+            self.turns.push(Reverse((cap, Turn::Cap(slot))));
+        }
+        for index in 0..self.flows[slot as usize].hops.len() {
+            let other = self.flows[slot as usize].hops[index].link;
+            self.touch(other);
+            let row = &mut self.links[other as usize];
+            row.known -= rate;
+            row.n_free += 1;
+            if other != link {
+                self.call(other, water);
+            }
+        }
+    }
+}
