@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use schema::ids::Id;
+use schema::random::fnv1a64;
 
 use super::graph::{Graph, LinkId, VertexId, VertexKind};
 
@@ -34,8 +35,8 @@ pub enum LinkState {
 /// The routes through a graph: paths of the fewest hops over links that are up, forwarded by switches
 /// only.
 ///
-/// Of several next hops of equal cost a flow takes that whose hash, of the flow and the link, is the
-/// highest (highest random weight: Thaler and Ravishankar 1998, IEEE/ACM Transactions on Networking
+/// Of several next hops of equal cost a flow takes that whose hash, of the flow (source, destination
+/// and label, by FNV-1a) and the link, is the highest (highest random weight: Thaler and Ravishankar 1998, IEEE/ACM Transactions on Networking
 /// 6(1); for multipath RFC 2991, section 3). So a flow keeps to one path, each switch chooses by
 /// itself, and a link that fails moves only the flows that it carried.
 ///
@@ -138,13 +139,13 @@ fn count_hops(
     hops
 }
 
-/// FNV-1a, 64 bits (Fowler, Noll and Vo), of the flow.
 fn hash_flow(from: VertexId, to: VertexId, label: u64) -> u64 {
+    let mut bytes = [0; 24];
     let words = [from.index() as u64, to.index() as u64, label];
-    let bytes = words.into_iter().flat_map(u64::to_le_bytes);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    fnv1a64(&bytes)
 }
 
 /// The finalizer of SplitMix64, a bijection in which each bit depends on all (Steele, Lea and Flood

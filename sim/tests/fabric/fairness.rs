@@ -20,7 +20,7 @@ enum Change {
 
 /// Links of few different rates, so that some are full at the same level, and of many.
 fn rates() -> impl Strategy<Value = Vec<u64>> {
-    let n = 1usize..12;
+    let n = 1usize..25;
     prop_oneof![
         prop::collection::vec(1u64..4, n.clone())
             .prop_map(|rates| rates.into_iter().map(|rate| rate * 1_000_000).collect()),
@@ -36,7 +36,7 @@ fn changes(n_links: usize) -> impl Strategy<Value = Vec<Change>> {
         3 => any::<usize>().prop_map(Change::Cancel),
         1 => (0..n_links, 500_000u64..5_000_000).prop_map(|(link, r)| Change::SetRate(link, r)),
     ];
-    prop::collection::vec(change, 1..60)
+    prop::collection::vec(change, 1..150)
 }
 
 fn graph(rates: &[u64]) -> Graph {
@@ -72,7 +72,7 @@ fn apply(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     /// A path over any links at all makes more kinds of conflict than one through a network.
     #[test]

@@ -85,7 +85,10 @@ pub(crate) fn water_fill(links: &[f64], flows: &[(Vec<usize>, f64)]) -> Vec<f64>
         }
         let of_link: Vec<f64> = (0..links.len())
             .map(|link| {
-                let crossing = flows.iter().zip(&rates).filter(|(f, _)| f.0.contains(&link));
+                let crossing = flows
+                    .iter()
+                    .zip(&rates)
+                    .filter(|(f, _)| f.0.contains(&link));
                 let (mut left, mut n) = (links[link], 0.0);
                 for (_, rate) in crossing {
                     match rate {
@@ -98,7 +101,10 @@ pub(crate) fn water_fill(links: &[f64], flows: &[(Vec<usize>, f64)]) -> Vec<f64>
             .collect();
         level = of_link.iter().copied().fold(level, f64::min);
         if level.is_infinite() {
-            return rates.into_iter().map(|rate| rate.unwrap_or(level)).collect();
+            return rates
+                .into_iter()
+                .map(|rate| rate.unwrap_or(level))
+                .collect();
         }
         for (flow, rate) in flows.iter().zip(&mut rates) {
             let is_full = |link: &usize| of_link[*link] <= level * (1.0 + 1e-12);
@@ -119,13 +125,19 @@ pub(crate) fn assert_fair(fabric: &Fabric<usize>, capacities: &[f64], flows: &Un
     for ((id, path, cap), expected) in flows.iter().zip(expected) {
         let found = fabric.rate(*id).unwrap();
         let close = (found - expected).abs() <= expected * 1e-6;
-        assert!(close, "{id:?} over {path:?}, cap {cap}: {found}, not {expected}");
+        assert!(
+            close,
+            "{id:?} over {path:?}, cap {cap}: {found}, not {expected}"
+        );
     }
     for (link, capacity) in capacities.iter().enumerate() {
         let load = fabric.load(LinkId::from_index(link));
         let over = flows.iter().filter(|flow| flow.1.contains(&link));
         let sum: f64 = over.map(|flow| fabric.rate(flow.0).unwrap()).sum();
         assert!(load <= *capacity, "link {link} of {capacity} has {load}");
-        assert!((load - sum).abs() <= 1e-6 * capacity, "link {link}: {load}, sum {sum}");
+        assert!(
+            (load - sum).abs() <= 1e-6 * capacity,
+            "link {link}: {load}, sum {sum}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 use schema::ids::Id;
 
@@ -26,7 +27,7 @@ pub(super) struct FlowRow {
     pub(super) rate: u64,
     pub(super) cap: u64,
     pub(super) bottleneck: Bottleneck,
-    pub(super) hops: Vec<Hop>,
+    n_hops: u32,
 }
 
 impl FlowRow {
@@ -58,11 +59,10 @@ pub(super) struct LinkRow {
     pub(super) n_capped: u32,
     /// Not more than the rate of any of its own flows; `UNLIMITED` if it has none.
     pub(super) floor: u64,
-    /// While it has flows of its own: not less than the rate of any member that this replay has left
-    /// as it was.
-    pub(super) top: u64,
-    /// Not less than the rate of any member that this replay has changed.
-    pub(super) raised_to: u64,
+    /// Not less than the rate of any of its own flows; meaningless if it has none.
+    pub(super) own_top: u64,
+    /// Not less than the rate of any other member that is not free.
+    pub(super) others_top: u64,
     /// When its turn is; `UNLIMITED` if it waits for none.
     pub(super) turn: u64,
     pub(super) stage: Stage,
@@ -82,8 +82,8 @@ impl LinkRow {
             n_free: 0,
             n_capped: 0,
             floor: UNLIMITED,
-            top: 0,
-            raised_to: 0,
+            own_top: 0,
+            others_top: 0,
             turn: UNLIMITED,
             stage: Stage::Kept,
             is_changed: false,
@@ -96,6 +96,7 @@ impl LinkRow {
         self.n_own += 1;
         self.own_sum += rate;
         self.floor = self.floor.min(rate);
+        self.own_top = self.own_top.max(rate);
     }
 
     /// One of its own flows, of this rate, is not its own any more.
@@ -104,6 +105,7 @@ impl LinkRow {
         self.own_sum -= rate;
         if self.n_own == 0 {
             self.floor = UNLIMITED;
+            self.own_top = 0;
         }
     }
 }
@@ -114,6 +116,9 @@ pub(super) struct Allocation {
     pub(super) links: Vec<LinkRow>,
     /// By slot.
     pub(super) flows: Vec<FlowRow>,
+    /// By slot, so many for each.
+    hops: Vec<Hop>,
+    most_hops: usize,
     /// In 2⁻³²; see [`Fabric::with_tolerance`](super::Fabric::with_tolerance).
     pub(super) tolerance: u64,
     /// Links that have been changed since the last update began.
@@ -129,6 +134,8 @@ impl Allocation {
         Allocation {
             links: capacities.map(LinkRow::new).collect(),
             flows: Vec::new(),
+            hops: Vec::new(),
+            most_hops: 0,
             tolerance: (tolerance * (1u64 << 32) as f64) as u64,
             touched: Vec::new(),
             turns: BinaryHeap::new(),
@@ -139,53 +146,79 @@ impl Allocation {
     /// A flow comes, which has no rate until the next update. The slot is free.
     pub(super) fn add(&mut self, slot: u32, path: &[LinkId], cap: u64) {
         let index = slot as usize;
-        if self.flows.len() <= index {
-            self.flows.push(FlowRow {
-                rate: 0,
-                cap,
-                bottleneck: Bottleneck::Unknown,
-                hops: Vec::new(),
-            });
+        if path.len() > self.most_hops {
+            self.lengthen_hops(path.len());
         }
-        let flow = &mut self.flows[index];
-        flow.rate = 0;
-        flow.cap = cap;
-        flow.bottleneck = Bottleneck::Unknown;
+        let row = FlowRow {
+            rate: 0,
+            cap,
+            bottleneck: Bottleneck::Unknown,
+            n_hops: path.len() as u32,
+        };
+        match self.flows.get_mut(index) {
+            Some(free) => *free = row,
+            None => {
+                self.flows.push(row);
+                let n_hops = self.flows.len() * self.most_hops;
+                self.hops.resize(n_hops, Hop { link: 0, place: 0 });
+            }
+        }
         if path.is_empty() {
-            flow.rate = cap;
-            flow.bottleneck = Bottleneck::Cap;
+            self.flows[index].rate = cap;
+            self.flows[index].bottleneck = Bottleneck::Cap;
             self.found.push(slot);
             return;
         }
-        let mut hops = std::mem::take(&mut flow.hops);
-        for link in path {
+        for (hop, link) in path.iter().enumerate() {
             let id = link.index() as u32;
             let link = &mut self.links[link.index()];
             assert!(
                 link.members.last() != Some(&slot),
                 "a path takes each link once"
             );
-            hops.push(Hop {
+            self.hops[index * self.most_hops + hop] = Hop {
                 link: id,
                 place: link.members.len() as u32,
-            });
+            };
             link.members.push(slot);
             link.n_free += 1;
             link.n_capped += u32::from(cap != UNLIMITED);
             self.touch(id);
         }
-        self.flows[index].hops = hops;
         if cap != UNLIMITED {
             self.turns.push(Reverse((cap, Turn::Cap(slot))));
         }
     }
 
+    /// Makes room for longer paths.
+    fn lengthen_hops(&mut self, most_hops: usize) {
+        let none = Hop { link: 0, place: 0 };
+        let mut hops = vec![none; self.flows.len() * most_hops];
+        for slot in 0..self.flows.len() {
+            let old = &self.hops[slot * self.most_hops..][..self.most_hops];
+            hops[slot * most_hops..][..self.most_hops].copy_from_slice(old);
+        }
+        self.hops = hops;
+        self.most_hops = most_hops;
+    }
+
+    /// Where in `hops` the path of a flow is.
+    fn span(&self, slot: u32) -> Range<usize> {
+        let start = slot as usize * self.most_hops;
+        start..start + self.flows[slot as usize].n_hops as usize
+    }
+
+    /// The path of a flow.
+    pub(super) fn hops(&self, slot: u32) -> &[Hop] {
+        &self.hops[self.span(slot)]
+    }
+
     /// The flow goes.
     pub(super) fn remove(&mut self, slot: u32) {
-        let flow = &mut self.flows[slot as usize];
-        let mut hops = std::mem::take(&mut flow.hops);
+        let flow = &self.flows[slot as usize];
         let (rate, cap, bottleneck) = (flow.rate, flow.cap, flow.bottleneck);
-        for hop in hops.drain(..) {
+        for at in self.span(slot) {
+            let hop = self.hops[at];
             let link = &mut self.links[hop.link as usize];
             link.members.swap_remove(hop.place as usize);
             link.n_capped -= u32::from(cap != UNLIMITED);
@@ -198,17 +231,16 @@ impl Allocation {
                 link.release(rate);
             }
             link.is_changed = true;
-            if let Some(moved) = link.members.get(hop.place as usize) {
-                let hops = &mut self.flows[*moved as usize].hops;
-                let of_moved = hops.iter_mut().find(|other| other.link == hop.link);
+            if let Some(moved) = link.members.get(hop.place as usize).copied() {
+                let span = self.span(moved);
+                let mut hops = self.hops[span].iter_mut();
+                let of_moved = hops.find(|other| other.link == hop.link);
                 of_moved.expect("members cross the link").place = hop.place;
             }
             self.touch(hop.link);
         }
-        // Of one that had no rate yet, and a cap.
-        let flow = &mut self.flows[slot as usize];
-        flow.bottleneck = Bottleneck::Cap;
-        flow.hops = hops;
+        // It may have had no rate yet, and a cap, whose turn is void so.
+        self.flows[slot as usize].bottleneck = Bottleneck::Cap;
     }
 
     pub(super) fn set_capacity(&mut self, link: usize, capacity: u64) {

@@ -76,6 +76,18 @@ struct Flow<T> {
     left: Work,
     updated: SimTime,
     rate: u64,
+    /// Whether it is due later than its completion is kept for.
+    is_late: bool,
+}
+
+impl<T> Flow<T> {
+    /// When it ends at its rate.
+    fn end(&self) -> SimTime {
+        match self.left.time_at(self.rate) {
+            Some(left) => self.updated + left,
+            None => SimTime::MAX,
+        }
+    }
 }
 
 impl<T: Copy> Fabric<T> {
@@ -141,6 +153,7 @@ impl<T: Copy> Fabric<T> {
             left: Work::of(bytes),
             updated: now,
             rate: 0,
+            is_late: false,
         });
         let cap = cap.map_or(rate::UNLIMITED, rate::quanta);
         self.allocation.add(slot, path, cap);
@@ -199,6 +212,7 @@ impl<T: Copy> Fabric<T> {
             {
                 let done = self.remove(slot);
                 self.done.push_back(done);
+                self.put_off_late();
             }
             if self.is_settled {
                 return;
@@ -295,13 +309,33 @@ impl<T: Copy> Fabric<T> {
             }
             row.left = row.left.after(self.now.since(row.updated), row.rate);
             row.updated = self.now;
+            let is_slower = rate < row.rate;
             row.rate = rate;
             self.n_rate_changes += 1;
-            match row.left.time_at(rate) {
-                Some(left) => self.completions.set(slot, self.now + left, row.number),
-                None => self.completions.remove(slot),
+            // One that has slowed down is due later than it was, which is seen to when it comes
+            // first.
+            if is_slower {
+                row.is_late = true;
+            } else {
+                row.is_late = false;
+                let end = row.end();
+                self.completions.set(slot, end, row.number);
             }
         }
         self.is_settled = true;
+        self.put_off_late();
+    }
+
+    /// Makes the completion that comes first one that is due then.
+    fn put_off_late(&mut self) {
+        while let Some((_, slot)) = self.completions.first() {
+            let row = self.flows[slot as usize].as_mut();
+            let row = row.expect("what is due is there");
+            if !row.is_late {
+                return;
+            }
+            row.is_late = false;
+            self.completions.set(slot, row.end(), row.number);
+        }
     }
 }

@@ -97,7 +97,7 @@ impl LinkRow {
 
     /// Whether its own flows may be left as they are, if its level is found to be this.
     fn keeps(&self, level: u64, tolerance: u64) -> bool {
-        if self.n_own == 0 || level < self.top || level < self.raised_to {
+        if self.n_own == 0 || level < self.own_top || level < self.others_top {
             return false;
         }
         let more = (u128::from(self.floor) * u128::from(tolerance)) >> 32;
@@ -134,8 +134,6 @@ impl Allocation {
         for link in self.touched.drain(..) {
             let link = &mut self.links[link as usize];
             debug_assert!(link.n_free == 0 && link.known <= link.capacity);
-            link.top = link.top.max(link.raised_to);
-            link.raised_to = 0;
             link.stage = Stage::Kept;
             link.is_changed = false;
             link.is_touched = false;
@@ -193,7 +191,6 @@ impl Allocation {
                 if row.n_free == 0 && fits && keeps {
                     let row = &mut self.links[link as usize];
                     row.is_changed = false;
-                    row.top = row.top.max(level);
                 } else if level.min(row.floor) > water {
                     self.call_at(link, level.min(row.floor));
                 } else if row.n_own > 0 && level > row.floor && !keeps {
@@ -211,33 +208,28 @@ impl Allocation {
     }
 
     /// The level of a link, its own flows taken to be free; `UNLIMITED` if it would not be full.
-    fn level(&self, link: u32) -> u64 {
+    fn level(&mut self, link: u32) -> u64 {
         let row = &self.links[link as usize];
         let n_rising = row.n_own + row.n_free;
-        if n_rising > 0 && row.n_capped == 0 {
-            let bound = row.bound();
-            let has_own = row.n_own > 0 || row.stage == Stage::Rising;
-            if has_own && bound >= row.top && bound >= row.raised_to {
-                return bound;
-            }
+        if n_rising == 0 {
+            return self.search_level(link, row.others_top);
         }
-        let start = match row.floor {
-            UNLIMITED if n_rising > 0 => row.bound(),
-            UNLIMITED => row.capacity / row.members.len().max(1) as u64,
-            floor => floor,
-        };
-        self.search_level(link, start)
+        let bound = row.bound();
+        if row.n_capped == 0 && bound >= row.others_top {
+            return bound;
+        }
+        self.search_level(link, bound)
     }
 
     /// Newton's method for `sum of min(d, x) = capacity`: the sum is concave, so that from the second
     /// step on, `x` rises to the solution, and no flow's `d` is passed twice.
-    fn search_level(&self, link: u32, start: u64) -> u64 {
+    fn search_level(&mut self, link: u32, start: u64) -> u64 {
         let row = &self.links[link as usize];
         let capacity = u128::from(row.capacity);
         let mut level = start;
         let mut before = (u128::MAX, 0);
         loop {
-            let (mut below, mut n_above) = (0u128, 0u64);
+            let (mut below, mut n_above, mut others_top) = (0u128, 0u64, 0);
             for slot in &row.members {
                 let flow = &self.flows[*slot as usize];
                 let rises = match flow.bottleneck {
@@ -245,26 +237,31 @@ impl Allocation {
                     Bottleneck::Link(bottleneck) => bottleneck == link,
                     Bottleneck::Cap => false,
                 };
-                let asked = if rises { flow.cap } else { flow.rate };
+                let asked = if rises {
+                    flow.cap
+                } else {
+                    others_top = flow.rate.max(others_top);
+                    flow.rate
+                };
                 if asked > level {
                     n_above += 1;
                 } else {
                     below += u128::from(asked);
                 }
             }
-            if (below, n_above) == before {
-                return level;
-            }
             if below > capacity {
                 // Too high: an equal part of all is not.
                 level = row.capacity / row.members.len() as u64;
                 continue;
             }
-            if n_above == 0 {
-                return UNLIMITED;
+            let is_found = (below, n_above) == before;
+            if !is_found && n_above > 0 {
+                before = (below, n_above);
+                level = ((capacity - below) / u128::from(n_above)) as u64;
+                continue;
             }
-            before = (below, n_above);
-            level = ((capacity - below) / u128::from(n_above)) as u64;
+            self.links[link as usize].others_top = others_top;
+            return if is_found { level } else { UNLIMITED };
         }
     }
 
@@ -273,27 +270,29 @@ impl Allocation {
         let keeps = self.links[link as usize].keeps(level, self.tolerance);
         self.links[link as usize].stage = Stage::Full;
         self.links[link as usize].is_changed = false;
+        let mut others_top = 0;
         for index in 0..self.links[link as usize].members.len() {
             let slot = self.links[link as usize].members[index];
             let flow = &self.flows[slot as usize];
-            let stays_here = match flow.bottleneck {
-                Bottleneck::Unknown => true,
-                Bottleneck::Link(bottleneck) if bottleneck == link => !keeps && flow.rate != level,
-                _ => flow.rate > level,
+            let is_own = flow.bottleneck == Bottleneck::Link(link);
+            let stays_here = match is_own {
+                true => !keeps && flow.rate != level,
+                false => flow.is_free() || flow.rate > level,
             };
-            if stays_here {
-                if flow.cap <= level {
-                    self.stay(slot, flow.cap, Bottleneck::Cap, water);
-                } else {
-                    self.stay(slot, level, Bottleneck::Link(link), water);
-                }
+            if stays_here && flow.cap > level {
+                self.stay(slot, level, Bottleneck::Link(link), water);
+            } else if stays_here {
+                others_top = others_top.max(flow.cap);
+                self.stay(slot, flow.cap, Bottleneck::Cap, water);
+            } else if !is_own {
+                others_top = others_top.max(flow.rate);
             }
         }
         let row = &mut self.links[link as usize];
-        row.top = level;
-        row.raised_to = 0;
+        row.others_top = others_top;
         if row.n_own > 0 && !keeps {
             row.floor = level;
+            row.own_top = level;
         }
     }
 
@@ -305,8 +304,8 @@ impl Allocation {
         flow.rate = rate;
         flow.bottleneck = bottleneck;
         self.found.push(slot);
-        for index in 0..self.flows[slot as usize].hops.len() {
-            let link = self.flows[slot as usize].hops[index].link;
+        for index in 0..self.hops(slot).len() {
+            let link = self.hops(slot)[index].link;
             self.touch(link);
             let row = &mut self.links[link as usize];
             if was_free {
@@ -320,14 +319,13 @@ impl Allocation {
             }
             if bottleneck == Bottleneck::Link(link) {
                 row.adopt(rate);
+            } else {
+                row.others_top = row.others_top.max(rate);
             }
             if rate == old || row.stage == Stage::Full {
                 continue;
             }
             row.is_changed = true;
-            if rate > old {
-                row.raised_to = row.raised_to.max(rate);
-            }
             self.call(link, water);
         }
     }
@@ -349,21 +347,23 @@ impl Allocation {
         let flow = &self.flows[slot as usize];
         let (rate, cap) = (flow.rate, flow.cap);
         self.links[link as usize].release(rate);
-        let hops = &self.flows[slot as usize].hops;
-        let full = hops
+        let full = self
+            .hops(slot)
             .iter()
             .find(|hop| hop.link != link && self.links[hop.link as usize].stage == Stage::Full);
         if let Some(full) = full.map(|hop| hop.link) {
             self.flows[slot as usize].bottleneck = Bottleneck::Link(full);
             self.links[full as usize].adopt(rate);
+            let row = &mut self.links[link as usize];
+            row.others_top = row.others_top.max(rate);
             return;
         }
         self.flows[slot as usize].bottleneck = Bottleneck::Unknown;
         if cap != UNLIMITED {
             self.turns.push(Reverse((cap, Turn::Cap(slot))));
         }
-        for index in 0..self.flows[slot as usize].hops.len() {
-            let other = self.flows[slot as usize].hops[index].link;
+        for index in 0..self.hops(slot).len() {
+            let other = self.hops(slot)[index].link;
             self.touch(other);
             let row = &mut self.links[other as usize];
             row.known -= rate;
