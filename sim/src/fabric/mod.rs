@@ -23,6 +23,7 @@
 
 mod graph;
 pub mod max_min;
+pub mod packets;
 mod routes;
 pub mod topology;
 

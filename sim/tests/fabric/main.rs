@@ -5,5 +5,6 @@ mod by_hand;
 mod fairness;
 mod fixture;
 mod metamorphic;
+mod packets;
 mod routes;
 mod topologies;

@@ -326,7 +326,10 @@ impl Allocation {
                 continue;
             }
             row.is_changed = true;
-            self.call(link, water);
+            // Nobody asks for more of it now, so that a turn that it has is early enough.
+            if row.turn == UNLIMITED || row.turn > row.floor.max(water) {
+                self.call(link, water);
+            }
         }
     }
 
@@ -368,7 +371,7 @@ impl Allocation {
             let row = &mut self.links[other as usize];
             row.known -= rate;
             row.n_free += 1;
-            if other != link {
+            if other != link && row.turn > water {
                 self.call(other, water);
             }
         }
