@@ -68,7 +68,7 @@ fn main() {
 #[derive(Clone, Copy)]
 enum Pattern {
     /// The last host of each rack is a server, and all others send to one of these or receive from
-    /// it.
+    /// it: two hundred flows share each direction of a server's cable.
     Servers,
     /// Any two hosts of one rack.
     InRack,
@@ -92,11 +92,13 @@ impl Pattern {
         let hosts = &topology.hosts;
         let racks: Vec<&[VertexId]> = hosts.chunks(hosts.len() / n_racks).collect();
         let servers: Vec<VertexId> = racks.iter().map(|rack| rack[rack.len() - 1]).collect();
+        let is_client = |host: &VertexId| !servers.contains(host);
+        let clients: Vec<VertexId> = hosts.iter().copied().filter(is_client).collect();
         let mut paths = Vec::new();
-        for label in 0.. {
+        for label in 0..u64::MAX {
             let (from, to) = match self {
-                Pattern::Servers if label % 2 == 0 => (pick(&servers), pick(hosts)),
-                Pattern::Servers => (pick(hosts), pick(&servers)),
+                Pattern::Servers if label % 2 == 0 => (pick(&servers), pick(&clients)),
+                Pattern::Servers => (pick(&clients), pick(&servers)),
                 Pattern::InRack => {
                     let rack = racks[label as usize % n_racks];
                     (pick(rack), pick(rack))

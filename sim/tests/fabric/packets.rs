@@ -126,7 +126,7 @@ fn in_shared_lines_a_parking_lot_is_not_max_min_fair() {
     let (packets, fluid) = both(&graph, &flows, &spec(Lines::Shared));
     let longer = packets[0] / fluid[0] - 1.0;
     println!("parking lot, shared lines, the long flow: {longer:+.5}");
-    assert!((0.2..0.6).contains(&longer), "{longer}");
+    assert!((1.0..1.1).contains(&longer), "{longer}");
 }
 
 /// A difference that is known: a fluid is on all its links at once, and a packet on one after the

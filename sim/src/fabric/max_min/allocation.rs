@@ -124,7 +124,7 @@ pub(super) struct Allocation {
     /// Links that have been changed since the last update began.
     pub(super) touched: Vec<u32>,
     /// Whose turn it is next in a replay.
-    pub(super) turns: BinaryHeap<Reverse<(u64, Turn)>>,
+    pub(super) turns: BinaryHeap<Reverse<Turn>>,
     /// Flows whose rates the replay has found.
     pub(super) found: Vec<u32>,
 }
@@ -186,7 +186,7 @@ impl Allocation {
             self.touch(id);
         }
         if cap != UNLIMITED {
-            self.turns.push(Reverse((cap, Turn::Cap(slot))));
+            self.turns.push(Reverse(Turn::of_cap(cap, slot)));
         }
     }
 

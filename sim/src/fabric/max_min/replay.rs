@@ -47,7 +47,9 @@
 //! Levels are rounded down to an integer, so the condition holds up to a quantum a flow; the bounds
 //! above hold for integers too.
 //!
-//! With a tolerance a link whose level would rise by less keeps it, and has something to spare.
+//! With a tolerance a link whose level would rise by less keeps it, and several flows stay half of it
+//! below the level, so that what is spared takes the next changes, of either sign, without any of
+//! theirs.
 
 use std::cmp::Reverse;
 
@@ -65,13 +67,37 @@ pub(super) enum Stage {
     Full,
 }
 
-/// Who has a turn; of those at one level, caps come first, and then links by number.
+/// At which level who has a turn: the level, whether it is a link, and its number, from the highest
+/// bits down, so that one comparison orders turns. Of those at one level caps come first, and then
+/// links by number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Turn {
+pub(super) struct Turn(u128);
+
+const LINK: u128 = 1 << 32;
+
+impl Turn {
     /// A flow reaches its cap.
-    Cap(u32),
+    pub(super) const fn of_cap(level: u64, slot: u32) -> Turn {
+        Turn((level as u128) << 64 | slot as u128)
+    }
+
     /// A link looks at its level.
-    Link(u32),
+    const fn of_link(level: u64, link: u32) -> Turn {
+        Turn((level as u128) << 64 | LINK | link as u128)
+    }
+
+    const fn level(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    const fn is_link(self) -> bool {
+        self.0 & LINK != 0
+    }
+
+    /// The number of the link, or the slot of the flow.
+    const fn number(self) -> u32 {
+        self.0 as u32
+    }
 }
 
 impl LinkRow {
@@ -100,9 +126,13 @@ impl LinkRow {
         if self.n_own == 0 || level < self.own_top || level < self.others_top {
             return false;
         }
-        let more = (u128::from(self.floor) * u128::from(tolerance)) >> 32;
-        level - self.floor <= more as u64
+        level - self.floor <= part(self.floor, tolerance)
     }
+}
+
+/// A part of a rate, in 2⁻³² of it.
+fn part(rate: u64, tolerance: u64) -> u64 {
+    ((u128::from(rate) * u128::from(tolerance)) >> 32) as u64
 }
 
 impl Allocation {
@@ -113,21 +143,20 @@ impl Allocation {
             self.call(self.touched[index], 0);
         }
         let mut water = 0;
-        while let Some(Reverse((level, turn))) = self.turns.pop() {
-            match turn {
-                Turn::Cap(slot) => {
-                    if self.flows[slot as usize].is_free() && self.flows[slot as usize].cap == level
-                    {
-                        water = water.max(level);
-                        self.stay(slot, level, Bottleneck::Cap, water);
-                    }
+        while let Some(Reverse(turn)) = self.turns.pop() {
+            let (level, number) = (turn.level(), turn.number());
+            if turn.is_link() {
+                let row = &mut self.links[number as usize];
+                if row.turn == level {
+                    row.turn = UNLIMITED;
+                    water = water.max(level);
+                    self.take_turn(number, water);
                 }
-                Turn::Link(link) => {
-                    if self.links[link as usize].turn == level {
-                        water = water.max(level);
-                        self.links[link as usize].turn = UNLIMITED;
-                        self.take_turn(link, water);
-                    }
+            } else {
+                let row = &self.flows[number as usize];
+                if row.is_free() && row.cap == level {
+                    water = water.max(level);
+                    self.stay(number, level, Bottleneck::Cap, water);
                 }
             }
         }
@@ -152,14 +181,14 @@ impl Allocation {
         let at = at.max(water);
         if at < row.turn {
             row.turn = at;
-            self.turns.push(Reverse((at, Turn::Link(link))));
+            self.turns.push(Reverse(Turn::of_link(at, link)));
         }
     }
 
     /// Gives a link a turn when the water is at `at`.
     fn call_at(&mut self, link: u32, at: u64) {
         self.links[link as usize].turn = at;
-        self.turns.push(Reverse((at, Turn::Link(link))));
+        self.turns.push(Reverse(Turn::of_link(at, link)));
     }
 
     fn take_turn(&mut self, link: u32, water: u64) {
@@ -267,9 +296,14 @@ impl Allocation {
 
     /// The link is full at `level`.
     fn fill(&mut self, link: u32, level: u64, water: u64) {
-        let keeps = self.links[link as usize].keeps(level, self.tolerance);
-        self.links[link as usize].stage = Stage::Full;
-        self.links[link as usize].is_changed = false;
+        let row = &mut self.links[link as usize];
+        let keeps = row.keeps(level, self.tolerance);
+        row.stage = Stage::Full;
+        row.is_changed = false;
+        let level = match keeps || row.n_own + row.n_free < 2 {
+            true => level,
+            false => level - part(level, self.tolerance) / 2,
+        };
         let mut others_top = 0;
         for index in 0..self.links[link as usize].members.len() {
             let slot = self.links[link as usize].members[index];
@@ -363,7 +397,7 @@ impl Allocation {
         }
         self.flows[slot as usize].bottleneck = Bottleneck::Unknown;
         if cap != UNLIMITED {
-            self.turns.push(Reverse((cap, Turn::Cap(slot))));
+            self.turns.push(Reverse(Turn::of_cap(cap, slot)));
         }
         for index in 0..self.hops(slot).len() {
             let other = self.hops(slot)[index].link;
