@@ -75,7 +75,7 @@ fn assert_rates(rates: &[u64], paths: &[Vec<usize>], expected: &[f64]) {
     fabric.settle(ps(0));
     let found: Vec<f64> = flows
         .iter()
-        .map(|flow| fabric.rate(*flow).unwrap())
+        .map(|flow| fabric.rate(*flow).expect("it is under way"))
         .collect();
     let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4;
     assert!(

@@ -9,7 +9,7 @@ pub(crate) fn ps(n: u64) -> SimTime {
 }
 
 pub(crate) fn rate(bytes_per_s: u64) -> ByteRate {
-    ByteRate::from_bytes_per_s(bytes_per_s).unwrap()
+    ByteRate::from_bytes_per_s(bytes_per_s).expect("not zero")
 }
 
 /// 1 GB/s: a byte takes 1 ns, so that times in nanoseconds are bytes.
@@ -29,7 +29,7 @@ pub(crate) fn chain(rates: &[ByteRate]) -> Graph {
             rate: *rate,
             delay: SimDuration::ZERO,
         };
-        graph.add_link(link).unwrap();
+        graph.add_link(link).expect("its ends are there");
         from = to;
     }
     graph
@@ -123,7 +123,7 @@ pub(crate) fn assert_fair(fabric: &Fabric<usize>, capacities: &[f64], flows: &Un
     let paths: Vec<(Vec<usize>, f64)> = flows.iter().map(|f| (f.1.clone(), f.2)).collect();
     let expected = water_fill(capacities, &paths);
     for ((id, path, cap), expected) in flows.iter().zip(expected) {
-        let found = fabric.rate(*id).unwrap();
+        let found = fabric.rate(*id).expect("it is under way");
         let close = (found - expected).abs() <= expected * 1e-6;
         assert!(
             close,
@@ -133,7 +133,9 @@ pub(crate) fn assert_fair(fabric: &Fabric<usize>, capacities: &[f64], flows: &Un
     for (link, capacity) in capacities.iter().enumerate() {
         let load = fabric.load(LinkId::from_index(link));
         let over = flows.iter().filter(|flow| flow.1.contains(&link));
-        let sum: f64 = over.map(|flow| fabric.rate(flow.0).unwrap()).sum();
+        let sum: f64 = over
+            .map(|flow| fabric.rate(flow.0).expect("it is under way"))
+            .sum();
         assert!(load <= *capacity, "link {link} of {capacity} has {load}");
         assert!(
             (load - sum).abs() <= 1e-6 * capacity,

@@ -54,7 +54,7 @@ fn random_flows(topology: &Topology, n: usize) -> Vec<Start> {
                 at: ps(at as u64),
                 path: routes
                     .path(&topology.graph, from, to, starts.len() as u64)
-                    .unwrap(),
+                    .expect("all are connected"),
                 bytes: Bytes(bytes),
                 cap: None,
             });

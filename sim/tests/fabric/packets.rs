@@ -59,10 +59,10 @@ fn flow(start_ns: u64, path: &[usize], bytes: u64) -> PacketFlow {
 
 fn hosts() -> Topology {
     let cable = Cable {
-        rate: "25 Gbit/s".parse::<ByteRate>().unwrap(),
+        rate: "25 Gbit/s".parse::<ByteRate>().expect("it is a rate"),
         delay: SimDuration::from_ns(500),
     };
-    star(9, cable).unwrap()
+    star(9, cable).expect("it can be built")
 }
 
 /// Host `i` sends to the last, from staggered instants on.
@@ -72,7 +72,7 @@ fn incast(topology: &Topology, bytes: u64) -> Vec<PacketFlow> {
         start: ps(from as u64 * 777_777),
         path: routes
             .path(&topology.graph, topology.hosts[from], topology.hosts[8], 0)
-            .unwrap(),
+            .expect("all are connected"),
         bytes: Bytes(bytes),
     };
     (0..8).map(flow).collect()

@@ -33,7 +33,7 @@ fn racks() -> LeafSpine {
 }
 
 pub(crate) fn small_leaf_spine() -> Topology {
-    leaf_spine(&racks()).unwrap()
+    leaf_spine(&racks()).expect("it can be built")
 }
 
 /// The vertices of one half: these hosts, and the switches of the tiers below `tier` that are
