@@ -63,6 +63,10 @@ pub(super) struct LinkRow {
     pub(super) own_top: u64,
     /// Not less than the rate of any other member that is not free.
     pub(super) others_top: u64,
+    /// While it rises: its free flows are found when the water is at this, or it is said anew.
+    pub(super) promised: u64,
+    /// The highest promise for a free flow that crosses it: it needs no turn after that.
+    pub(super) until: u64,
     /// When its turn is; `UNLIMITED` if it waits for none.
     pub(super) turn: u64,
     pub(super) stage: Stage,
@@ -84,6 +88,8 @@ impl LinkRow {
             floor: UNLIMITED,
             own_top: 0,
             others_top: 0,
+            promised: 0,
+            until: 0,
             turn: UNLIMITED,
             stage: Stage::Kept,
             is_changed: false,
@@ -182,6 +188,7 @@ impl Allocation {
             };
             link.members.push(slot);
             link.n_free += 1;
+            link.until = UNLIMITED;
             link.n_capped += u32::from(cap != UNLIMITED);
             self.touch(id);
         }

@@ -96,11 +96,14 @@ impl<T: Copy> Fabric<T> {
         Fabric::with_tolerance(graph, 0.0)
     }
 
-    /// As [`Fabric::new`], but the flows that a link limits are left at rates of as little as
-    /// `1 / (1 + tolerance)` of what the max-min fair allocation among them would be, rather than
-    /// raised by less. Nothing is ever given more than there is. In a fabric in which everything is
-    /// connected most of the flows that a change reaches change by next to nothing, so that a
-    /// tolerance of a hundredth saves most of the cost.
+    /// As [`Fabric::new`], but flows that a link limits may be left at rates of as little as
+    /// `1 / (1 + tolerance)` of what that link's level would give them, rather than be changed by less
+    /// than that. No link ever carries more than it can, and a flow that is alone on its bottleneck has
+    /// all of it.
+    ///
+    /// Where everything is connected most of the flows that a change reaches change by next to nothing,
+    /// and a tolerance of a hundredth saves most of the cost. Sojourn times get longer, by a quarter of
+    /// the tolerance or so; a test of the fabric prints and holds by how much.
     ///
     /// # Panics
     /// If `tolerance` is not from 0 to 1.

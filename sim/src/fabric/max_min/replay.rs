@@ -29,6 +29,9 @@
 //!   free: they go on rising, and all links that they cross have to look at their levels again.
 //!
 //! Whenever a flow is found at another rate than before, the links that it crosses have a turn.
+//! For a flow that is set free they have one only if it would come before the flow is sure to be found:
+//! at the level of the link that sets it free, as far as that is known by then; if it turns out to be
+//! higher, they are asked again.
 //!
 //! # Why this is right
 //! - No turn comes too late. A flow that is found at less only raises levels, and a link whose level
@@ -121,6 +124,17 @@ impl LinkRow {
         }
     }
 
+    /// Whether no turn is needed for its free flows, since it is neither full nor fills again before
+    /// they are found.
+    fn is_out_of_reach(&self) -> bool {
+        let left = self.capacity.saturating_sub(self.known - self.own_sum);
+        let n_rising = u128::from(self.n_own + self.n_free);
+        let is_as_before = self.n_own == 0 || !self.is_changed;
+        is_as_before
+            && self.floor >= self.until
+            && u128::from(left) >= u128::from(self.until) * n_rising
+    }
+
     /// Whether its own flows may be left as they are, if its level is found to be this.
     fn keeps(&self, level: u64, tolerance: u64) -> bool {
         if self.n_own == 0 || level < self.own_top || level < self.others_top {
@@ -164,6 +178,8 @@ impl Allocation {
             let link = &mut self.links[link as usize];
             debug_assert!(link.n_free == 0 && link.known <= link.capacity);
             link.stage = Stage::Kept;
+            link.promised = 0;
+            link.until = 0;
             link.is_changed = false;
             link.is_touched = false;
         }
@@ -174,6 +190,9 @@ impl Allocation {
     /// Gives a link its next turn, with the water at `water`, unless it has one as early.
     fn call(&mut self, link: u32, water: u64) {
         let row = &mut self.links[link as usize];
+        if row.n_free > 0 && row.is_out_of_reach() {
+            return;
+        }
         let at = row.next_turn();
         if at == UNLIMITED {
             return;
@@ -200,8 +219,11 @@ impl Allocation {
                     return;
                 }
                 match self.level(link) {
-                    UNLIMITED => {}
-                    level if level > water => self.call_at(link, level),
+                    UNLIMITED => self.promise(link, UNLIMITED, water),
+                    level if level > water => {
+                        self.promise(link, level, water);
+                        self.call_at(link, level);
+                    }
                     level => self.fill(link, level, water),
                 }
             }
@@ -223,9 +245,10 @@ impl Allocation {
                 } else if level.min(row.floor) > water {
                     self.call_at(link, level.min(row.floor));
                 } else if row.n_own > 0 && level > row.floor && !keeps {
-                    self.set_free(link, water);
+                    let level = level.max(water);
+                    self.set_free(link, level, water);
                     if level < UNLIMITED {
-                        self.call_at(link, level.max(water));
+                        self.call_at(link, level);
                     }
                 } else if level > water {
                     self.call_at(link, level);
@@ -367,9 +390,37 @@ impl Allocation {
         }
     }
 
-    /// Sets the own flows of a link free.
-    fn set_free(&mut self, link: u32, water: u64) {
-        self.links[link as usize].stage = Stage::Rising;
+    /// The free flows of a rising link are to be found at `level`, not before: the other links that
+    /// they cross may have turns until then.
+    fn promise(&mut self, link: u32, level: u64, water: u64) {
+        let row = &mut self.links[link as usize];
+        if level <= row.promised {
+            return;
+        }
+        row.promised = level;
+        row.until = row.until.max(level);
+        for index in 0..self.links[link as usize].members.len() {
+            let slot = self.links[link as usize].members[index];
+            if !self.flows[slot as usize].is_free() {
+                continue;
+            }
+            for index in 0..self.hops(slot).len() {
+                let other = self.hops(slot)[index].link;
+                let row = &mut self.links[other as usize];
+                row.until = row.until.max(level);
+                if other != link && row.stage != Stage::Full {
+                    self.call(other, water);
+                }
+            }
+        }
+    }
+
+    /// Sets the own flows of a link free, which are promised to be found at `level`.
+    fn set_free(&mut self, link: u32, level: u64, water: u64) {
+        let row = &mut self.links[link as usize];
+        row.stage = Stage::Rising;
+        row.promised = level;
+        row.until = row.until.max(level);
         for index in 0..self.links[link as usize].members.len() {
             let slot = self.links[link as usize].members[index];
             if self.flows[slot as usize].bottleneck == Bottleneck::Link(link) {
@@ -383,6 +434,7 @@ impl Allocation {
     fn set_flow_free(&mut self, link: u32, slot: u32, water: u64) {
         let flow = &self.flows[slot as usize];
         let (rate, cap) = (flow.rate, flow.cap);
+        let promised = self.links[link as usize].promised;
         self.links[link as usize].release(rate);
         let full = self
             .hops(slot)
@@ -405,6 +457,7 @@ impl Allocation {
             let row = &mut self.links[other as usize];
             row.known -= rate;
             row.n_free += 1;
+            row.until = row.until.max(promised);
             if other != link && row.turn > water {
                 self.call(other, water);
             }
