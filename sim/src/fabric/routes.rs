@@ -37,7 +37,7 @@ pub enum LinkState {
 ///
 /// Of several next hops of equal cost a flow takes that whose hash, of the flow (source, destination
 /// and label, by FNV-1a) and the link, is the highest (highest random weight: Thaler and Ravishankar 1998, IEEE/ACM Transactions on Networking
-/// 6(1); for multipath RFC 2991, section 3). So a flow keeps to one path, each switch chooses by
+/// 6(1); for multipath RFC 2991). So a flow keeps to one path, each switch chooses by
 /// itself, and a link that fails moves only the flows that it carried.
 ///
 /// The hops to a destination are found by a breadth-first search from it, O(links), when it is first
@@ -149,7 +149,7 @@ fn hash_flow(from: VertexId, to: VertexId, label: u64) -> u64 {
 }
 
 /// The finalizer of SplitMix64, a bijection in which each bit depends on all (Steele, Lea and Flood
-/// 2014, OOPSLA, figure 16, with the constants of Stafford's variant 13).
+/// 2014, "Fast splittable pseudorandom number generators", OOPSLA).
 const fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -183,7 +183,7 @@ pub fn multi_rack(racks: &LeafSpine, access: &Access) -> Result<Topology, Topolo
 
 /// A fat-tree of switches with `k` ports each and cables all alike: `k` pods of `k/2` edge and `k/2`
 /// aggregation switches, `(k/2)²` cores and `k³/4` hosts (Al-Fares, Loukissas and Vahdat 2008, "A
-/// scalable, commodity data center network architecture", SIGCOMM, section 3.2). Its tiers are the
+/// scalable, commodity data center network architecture", SIGCOMM). Its tiers are the
 /// edge, aggregation and core switches.
 ///
 /// # Errors

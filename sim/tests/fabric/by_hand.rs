@@ -101,8 +101,7 @@ fn in_a_parking_lot_with_a_narrow_link_the_long_flow_has_half_of_that() {
 
 #[test]
 fn what_a_crowd_leaves_goes_to_the_others() {
-    // Figure 6.12 there: links 1 to 4 in a row, with four sessions on one of them.
-    // Link 0: flows 0, 1; link 1: flows 0, 1, 2, 3; link 2: flow 3, 4; of 1,200 each.
+    // Link 0: flows 0, 1; link 1: flows 0, 1, 2, 3; link 2: flows 3, 4; of 1,200 each.
     // Link 1 gives 300 to each of its four; 600 are left on link 0, which nobody asks for; flow 4
     // has 900.
     let paths = [vec![0, 1], vec![0, 1], vec![1], vec![1, 2], vec![2]];
@@ -111,8 +110,8 @@ fn what_a_crowd_leaves_goes_to_the_others() {
 
 #[test]
 fn a_chain_of_bottlenecks_shifts_when_its_first_flow_ends() {
-    // Levels 300 (link 0, two flows), then 700 (link 1), 300 (link 2): each flow's share is what its
-    // neighbour leaves.
+    // Flow 0 shares link 0 with flow 1, flow 1 link 1 with flow 2, flow 2 link 2 with flow 3: where a
+    // link is wider than the one before, the next flow has what its neighbour leaves.
     let paths = [vec![0], vec![0, 1], vec![1, 2], vec![2]];
     assert_rates(&[600, 1_000, 1_000], &paths, &[300.0, 300.0, 500.0, 500.0]);
     assert_rates(&[600, 700, 1_000], &paths, &[300.0, 300.0, 400.0, 600.0]);

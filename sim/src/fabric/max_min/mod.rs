@@ -1,8 +1,10 @@
 //! Flows that share links max-min fairly.
 //!
 //! The allocation is the one in which no flow could have more without another, that has no more than
-//! it, having less (Bertsekas and Gallager 1992, Data Networks, section 6.5.2). It is kept up to date by a replay of what a change can reach, which is described where it is done, in `replay.rs`; here
-//! the flows' bytes are moved.
+//! it, having less (Bertsekas and Gallager 1992, Data Networks, section 6.5.2). A flow that starts or ends changes it only in part:
+//! links fill at levels, a link's level depends on flows of lower rates only, and so a change spreads
+//! upwards from the links that it touches, as long as levels change. That part is computed again; how,
+//! and why it is the allocation of all, is described in `replay.rs`.
 //!
 //! Rates are integers, in 2⁻²⁰ B/s, and what is left of a flow is an integer too, updated only when
 //! its rate changes; so no time is ever lost to rounding but that of a forecast, half up to a
@@ -98,12 +100,12 @@ impl<T: Copy> Fabric<T> {
 
     /// As [`Fabric::new`], but flows that a link limits may be left at rates of as little as
     /// `1 / (1 + tolerance)` of what that link's level would give them, rather than be changed by less
-    /// than that. No link ever carries more than it can, and a flow that is alone on its bottleneck has
-    /// all of it.
+    /// than that. No link ever carries more than it can, and a flow that comes to an idle path has all
+    /// of it.
     ///
     /// Where everything is connected most of the flows that a change reaches change by next to nothing,
-    /// and a tolerance of a hundredth saves most of the cost. Sojourn times get longer, by a quarter of
-    /// the tolerance or so; a test of the fabric prints and holds by how much.
+    /// and a tolerance of a hundredth saves most of the cost. Sojourn times get longer, by a quarter to a
+    /// half of the tolerance on average; a test of the fabric prints by how much.
     ///
     /// # Panics
     /// If `tolerance` is not from 0 to 1.

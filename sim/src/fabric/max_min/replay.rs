@@ -5,7 +5,7 @@
 //! is full the flows over it that still rise stay at this *level*; the link is their bottleneck, and
 //! they are its own. An allocation is max-min fair if and only if it is feasible and every flow has a
 //! bottleneck: its cap, or a full link over which no flow has more (Bertsekas and Gallager 1992, Data
-//! Networks, section 6.5.2, proposition 6.1). A link's level depends on the flows that stay at lower
+//! Networks, section 6.5.2). A link's level depends on the flows that stay at lower
 //! levels only, so a change spreads from lower levels to higher ones: the order of bottleneck
 //! precedence (Ros-Giralt et al. 2019, "On the bottleneck structure of congestion-controlled
 //! networks", Proceedings of the ACM on Measurement and Analysis of Computing Systems 3(3)).
@@ -43,7 +43,7 @@
 //! - So when the replay ends every flow has a bottleneck: one that is found by its construction, and
 //!   one that is not, since each of its links that had a flow found at another rate has looked at it,
 //!   and left it as it is. And no link carries too much: it has looked at each flow that has more.
-//!   That is the proposition's condition, so the allocation is the max-min fair one.
+//!   That is the condition above, so the allocation is the max-min fair one.
 //! - Only links have a turn that carry a flow that has changed or has been set free, and each is full
 //!   once at most.
 //!
