@@ -6,6 +6,7 @@
 //! - [`simulate`] runs a scenario: one of plain stages as such a network, one of stages on hosts with
 //!   the costs of a profile. It returns a run of the same kind as a measurement.
 //! - [`compare()`] runs two scenarios with common random numbers.
+//! - [`fabric`] is a network of links that flows share, with routes over it; no scenario uses it yet.
 //! - [`engine`] and [`stations`] are the parts, for engines of one's own; [`statistics`] keeps what a
 //!   run is asked for in bounded memory.
 //!
@@ -47,6 +48,7 @@ mod costs;
 pub mod engine;
 mod error;
 mod event;
+pub mod fabric;
 pub mod gpu;
 mod ids;
 pub mod network;
