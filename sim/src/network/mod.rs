@@ -9,6 +9,7 @@
 //! first served.
 
 mod message;
+mod wire;
 
 use schema::ids::HostId;
 use schema::run::{Leg, SpanName};
@@ -86,20 +87,11 @@ impl Pipeline<'_> {
         used: SimDuration,
     ) {
         let now = queue.now();
-        let connection = &mut self.connections[id];
-        let hop = self.tables.hop(connection);
-        let message = &mut connection.message;
+        let message = &mut self.connections[id].message;
         message.send_used += used;
         let size = message.hand_over(now);
-        let left = match hop.channels {
-            Some(channels) => {
-                let channel = channels[connection.leg as usize];
-                self.links[channel].take(now, size)
-            }
-            None => now,
-        };
-        queue.schedule_at(left + message.delay, Event::ChunkArrived(id));
-        if message.is_sent() {
+        self.cross(queue, id, size);
+        if self.connections[id].message.is_sent() {
             self.add_client_core_time(id, Leg::Request);
             self.record_sent(id);
             self.let_go(id);
