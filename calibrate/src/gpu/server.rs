@@ -26,6 +26,8 @@ use schema::scenario::Transport;
 
 /// Bytes of an image: three planes of 224 by 224 32-bit floats.
 pub const IMAGE: f64 = 602_112.0;
+/// More bytes or requests than there are in anything.
+const ANY: f64 = 1e18;
 /// Most images that any of the measured requests has.
 const MOST_IMAGES: f64 = 128.0;
 
@@ -111,7 +113,10 @@ impl ServerLaw {
             crowded(WorkingSet::Message, law)
         };
         let staging = law(self.gather, self.gather_image / IMAGE);
-        let free = |per| CostLaw::exact(per, 0.0, 0.0, "by definition: part of the others");
+        let free = |per| CostLaw {
+            range: [0.0, ANY],
+            ..CostLaw::exact(per, 0.0, 0.0, "by definition: part of the others")
+        };
         let host = [
             (cost::PREPARE.to_owned(), message(self.prepare)),
             (cost::POSTPROCESS.to_owned(), free(Driver::Bytes)),

@@ -146,13 +146,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let starts: Vec<(f64, Vec<f64>)> = (0..STARTS)
             .into_par_iter()
-            .map(|index| fit.descend(index))
+            .map(|index| {
+                let (loss, logs) = fit.descend(index);
+                let profile = fit.profile(&fit.law(&logs), "a trial");
+                let table = load::table(&profile, &others);
+                println!("{gpu}: start {index}: loss {loss:.4}\n{table}");
+                (loss, logs)
+            })
             .collect();
-        for (index, (loss, logs)) in starts.iter().enumerate() {
-            println!("{gpu}: start {index}: loss {loss:.4}");
-            let profile = fit.profile(&fit.law(logs), "a trial");
-            println!("{}", load::table(&profile, &others));
-        }
         let best = starts.iter().min_by(|a, b| a.0.total_cmp(&b.0));
         let (loss, logs) = best.expect("there is a start");
         let source = format!(

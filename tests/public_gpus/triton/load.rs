@@ -28,6 +28,11 @@ pub(crate) fn serve(profile: &Profile, load: &ServedLoad) -> ServedLoad {
         ));
         overrides.push("stages.resnet50.batch.max=1".to_owned());
     }
+    if load.outstanding == 1 {
+        // Nothing varies from one to the next.
+        overrides.push("run.warmup={ requests = 1 }".to_owned());
+        overrides.push("run.measure={ requests = 2 }".to_owned());
+    }
     let path = Path::new("scenarios/triton/resnet50.toml");
     let scenario = Scenario::parse(path, SCENARIO.to_owned(), &overrides);
     let scenario = scenario.unwrap_or_else(|error| panic!("{error}"));
