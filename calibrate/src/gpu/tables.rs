@@ -249,6 +249,8 @@ pub struct ServedLoad {
     pub throughput: f64,
     /// Mean time from end to end, in seconds.
     pub latency: f64,
+    /// 90th percentile of that.
+    pub p90: f64,
     /// Its parts, where they were measured.
     pub parts: Option<ServedParts>,
 }
@@ -283,6 +285,7 @@ pub fn triton_resnet50() -> Vec<ServedLoad> {
             images: row.number("images")? as u32,
             throughput: row.number("throughput")?,
             latency: ms("latency_ms")?,
+            p90: ms("p90_ms")?,
             parts: (parts.inference > 0.0).then_some(parts),
         })
     })

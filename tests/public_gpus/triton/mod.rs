@@ -8,8 +8,10 @@ use schema::profile::Profile;
 
 use load::{FIGURES, errors, loads, serve, table};
 
-/// Largest mean error that is asked for, by figure; nothing is asked of the network alone.
-const GOALS: [f64; 6] = [0.07, 0.10, f64::INFINITY, 0.20, 0.20, 0.20];
+/// Nothing is asked.
+const NONE: f64 = f64::INFINITY;
+/// Largest mean error that is asked for, by figure.
+const GOALS: [f64; 7] = [0.07, 0.10, NONE, NONE, 0.20, 0.20, 0.20];
 
 fn profile(gpu: &str) -> Profile {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios/profiles");
@@ -19,11 +21,11 @@ fn profile(gpu: &str) -> Profile {
 
 /// Asserts the goals for `gpu` at more than 48 requests outstanding, and that its mean errors are
 /// `expected`, in percent.
-fn assert_predicts(gpu: &str, expected: [f64; 6]) {
+fn assert_predicts(gpu: &str, expected: [f64; 7]) {
     let profile = profile(gpu);
     let (_, held_out) = loads(gpu);
     println!("{gpu}\n{}", table(&profile, &held_out));
-    let mut sums = [0.0; 6];
+    let mut sums = [0.0; 7];
     for load in &held_out {
         for (sum, error) in sums.iter_mut().zip(errors(&serve(&profile, load), load)) {
             *sum += error.abs();
@@ -42,10 +44,10 @@ fn assert_predicts(gpu: &str, expected: [f64; 6]) {
 
 #[test]
 fn triton_on_an_a40_at_higher_loads() {
-    assert_predicts("a40", [0.0; 6]);
+    assert_predicts("a40", [0.0; 7]);
 }
 
 #[test]
 fn triton_on_an_a100_at_higher_loads() {
-    assert_predicts("a100", [0.0; 6]);
+    assert_predicts("a100", [0.0; 7]);
 }
