@@ -46,8 +46,8 @@ fn hardware_refuses_what_runs_on_gpus() {
 
 #[test]
 fn hardware_refuses_threads_that_are_not_of_a_connection() {
-    assert_snapshot!(refusal(&format!("{SYNTHETIC}\nreceive-threads = 1")), @"");
-    assert_snapshot!(refusal(&format!("{SYNTHETIC}\nhand-back = \"in-turn\"")), @"");
+    assert_snapshot!(refusal(&format!("{SYNTHETIC}\nreceive-threads = 1")), @"error: DIR/scenario.toml:30: `stages.work.receive-threads`: each connection has a thread of its own on hardware; `tandem simulate` runs stages with fewer");
+    assert_snapshot!(refusal(&format!("{SYNTHETIC}\nhand-back = \"in-turn\"")), @"error: DIR/scenario.toml:30: `stages.work.hand-back`: `in-turn` is for the engine, see `tandem simulate`");
 }
 
 #[test]

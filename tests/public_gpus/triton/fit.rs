@@ -25,20 +25,44 @@ use rayon::prelude::*;
 use schema::profile::{Part, Profile};
 use schema::random::{Seed, stream, uniform};
 
-/// Where the simplices start, before they are moved: what a server on a recent host takes, in seconds.
-const START: [f64; 11] = [
-    120e-6, 120e-6, 1.0, 800e-6, 600e-6, 200e-6, 20e-6, 75e-6, 0.75, 40.0, 35e-6,
+/// Where the simplices start, before they are moved: GPU, and the parameters of its server, which a
+/// coarser model of the same mechanism gave for the same loads; in seconds.
+const START: [(&str, [f64; 11]); 4] = [
+    (
+        "a40",
+        [
+            90e-6, 180e-6, 1.2, 460e-6, 480e-6, 196e-6, 22e-6, 65e-6, 0.8, 39.0, 33e-6,
+        ],
+    ),
+    (
+        "a100",
+        [
+            65e-6, 103e-6, 1.3, 320e-6, 830e-6, 108e-6, 27e-6, 67e-6, 0.66, 70.0, 32e-6,
+        ],
+    ),
+    (
+        "v100",
+        [
+            200e-6, 75e-6, 0.6, 640e-6, 1040e-6, 149e-6, 23e-6, 76e-6, 0.63, 36.0, 35e-6,
+        ],
+    ),
+    (
+        "t4",
+        [
+            210e-6, 139e-6, 0.55, 810e-6, 1130e-6, 293e-6, 19e-6, 75e-6, 0.53, 33.0, 18e-6,
+        ],
+    ),
 ];
 /// Number of starts.
-const STARTS: u32 = 6;
+const STARTS: u32 = 3;
 /// Standard deviation of the logarithms of a start.
-const SPREAD: f64 = 0.25;
+const SPREAD: f64 = 0.1;
 /// Edge of a simplex, in logarithms.
-const EDGE: f64 = 0.3;
+const EDGE: f64 = 0.15;
 /// Most steps of a simplex.
-const STEPS: u64 = 350;
+const STEPS: u64 = 150;
 /// No parameter becomes larger or smaller than its start by more than this factor.
-const FARTHEST: f64 = 30.0;
+const FARTHEST: f64 = 10.0;
 
 /// The loads of a server, to which its law is fitted.
 #[derive(Clone)]
@@ -46,6 +70,7 @@ struct Fit<'a> {
     gpu: &'a str,
     part: &'a Part,
     loads: &'a [ServedLoad],
+    start: &'a [f64; 11],
 }
 
 impl Fit<'_> {
@@ -60,7 +85,7 @@ impl Fit<'_> {
 
     fn loss(&self, logs: &[f64]) -> f64 {
         let far = |(log, start): (&f64, &f64)| (log - start.ln()).abs() > FARTHEST.ln();
-        if logs.iter().zip(&START).any(far) {
+        if logs.iter().zip(self.start).any(far) {
             return f64::INFINITY;
         }
         let profile = self.profile(&self.law(logs), "a trial");
@@ -85,8 +110,7 @@ impl Fit<'_> {
     /// The least loss from the start number `index`, and its parameters.
     fn descend(&self, index: u32) -> (f64, Vec<f64>) {
         let mut rng = stream(Seed(u64::from(index)), "start");
-        let mut at: Vec<f64> = START
-            .iter()
+        let mut at: Vec<f64> = (self.start.iter())
             .map(|start| start.ln() + SPREAD * normal(uniform(&mut rng)))
             .collect();
         let mut least = f64::INFINITY;
@@ -133,17 +157,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: triton_parts FOLDER [GPU…]".into());
     };
     let folder = PathBuf::from(folder);
-    for gpu in ["t4", "v100", "a40", "a100"] {
-        if !only.is_empty() && !only.iter().any(|name| name == gpu) {
+    for (gpu, start) in &START {
+        if !only.is_empty() && !only.contains(&(*gpu).to_owned()) {
             continue;
         }
         let path = PathBuf::from(format!("scenarios/profiles/{gpu}.toml"));
-        let part = Profile::load(&path)?.parts[gpu].clone();
+        let part = Profile::load(&path)?.parts[*gpu].clone();
         let (loads, others) = load::loads(gpu);
         let fit = Fit {
             gpu,
             part: &part,
             loads: &loads,
+            start,
         };
         let starts: Vec<(f64, Vec<f64>)> = (0..STARTS)
             .into_par_iter()
