@@ -168,8 +168,7 @@ fn measure(topology: &Topology, paths: &[Vec<LinkId>], n_flows: usize, tolerance
             let begin = Instant::now();
             for _ in 0..ROUND {
                 let now = fabric.next().expect("flows are under way");
-                fabric.settle(now);
-                while fabric.pop_done().is_some() {
+                while fabric.pop_due(now).is_some() {
                     start(&mut fabric, now);
                     n_events += 2;
                 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use schema::ids::{HostId, Id};
-use schema::scenario::{Placement, Scenario};
+use schema::scenario::{Placement, Scenario, Vertex};
 use schema::units::ByteRate;
 
 use crate::error::RealrunError;
@@ -36,6 +36,12 @@ impl Place {
             links: Vec::new(),
             warnings: Vec::new(),
         };
+        if !scenario.faults.is_empty() {
+            return Err(RealrunError::Unsupported {
+                key: scenario.source().position("faults"),
+                problem: "faults of links are only simulated".to_owned(),
+            });
+        }
         if scenario.placement == Placement::Netns {
             if let Some(problem) = netns_problem() {
                 let key = scenario.source().position("placement.netns");
@@ -74,12 +80,15 @@ impl Place {
                 key: scenario.source().position("links"),
                 problem: "at most 256 links can be laid on one machine".to_owned(),
             })?;
-            let ends: [(HostId, Ipv4Addr); 2] = [1, 2].map(|end| {
-                (
-                    row.between[usize::from(end) - 1],
-                    Ipv4Addr::new(10, 78, subnet, end),
-                )
-            });
+            let [Vertex::Host(a), Vertex::Host(b)] = row.between else {
+                return Err(RealrunError::Unsupported {
+                    key: scenario.source().position(&row.key),
+                    problem: "network namespaces have no switches, a link joins two hosts"
+                        .to_owned(),
+                });
+            };
+            let ends = [(a, 1), (b, 2)]
+                .map(|(host, end)| (host, Ipv4Addr::new(10, 78, subnet, end)));
             let device = |end: usize| format!("td{}-{end}", link.index());
             let names = ends.map(|(host, _)| self.namespaces[host.index()].clone());
             ip(&[
