@@ -62,7 +62,7 @@ fn the_base_is_valid_and_reads_back() {
 #[test]
 fn unknown_names() {
     assert_snapshot!(message("arrivals =", "arivals ="), @"a.toml:26: `clients.0.arivals`: unknown key `arivals`, did you mean `arrivals`? (allowed: name, on, count, arrivals, classes, path)");
-    assert_snapshot!(message("proxy = {}", "proxi = {}"), @"a.toml:18: `stages.ingress.proxi`: unknown key `proxi`, did you mean `proxy`? (allowed: on, serve, proxy, instances, batch, gpu, station, fork, join, balance, tokens, release, next)");
+    assert_snapshot!(message("proxy = {}", "proxi = {}"), @"a.toml:18: `stages.ingress.proxi`: unknown key `proxi`, did you mean `proxy`? (allowed: on, serve, proxy, instances, batch, receive-threads, hand-back, gpu, station, fork, join, balance, tokens, release, next)");
     assert_snapshot!(message("on = \"server\"", "on = \"sever\""), @"a.toml:21: `stages.classify.on`: there is no host `sever`, did you mean `server`? (allowed: edge, gateway, server)");
     assert_snapshot!(message("to = \"classify\"", "to = \"clasify\""), @"a.toml:27: `clients.0.path.0.to`: there is no stage `clasify`, did you mean `classify`? (allowed: classify, ingress)");
     assert_snapshot!(message("resnet50", "resnet5"), @"a.toml:22: `stages.classify.serve.net.name`: there is no net `resnet5`, did you mean `resnet50`? (allowed: resnet18, resnet50, squeezenet1.1)");

@@ -15,6 +15,9 @@
 //!
 //! Left out: queues in switches and their packets, loss, and the time that a sender takes to find its
 //! rate or that routes take to be found anew.
+//!
+//! # Order
+//! At one instant faults that are over end before others begin.
 
 use std::collections::VecDeque;
 
@@ -176,11 +179,14 @@ impl<'a> Wires<'a> {
         }
     }
 
+    /// Schedules the faults; at one instant those that are over end before others begin.
     pub(crate) fn schedule_faults(&self, queue: &mut EventQueue<Event>) {
-        for (index, fault) in self.tables.faults.iter().enumerate() {
-            let index = u32::try_from(index).expect("a scenario has fewer than 2^32 faults");
-            queue.schedule_at(fault.from, Event::FaultBegins(index));
+        let faults = self.tables.faults.iter().zip(0..);
+        for (fault, index) in faults.clone() {
             queue.schedule_at(fault.until, Event::FaultEnds(index));
+        }
+        for (fault, index) in faults {
+            queue.schedule_at(fault.from, Event::FaultBegins(index));
         }
     }
 

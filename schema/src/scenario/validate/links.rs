@@ -442,7 +442,9 @@ impl Check<'_> {
         let mut links = network.links.iter();
         let joins = |link: &Link| sorted(link.between) == sorted(ends);
         let Some((link, row)) = links.find(|(_, row)| joins(row)) else {
-            let problem = format!("there is no link between `{a}` and `{b}`");
+            let beside = self.beside(network, ends[0]);
+            let problem =
+                format!("there is no link between `{a}` and `{b}` (from `{a}` to: {beside})");
             return Err(self.source.invalid(&of_link, problem));
         };
         if file.length == SimDuration::ZERO {
@@ -467,6 +469,29 @@ impl Check<'_> {
             length: file.length,
             rate: file.rate,
         })
+    }
+
+    /// The names of what links join with `vertex`.
+    fn beside(&self, network: &Network, vertex: Vertex) -> String {
+        let far = network.links.rows().iter().filter_map(|link| {
+            let [a, b] = link.between;
+            match (a == vertex, b == vertex) {
+                (true, _) => Some(b),
+                (_, true) => Some(a),
+                _ => None,
+            }
+        });
+        let hosts: Vec<&String> = self.file.hosts.keys().collect();
+        let names: Vec<&str> = far
+            .map(|far| match far {
+                Vertex::Host(host) => hosts[host.index()].as_str(),
+                Vertex::Switch(switch) => network.switches[switch].name.as_str(),
+            })
+            .collect();
+        match names.is_empty() {
+            true => "nothing".to_owned(),
+            false => names.join(", "),
+        }
     }
 
     /// How a message gets from one host to another.
