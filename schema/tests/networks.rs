@@ -119,7 +119,10 @@ fn census(scenario: &Scenario) -> Vec<String> {
             .entry(format!("{a} {b}: {rate}, {}", link.delay))
             .or_default() += 1;
     }
-    census.iter().map(|(what, n)| format!("{n} {what}")).collect()
+    census
+        .iter()
+        .map(|(what, n)| format!("{n} {what}"))
+        .collect()
 }
 
 #[test]
@@ -255,14 +258,18 @@ fn wrong_generated_networks() {
 #[test]
 fn wrong_places() {
     let attach = |fabric: &str, host: &str, to: &str| {
-        let (from, to) = (format!("{host} = {{"), format!("{host} = {{ attach = \"{to}\","));
+        let (from, to) = (
+            format!("{host} = {{"),
+            format!("{host} = {{ attach = \"{to}\","),
+        );
         let text = generated(fabric).replacen(&from, &to, 1);
         parse(&text, &[]).unwrap_err().to_string()
     };
     assert_snapshot!(attach(LEAF_SPINE, "edge", "spine-0"), @"a.toml:7: `hosts.edge.attach`: no host can be attached to `spine-0` (allowed: leaf-0 to leaf-1)");
     assert_snapshot!(attach(STAR, "edge", "leaf-0"), @"a.toml:7: `hosts.edge.attach`: no host can be attached to `leaf-0` (allowed: switch)");
     assert_snapshot!(attach(MULTI_RACK, "edge", "leaf-7"), @"a.toml:7: `hosts.edge.attach`: no host can be attached to `leaf-7` (allowed: leaf-0 to leaf-1, border)");
-    let both = generated(LEAF_SPINE).replace("part = \"this\",", "part = \"this\", attach = \"leaf-1\",");
+    let both =
+        generated(LEAF_SPINE).replace("part = \"this\",", "part = \"this\", attach = \"leaf-1\",");
     assert_snapshot!(parse(&both, &[]).unwrap_err(), @"a.toml:9: `hosts.server.attach`: `leaf-1` has places for 2 hosts");
     assert_snapshot!(message("edge = {", "edge = { attach = \"left\","), @"a.toml:7: `hosts.edge.attach`: is only with `fabric`, found `left`");
 }
@@ -272,7 +279,11 @@ fn wrong_ways() {
     assert_snapshot!(message("[\"edge\", \"left\"]", "[\"gateway\", \"left\"]"), @"a.toml:37: `clients.0.path.0`: no links lead from `edge` over switches to `server` (links: gateway - left, left - right, right - server)");
     // A host forwards nothing.
     let text = BASE
-        .replacen("between = [\"left\", \"right\"]", "between = [\"left\", \"gateway\"]", 1)
+        .replacen(
+            "between = [\"left\", \"right\"]",
+            "between = [\"left\", \"gateway\"]",
+            1,
+        )
         .replacen("[\"right\", \"left\"]", "[\"gateway\", \"left\"]", 1);
     assert_snapshot!(parse(&text, &[]).unwrap_err(), @"a.toml:37: `clients.0.path.0`: no links lead from `edge` over switches to `server` (links: edge - left, left - gateway, right - server)");
     let apart = text.replacen("between = [\"right\",", "between = [\"gateway\",", 1);
@@ -288,6 +299,7 @@ fn wrong_faults() {
     assert_snapshot!(message("rate = \"1 Gbit/s\"", "rate = \"100 Gbit/s\""), @"a.toml:28: `faults.0.rate`: must be less than the link's, 100 Gbit/s, found 100 Gbit/s");
     assert_snapshot!(message("link = [\"right\", \"left\"]", "link = [\"right\", \"server\"]"), @"a.toml:28: `faults.0.rate`: the link has no `rate` that could be lower");
     assert_snapshot!(message("rate = \"1 Gbit/s\"", "rate = \"1 Gbit\""), @"a.toml:28: `faults.0.rate`: `Gbit` is not a unit of data rate; units: bit/s, B/s, kbit/s, kB/s, Mbit/s, MB/s, Gbit/s, GB/s");
-    let twice = "[[faults]]\nlink = [\"left\", \"right\"]\nfrom = \"1100 ms\"\nfor = \"1 s\"\n\n[stages.";
+    let twice =
+        "[[faults]]\nlink = [\"left\", \"right\"]\nfrom = \"1100 ms\"\nfor = \"1 s\"\n\n[stages.";
     assert_snapshot!(message("[stages.", twice), @"a.toml:30: `faults.1`: overlaps `faults.0`, which is of the same link");
 }

@@ -36,12 +36,6 @@ impl Place {
             links: Vec::new(),
             warnings: Vec::new(),
         };
-        if !scenario.faults.is_empty() {
-            return Err(RealrunError::Unsupported {
-                key: scenario.source().position("faults"),
-                problem: "faults of links are only simulated".to_owned(),
-            });
-        }
         if scenario.placement == Placement::Netns {
             if let Some(problem) = netns_problem() {
                 let key = scenario.source().position("placement.netns");
@@ -81,14 +75,10 @@ impl Place {
                 problem: "at most 256 links can be laid on one machine".to_owned(),
             })?;
             let [Vertex::Host(a), Vertex::Host(b)] = row.between else {
-                return Err(RealrunError::Unsupported {
-                    key: scenario.source().position(&row.key),
-                    problem: "network namespaces have no switches, a link joins two hosts"
-                        .to_owned(),
-                });
+                unreachable!("switches are refused before")
             };
-            let ends = [(a, 1), (b, 2)]
-                .map(|(host, end)| (host, Ipv4Addr::new(10, 78, subnet, end)));
+            let ends =
+                [(a, 1), (b, 2)].map(|(host, end)| (host, Ipv4Addr::new(10, 78, subnet, end)));
             let device = |end: usize| format!("td{}-{end}", link.index());
             let names = ends.map(|(host, _)| self.namespaces[host.index()].clone());
             ip(&[

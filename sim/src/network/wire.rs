@@ -392,7 +392,9 @@ impl Path {
             return false;
         };
         let limited = links.iter().copied();
-        self.limited = limited.filter(|link| tables.is_limited[link.index()]).collect();
+        self.limited = limited
+            .filter(|link| tables.is_limited[link.index()])
+            .collect();
         self.delay = tables.graph.propagation_delay(&links);
         self.links = links.into();
         true

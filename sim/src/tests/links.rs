@@ -212,9 +212,7 @@ fn a_direct_link_that_is_down_is_gone_around() {
 fn faults_come_one_after_the_other_and_at_once() {
     let text = text(LINE);
     let fault = |from: u64, length: u64| {
-        format!(
-            "{{ link = [\"right\", \"server\"], from = \"{from} ns\", for = \"{length} ns\" }}"
-        )
+        format!("{{ link = [\"right\", \"server\"], from = \"{from} ns\", for = \"{length} ns\" }}")
     };
     let set = |faults: &[String]| format!("faults=[{}]", faults.join(", "));
     let twice = set(&[fault(600, 100), fault(500, 100)]);
@@ -267,7 +265,11 @@ fn jitter_is_drawn_for_each_message_and_delay_for_each_client() {
     let none = "{ constant = \"0 ns\" }";
     let by_client = extra(&access(uniform, none), &[]);
     let delays: Vec<u64> = by_client.values().map(|times| times[0]).collect();
-    assert!(by_client.values().all(|times| times.iter().all(|t| *t == times[0])));
+    assert!(
+        by_client
+            .values()
+            .all(|times| times.iter().all(|t| *t == times[0]))
+    );
     assert!(delays.iter().all(|ps| (2_000_000..6_000_000).contains(ps)));
     assert!(delays[0] != delays[1] && delays[1] != delays[2]);
 
@@ -276,9 +278,15 @@ fn jitter_is_drawn_for_each_message_and_delay_for_each_client() {
     assert!(all.iter().all(|ps| (2_000_000..6_000_000).contains(ps)));
     // The sum of two has a standard deviation of 2/sqrt(6) us, and the mean of 1200 a 35th of that.
     let mean = all.iter().sum::<u64>() as f64 / all.len() as f64;
-    assert!((mean - 4e6).abs() < 4.0 * 0.816e6 / 1200f64.sqrt(), "{mean}");
+    assert!(
+        (mean - 4e6).abs() < 4.0 * 0.816e6 / 1200f64.sqrt(),
+        "{mean}"
+    );
     // Streams of their own: what else is in the scenario changes no draw.
-    let other = ["fabric.multi-rack.access.rate=\"2 GB/s\"", "clients.0.name=\"clients-0\""];
+    let other = [
+        "fabric.multi-rack.access.rate=\"2 GB/s\"",
+        "clients.0.name=\"clients-0\"",
+    ];
     assert_eq!(by_message, extra(&access(none, uniform), &other));
     assert_ne!(by_message, extra(&access(none, uniform), &["run.seed=2"]));
 }
@@ -307,7 +315,9 @@ fn generated_networks_are_those_of_the_fabric() {
     let with = |network: &str| {
         let text = text(network).replace("[hosts]\n", &format!("[hosts]\n{hosts}"));
         let kept = ["edge = ", "gateway = ", "server = "];
-        let lines = text.lines().filter(|l| !kept.iter().any(|k| l.starts_with(k)));
+        let lines = text
+            .lines()
+            .filter(|l| !kept.iter().any(|k| l.starts_with(k)));
         let text: Vec<&str> = lines.collect();
         let text = text.join("\n").replace("on = \"edge\"", "on = \"h0\"");
         let scenario = scenario(&text.replace("on = \"server\"", "on = \"h9\""), &[]);
@@ -323,7 +333,10 @@ fn generated_networks_are_those_of_the_fabric() {
     };
     let alike = "rate = \"25 Gbit/s\", delay = \"500 ns\"";
     let star = topology::star(16, cable).unwrap();
-    assert_eq!(with(&format!("fabric.star = {{ {alike} }}")), census(&star.graph));
+    assert_eq!(
+        with(&format!("fabric.star = {{ {alike} }}")),
+        census(&star.graph)
+    );
     let tree = topology::fat_tree(4, cable).unwrap();
     assert_eq!(
         with(&format!("fabric.fat-tree = {{ k = 4, {alike} }}")),
@@ -334,7 +347,10 @@ fn generated_networks_are_those_of_the_fabric() {
         hosts_per_leaf: 4,
         spines: 3,
         host: cable,
-        oversubscription: Oversubscription { hosts: 5, uplinks: 2 },
+        oversubscription: Oversubscription {
+            hosts: 5,
+            uplinks: 2,
+        },
         uplink_delay: SimDuration::from_ns(700),
     })
     .unwrap();

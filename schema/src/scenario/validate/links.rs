@@ -333,7 +333,9 @@ impl Check<'_> {
             let switch = self.place(&place, attach, places, network)?;
             if let Some(left) = left.get_mut(switch.index().wrapping_sub(first)) {
                 *left = left.checked_sub(1).ok_or_else(|| {
-                    let most = places.each.expect("places without a limit are never all taken");
+                    let most = places
+                        .each
+                        .expect("places without a limit are never all taken");
                     let problem = format!("`{attach}` has places for {most} hosts");
                     self.source.invalid(&place, problem)
                 })?;

@@ -8,8 +8,8 @@ mod plain;
 
 use super::{
     BatchClose, BatchFile, BatchPolicy, Extent, FabricFile, InputFile, NetFile, Placement,
-    PlacementFile, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile, Source, Stage, StageFile, StageRole,
-    Work,
+    PlacementFile, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile, Source, Stage,
+    StageFile, StageRole, Work,
 };
 use crate::error::{FileError, suggest};
 use crate::ids::{HostId, Id, StageId, Table};

@@ -187,7 +187,11 @@ impl Check<'_> {
         Ok(next)
     }
 
-    pub(super) fn distribution(&self, key: &str, distribution: &Distribution) -> Result<(), FileError> {
+    pub(super) fn distribution(
+        &self,
+        key: &str,
+        distribution: &Distribution,
+    ) -> Result<(), FileError> {
         let checked = distribution.sampler().map(|_| ());
         checked.map_err(|(below, problem)| {
             let key = if below.is_empty() {
