@@ -66,5 +66,5 @@ fn hardware_refuses_faults_and_switches_between_namespaces() {
         message.trim().to_owned()
     };
     let fault = "[[faults]]\nlink = [\"edge\", \"gateway\"]\nfrom = \"1 s\"\nfor = \"1 s\"\n";
-    assert_snapshot!(refusal_of(fault), @"");
+    assert_snapshot!(refusal_of(fault), @"error: DIR/scenario.toml:6: `faults`: faults of links are for the engine, see `tandem simulate`");
 }
