@@ -45,6 +45,12 @@ fn hardware_refuses_what_runs_on_gpus() {
 }
 
 #[test]
+fn hardware_refuses_threads_that_are_not_of_a_connection() {
+    assert_snapshot!(refusal(&format!("{SYNTHETIC}\nreceive-threads = 1")), @"");
+    assert_snapshot!(refusal(&format!("{SYNTHETIC}\nhand-back = \"in-turn\"")), @"");
+}
+
+#[test]
 fn hardware_refuses_ways_to_form_batches() {
     let batch = |keys: &str| refusal(&format!("{SYNTHETIC}\nbatch = {{ max = 8, {keys} }}"));
     assert_snapshot!(batch("preferred = [4]"), @"error: DIR/scenario.toml:30: `stages.work.batch`: `preferred` and `close` are for the engine, see `tandem simulate`");

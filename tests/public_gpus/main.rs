@@ -11,7 +11,9 @@
 
 mod a100;
 mod engine;
+mod network;
 mod table;
+mod triton;
 mod v100;
 
 use calibrate::gpu::held_out::Errors;

@@ -26,6 +26,11 @@ use schema::scenario::Transport;
 
 /// Bytes of an image: three planes of 224 by 224 32-bit floats.
 pub const IMAGE: f64 = 602_112.0;
+/// Standard deviation of the logarithm of what a message and a gathering take. It is assumed, not
+/// fitted: what matters is that batches do not keep step with each other for ever.
+const VARIATION: f64 = 0.15;
+/// More bytes or requests than there are in anything.
+const ANY: f64 = 1e18;
 /// Most images that any of the measured requests has.
 const MOST_IMAGES: f64 = 128.0;
 
@@ -98,6 +103,7 @@ impl ServerLaw {
         };
         let fixed = self.fixed_odds / (1.0 + self.fixed_odds);
         let crowded = |of, law: CostLaw| CostLaw {
+            residual: Residual::Lognormal { sigma: VARIATION },
             working_set: Some(WorkingSetLaw {
                 of,
                 slowdown: self.slowdown,
@@ -111,7 +117,10 @@ impl ServerLaw {
             crowded(WorkingSet::Message, law)
         };
         let staging = law(self.gather, self.gather_image / IMAGE);
-        let free = |per| CostLaw::exact(per, 0.0, 0.0, "by definition: part of the others");
+        let free = |per| CostLaw {
+            range: [0.0, ANY],
+            ..CostLaw::exact(per, 0.0, 0.0, "by definition: part of the others")
+        };
         let host = [
             (cost::PREPARE.to_owned(), message(self.prepare)),
             (cost::POSTPROCESS.to_owned(), free(Driver::Bytes)),

@@ -249,6 +249,8 @@ pub struct ServedLoad {
     pub throughput: f64,
     /// Mean time from end to end, in seconds.
     pub latency: f64,
+    /// 90th percentile of that.
+    pub p90: f64,
     /// Its parts, where they were measured.
     pub parts: Option<ServedParts>,
 }
@@ -283,7 +285,45 @@ pub fn triton_resnet50() -> Vec<ServedLoad> {
             images: row.number("images")? as u32,
             throughput: row.number("throughput")?,
             latency: ms("latency_ms")?,
+            p90: ms("p90_ms")?,
             parts: (parts.inference > 0.0).then_some(parts),
+        })
+    })
+}
+
+/// A load that was served over the network, and the most that the server could serve.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NetworkLoad {
+    /// The net.
+    pub net: String,
+    /// GPUs that shared the load.
+    pub gpus: f64,
+    /// Most requests in a batch.
+    pub batch: f64,
+    /// Requests per second of all GPUs when all of them were there from the start.
+    pub offline: f64,
+    /// Requests per second of all GPUs, which came at random.
+    pub rate: f64,
+    /// Their times from end to end, in seconds: mean, median, 90th, 99th and 99.9th percentile.
+    pub times: [f64; 5],
+}
+
+/// Nets served over the network by eight A100.
+pub fn mlperf_network_a100() -> Vec<NetworkLoad> {
+    let text = include_str!("../../tables/mlperf-network-a100.csv");
+    read("mlperf-network-a100", text, |row| {
+        let times = ["mean_ms", "p50_ms", "p90_ms", "p99_ms", "p999_ms"];
+        let mut in_seconds = [0.0; 5];
+        for (time, column) in in_seconds.iter_mut().zip(times) {
+            *time = row.number(column)? * MS;
+        }
+        Ok(NetworkLoad {
+            net: row.text("net")?.to_owned(),
+            gpus: row.number("gpus")?,
+            batch: row.number("batch")?,
+            offline: row.number("offline")?,
+            rate: row.number("rate")?,
+            times: in_seconds,
         })
     })
 }

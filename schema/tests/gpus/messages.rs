@@ -63,7 +63,7 @@ fn a_gpu_goes_with_what_serves_on_it() {
     assert_snapshot!(message("gpu = {}", "gpu = {}\ninstances = 2"), @"a.toml:36: `stages.copy.instances`: must not be given with `gpu`, found 2; there is one for each stream of each process on each device");
     assert_snapshot!(message("gpu = {}\n", ""), @"a.toml:35: `stages.copy.serve.kernels`: run on a GPU; give the stage `gpu`, `{}` for the first of its host");
     assert_snapshot!(message("on = \"edge\"\nserve", "on = \"edge\"\ngpu = {}\nserve"), @"a.toml:48: `stages.spin.serve.synthetic`: is work on a core; give `kernels` for work on a GPU, or leave `gpu` out");
-    assert_snapshot!(message("gpu = {}", "gpus = {}"), @"a.toml:35: `stages.copy.gpus`: unknown key `gpus`, did you mean `gpu`? (allowed: on, serve, proxy, instances, batch, gpu, station, fork, join, balance, tokens, release, next)");
+    assert_snapshot!(message("gpu = {}", "gpus = {}"), @"a.toml:35: `stages.copy.gpus`: unknown key `gpus`, did you mean `gpu`? (allowed: on, serve, proxy, instances, batch, receive-threads, hand-back, gpu, station, fork, join, balance, tokens, release, next)");
     assert_snapshot!(message("serve = { profiled", "serve = { profile"), @"a.toml:30: `stages.detect.serve`: unknown value `profile`, did you mean `profiled`? (allowed: net, synthetic, profiled, kernels)");
     assert_snapshot!(message("output = \"4 kB\"", "outputs = \"4 kB\""), @"a.toml:30: `stages.detect.serve.profiled.outputs`: unknown key `outputs`, did you mean `output`? (allowed: name, input, output, raw)");
 }
@@ -189,6 +189,13 @@ fn sizes_of_batches() {
     assert_snapshot!(batch("max = 8, preferred = [4, 2]"), @"a.toml:25: `stages.classify.batch.preferred.1`: must be more than the one before it, 4; found 2");
     assert_snapshot!(batch("max = 8, preferred = 4"), @"a.toml:25: `stages.classify.batch.preferred`: invalid type: integer `4`, expected a sequence");
     assert_snapshot!(batch("max = 8, close = \"at-end\""), @"a.toml:25: `stages.classify.batch.close`: unknown value `at-end` (allowed: at-start, at-timeout, one-ahead)");
+}
+
+#[test]
+fn threads_that_receive_and_how_outputs_are_handed_back() {
+    let stage = |keys: &str| batch(&format!("max = 8 }}\n{keys} # {{"));
+    assert_snapshot!(stage("receive-threads = 0"), @"a.toml:26: `stages.classify.receive-threads`: must be at least 1, found 0");
+    assert_snapshot!(stage("hand-back = \"by-turns\""), @"a.toml:26: `stages.classify.hand-back`: unknown value `by-turns`, did you mean `in-turn`? (allowed: at-once, in-turn)");
 }
 
 #[test]

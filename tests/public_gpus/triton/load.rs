@@ -9,6 +9,7 @@ use schema::breakdown::Breakdown;
 use schema::profile::{PROFILE_FORMAT, Part, Profile, cost};
 use schema::run::SpanName;
 use schema::scenario::Scenario;
+use schema::stats::quantile;
 use schema::summary::{counted, windows};
 use sim::{Arrivals, Keep, Options};
 
@@ -28,6 +29,11 @@ pub(crate) fn serve(profile: &Profile, load: &ServedLoad) -> ServedLoad {
         ));
         overrides.push("stages.resnet50.batch.max=1".to_owned());
     }
+    if load.outstanding == 1 {
+        // They do not wait for each other.
+        overrides.push("run.warmup={ requests = 1 }".to_owned());
+        overrides.push("run.measure={ requests = 20 }".to_owned());
+    }
     let path = Path::new("scenarios/triton/resnet50.toml");
     let scenario = Scenario::parse(path, SCENARIO.to_owned(), &overrides);
     let scenario = scenario.unwrap_or_else(|error| panic!("{error}"));
@@ -46,6 +52,8 @@ pub(crate) fn serve(profile: &Profile, load: &ServedLoad) -> ServedLoad {
     };
     let part = |name| mean(&|request| request.part_s(name));
     let latency = mean(&Breakdown::end_to_end_s);
+    let mut times: Vec<f64> = requests.iter().map(Breakdown::end_to_end_s).collect();
+    times.sort_by(f64::total_cmp);
     let parts = ServedParts {
         queue: part(SpanName::Queue),
         input: part(SpanName::H2d),
@@ -61,6 +69,7 @@ pub(crate) fn serve(profile: &Profile, load: &ServedLoad) -> ServedLoad {
     ServedLoad {
         throughput: n.count() as f64 * f64::from(load.images) / ((to - from) as f64 / 1e9),
         latency,
+        p90: quantile(&times, 0.9),
         parts: Some(ServedParts {
             network: latency - parts.queue - parts.input - parts.inference - part(SpanName::D2h),
             ..parts
@@ -111,9 +120,10 @@ pub(crate) fn loads(gpu: &str) -> (Vec<ServedLoad>, Vec<ServedLoad>) {
 }
 
 /// Relative errors of a prediction, for each figure that was measured.
-pub(crate) const FIGURES: [&str; 6] = [
+pub(crate) const FIGURES: [&str; 7] = [
     "throughput",
     "latency",
+    "p90",
     "network",
     "queue",
     "input",
@@ -122,7 +132,7 @@ pub(crate) const FIGURES: [&str; 6] = [
 
 /// What was predicted of `load` over what was measured, less one, by figure; figures that were not
 /// measured are zero.
-pub(crate) fn errors(predicted: &ServedLoad, load: &ServedLoad) -> [f64; 6] {
+pub(crate) fn errors(predicted: &ServedLoad, load: &ServedLoad) -> [f64; 7] {
     let parts = |load: &ServedLoad| {
         load.parts
             .map_or([1.0; 4], |p| [p.network, p.queue, p.input, p.inference])
@@ -131,6 +141,7 @@ pub(crate) fn errors(predicted: &ServedLoad, load: &ServedLoad) -> [f64; 6] {
     let pairs = [
         (predicted.throughput, load.throughput),
         (predicted.latency, load.latency),
+        (predicted.p90, load.p90),
         (p[0], m[0]),
         (p[1], m[1]),
         (p[2], m[2]),
@@ -145,7 +156,7 @@ pub(crate) fn table(profile: &Profile, loads: &[ServedLoad]) -> String {
     for figure in FIGURES {
         text += &format!(" {figure:>10}");
     }
-    let mut sums = [0.0; 6];
+    let mut sums = [0.0; 7];
     for load in loads {
         text += &format!("\n{:>11}", load.outstanding);
         for (sum, error) in sums.iter_mut().zip(errors(&serve(profile, load), load)) {
