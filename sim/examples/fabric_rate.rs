@@ -13,8 +13,8 @@
 //! | uniform | 5,000 | 64,000 | 666 |
 //!
 //! Rates exact, racks of 40 hosts apart from each other: 131,000 with one, 104,000 with 4, 78,400
-//! with 16, 69,600 with 64; changes an event go from 69 to 93, the rest is memory that does not fit
-//! the caches.
+//! with 16, 69,600 with 64; changes an event go from 69 to 93, and a change takes longer the more flows
+//! there are, as if for the caches, which nobody has measured.
 //!
 //! ```text
 //! cargo run --release -p tandem-sim --example fabric_rate
