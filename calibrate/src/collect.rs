@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ids::{Id, RequestId, StageId};
 use schema::profile::{Driver, PartKind, cost};
 use schema::run::{Leg, Run, Span, SpanName, Status};
-use schema::scenario::{ArrivalsFile, Group, Hop, Scenario};
+use schema::scenario::{ArrivalsFile, Group, Hop, Scenario, Way};
 use schema::units::{Bytes, SimDuration};
 
 use crate::Source;
@@ -213,12 +213,15 @@ impl Collector<'_> {
     fn delay(&mut self, hop: u8, send: &Span, receive: &Span) {
         let hop = self.group(send).map(|group| group.path[usize::from(hop)]);
         let hop = hop.expect("the span is well formed");
-        let (part, kind, known) = match hop.link.map(|id| &self.scenario.links[id]) {
-            None => {
+        let (part, kind, known) = match hop.way {
+            // Of no link in particular.
+            Way::Switched => return,
+            Way::Inside => {
                 let part = self.scenario.hosts[receive.host].part.clone();
                 (part, PartKind::Host, SimDuration::ZERO)
             }
-            Some(link) => {
+            Way::Link(link) => {
+                let link = &self.scenario.links[link];
                 let Some(part) = link.part.clone() else {
                     return;
                 };

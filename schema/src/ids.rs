@@ -32,6 +32,8 @@ id! {
     HostId,
     /// A link of the scenario.
     LinkId,
+    /// A switch of the scenario.
+    SwitchId,
     /// A pipeline stage of the scenario.
     StageId,
     /// A group of like clients of the scenario.

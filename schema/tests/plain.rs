@@ -364,7 +364,10 @@ fn scenario() -> impl Strategy<Value = ScenarioFile> {
                 run,
                 placement: PlacementFile::Separate,
                 hosts: BTreeMap::new(),
+                switches: Vec::new(),
                 links: Vec::new(),
+                fabric: None,
+                faults: Vec::new(),
                 stages: stages.collect(),
                 clients: vec![clients],
             }

@@ -35,6 +35,15 @@ pub(crate) enum Event {
         /// Which of the bus's forecasts this is; an older one than the latest is void.
         generation: u32,
     },
+    /// Something changes on the links, unless the generation has passed.
+    Wires {
+        /// Which of their forecasts this is; an older one than the latest is void.
+        generation: u32,
+    },
+    /// A fault of a link begins; its number in the scenario.
+    FaultBegins(u32),
+    /// A fault of a link is over.
+    FaultEnds(u32),
     /// A forward pass of the instance may end.
     FloorPassed(InstanceId),
     /// The measured window starts.

@@ -31,8 +31,6 @@ id! {
     LawId,
     /// A use of a cost, with a stream of its own.
     SourceId,
-    /// One direction of a link.
-    ChannelId,
     /// A GPU that some stage runs on.
     GpuId,
     /// GPUs of a host between which peer copies go over PCIe, or one GPU.

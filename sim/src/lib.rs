@@ -6,7 +6,7 @@
 //! - [`simulate`] runs a scenario: one of plain stages as such a network, one of stages on hosts with
 //!   the costs of a profile. It returns a run of the same kind as a measurement.
 //! - [`compare()`] runs two scenarios with common random numbers.
-//! - [`fabric`] is a network of links that flows share, with routes over it; no scenario uses it yet.
+//! - [`fabric`] is a network of links that flows share, with routes over it.
 //! - [`engine`] and [`stations`] are the parts, for engines of one's own; [`statistics`] keeps what a
 //!   run is asked for in bounded memory.
 //!
@@ -20,16 +20,16 @@
 //! - Every role's core time runs as jobs, one a thread, on the core set of its host: processor
 //!   sharing over `c` cores, slower by the part's contention while other core sets of the same
 //!   machine are busy ([`stations::ProcessorSharing`]).
-//! - A message goes in chunks of [`network::CHUNK`]: core time of the sender, the link's first-come
-//!   first-served direction ([`stations::FifoLink`]), its delay, core time of the receiver, all
-//!   overlapping.
+//! - A message goes in chunks of [`network::CHUNK`]: core time of the sender, the links that it shares
+//!   with others on the way ([`fabric`]), their delay, core time of the receiver, all overlapping.
+//!   Links may be degraded or down for a time, and access networks have jitter.
 //! - A proxy stores, translates and forwards. A serving stage is a line with a batcher in front of
 //!   several instances ([`stations::BatchLine`]: largest and preferred sizes, a delay, batches that
 //!   grow until they start or close at their timeout), each a thread on the host's cores, or an
 //!   inference context on a GPU ([`gpu`]).
 //! - Clients are closed loops, or open-loop sources with a pool of connections each.
 //!
-//! Left out there: NICs and GPUDirect, routes over several links, loss, windows and congestion control,
+//! Left out there: NICs and GPUDirect, queues in switches, loss, windows and congestion control,
 //! the memory of hosts and its limits.
 //!
 //! # Order and randomness

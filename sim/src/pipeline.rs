@@ -10,11 +10,11 @@ use crate::costs::{Amount, Costs};
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
-use crate::ids::{ChannelId, ConnectionId, InstanceId, RoleId, ServerId};
-use crate::network::Message;
+use crate::ids::{ConnectionId, InstanceId, RoleId, ServerId};
+use crate::network::{Message, Wires};
 use crate::record::{At, Part, Population, Recorder, Window};
 use crate::server::{Gpus, Instance, Server};
-use crate::stations::{Cores, FifoLink, Job, Task, Threads};
+use crate::stations::{Cores, Job, Task, Threads};
 use crate::tables::Tables;
 use crate::workload::ClientState;
 
@@ -25,7 +25,7 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) schedule: Schedule,
     pub(crate) costs: Costs<'a>,
     pub(crate) cores: Cores,
-    pub(crate) links: Table<ChannelId, FifoLink>,
+    pub(crate) wires: Wires<'a>,
     /// The threads that receive, of roles where not each connection has its own.
     pub(crate) receivers: Table<RoleId, Option<Threads<ConnectionId>>>,
     pub(crate) clients: Table<ClientId, ClientState>,
@@ -107,9 +107,7 @@ impl<'a> Pipeline<'a> {
                 tables.roles.rows().iter().map(|r| r.set),
                 &tables.memories_s(),
             ),
-            links: (tables.channels.rows().iter().copied())
-                .map(FifoLink::new)
-                .collect(),
+            wires: Wires::new(tables, costs),
             receivers: (tables.roles.rows().iter())
                 .map(|role| role.receive_threads.map(Threads::new))
                 .collect(),
@@ -141,6 +139,7 @@ impl<'a> Pipeline<'a> {
             queue.schedule_at(opens, Event::WindowOpens);
             queue.schedule_at(closes, Event::WindowCloses);
         }
+        self.wires.schedule_faults(queue);
         self.start_clients(queue);
     }
 
@@ -175,11 +174,15 @@ impl<'a> Pipeline<'a> {
                 self.on_batch_due(queue, server, generation);
             }
             Event::Gpus { bus, generation } => self.on_gpus(bus, generation),
+            Event::Wires { generation } => self.wires.on_forecast(generation),
+            Event::FaultBegins(fault) => self.wires.on_fault_begins(queue, fault),
+            Event::FaultEnds(fault) => self.wires.on_fault_ends(queue, fault),
             Event::FloorPassed(instance) => self.on_part_done(queue, instance),
             Event::WindowOpens => self.open_window(queue.now()),
             Event::WindowCloses => self.close_window(queue.now()),
         }
         self.settle_gpus(queue);
+        self.wires.settle(queue);
         self.cores.settle(queue);
     }
 

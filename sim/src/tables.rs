@@ -4,13 +4,12 @@ use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
 use schema::scenario::{BatchPolicy, GpuUse, HandBack, LaunchFile, Peers, Scenario, Transport};
-use schema::units::{ByteRate, Bytes, SimDuration};
+use schema::units::Bytes;
 
 use crate::costs::Used;
 use crate::gpu::{DeviceSpec, Kernel, LinkSpec, ProcessSpec};
-use crate::ids::{
-    ChannelId, ConnectionId, GpuId, InstanceId, LawId, NetId, RoleId, ServerId, SourceId,
-};
+use crate::ids::{ConnectionId, GpuId, InstanceId, LawId, NetId, RoleId, ServerId, SourceId};
+use crate::network::WireTables;
 use crate::pipeline::Connection;
 use crate::replication::Replication;
 use crate::stations::CoreSetTable;
@@ -23,7 +22,7 @@ pub(crate) struct Tables<'a> {
     pub(crate) laws: Table<LawId, Law<'a>>,
     pub(crate) sources: Table<SourceId, SourceRow>,
     pub(crate) roles: Table<RoleId, Role>,
-    pub(crate) channels: Table<ChannelId, Option<ByteRate>>,
+    pub(crate) wires: WireTables,
     pub(crate) groups: Table<GroupId, GroupRow>,
     pub(crate) clients: Table<ClientId, ClientRow>,
     pub(crate) connections: Table<ConnectionId, ClientId>,
@@ -80,10 +79,6 @@ pub(crate) struct HopRow {
     pub(crate) over: Transport,
     pub(crate) from_role: RoleId,
     pub(crate) to_role: RoleId,
-    /// There and back; `None` inside one host.
-    pub(crate) channels: Option<[ChannelId; 2]>,
-    /// Propagation delay of the link.
-    pub(crate) delay: SimDuration,
 }
 
 /// A client, with the sources of the costs that its connections' threads have.
@@ -104,7 +99,8 @@ pub(crate) struct ClientRow {
 pub(crate) struct HopSources {
     pub(crate) send: [SourceId; 2],
     pub(crate) receive: [SourceId; 2],
-    pub(crate) delay: Option<[SourceId; 2]>,
+    /// `None` where no part has such a cost.
+    pub(crate) delay: [Option<SourceId>; 2],
     /// Of the proxy to which the hop leads; `None` at a stage that serves.
     pub(crate) translate: Option<[SourceId; 2]>,
 }

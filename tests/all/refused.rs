@@ -56,3 +56,21 @@ fn hardware_refuses_ways_to_form_batches() {
     assert_snapshot!(batch("preferred = [4]"), @"error: DIR/scenario.toml:30: `stages.work.batch`: `preferred` and `close` are for the engine, see `tandem simulate`");
     assert_snapshot!(batch("close = \"at-timeout\""), @"error: DIR/scenario.toml:30: `stages.work.batch`: `preferred` and `close` are for the engine, see `tandem simulate`");
 }
+
+#[test]
+fn hardware_refuses_faults_and_switches_between_namespaces() {
+    let refusal_of = |head: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let text = PROXIED.replacen("[hosts]", &format!("{head}\n[hosts]"), 1);
+        let path = scenario(dir.path(), &text);
+        let mut command = tandem();
+        command.args(["measure", "-q"]).arg(path);
+        let output = command.current_dir(dir.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        let message = String::from_utf8_lossy(&output.stderr);
+        let message = message.replace(&dir.path().display().to_string(), "DIR");
+        message.trim().to_owned()
+    };
+    let fault = "[[faults]]\nlink = [\"edge\", \"gateway\"]\nfrom = \"1 s\"\nfor = \"1 s\"\n";
+    assert_snapshot!(refusal_of(fault), @"error: DIR/scenario.toml:6: `faults`: faults of links are for the engine, see `tandem simulate`");
+}

@@ -207,6 +207,19 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
                        write `placement = { local = {} }`, or give --set placement.local={}";
         return refuse("placement", problem);
     }
+    if !scenario.faults.is_empty() {
+        let problem = "faults of links are for the engine, see `tandem simulate`";
+        return refuse("faults", problem);
+    }
+    if scenario.placement == Placement::Netns && !scenario.switches.is_empty() {
+        let key = match scenario.file().switches.is_empty() {
+            true => "fabric",
+            false => "switches",
+        };
+        let problem = "network namespaces are joined without switches; \
+                       `tandem simulate` runs networks with them";
+        return refuse(key, problem);
+    }
     for (_, stage) in scenario.stages.iter() {
         let key = |below: &str| format!("stages.{}.{below}", stage.name);
         if stage.receive_threads.is_some() {

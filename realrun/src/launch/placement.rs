@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use schema::ids::{HostId, Id};
-use schema::scenario::{Placement, Scenario};
+use schema::scenario::{Placement, Scenario, Vertex};
 use schema::units::ByteRate;
 
 use crate::error::RealrunError;
@@ -74,12 +74,11 @@ impl Place {
                 key: scenario.source().position("links"),
                 problem: "at most 256 links can be laid on one machine".to_owned(),
             })?;
-            let ends: [(HostId, Ipv4Addr); 2] = [1, 2].map(|end| {
-                (
-                    row.between[usize::from(end) - 1],
-                    Ipv4Addr::new(10, 78, subnet, end),
-                )
-            });
+            let [Vertex::Host(a), Vertex::Host(b)] = row.between else {
+                unreachable!("switches are refused before")
+            };
+            let ends =
+                [(a, 1), (b, 2)].map(|(host, end)| (host, Ipv4Addr::new(10, 78, subnet, end)));
             let device = |end: usize| format!("td{}-{end}", link.index());
             let names = ends.map(|(host, _)| self.namespaces[host.index()].clone());
             ip(&[

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::arrivals::ArrivalsFile;
 
+use super::fabric::{FabricFile, FaultFile};
 use super::gpu::{GpuFile, GpuUseFile, KernelsFile, ProfiledFile};
 use super::plain::{
     BalanceFile, ForkFile, JoinFile, NextFile, ReleaseFile, StationFile, TokensFile,
@@ -28,9 +29,18 @@ pub struct ScenarioFile {
     /// The hosts, by name; plain stages need none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hosts: BTreeMap<String, HostFile>,
-    /// The links between hosts.
+    /// Names of switches, which links may join.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub switches: Vec<String>,
+    /// The links between hosts and switches.
     #[serde(default)]
     pub links: Vec<LinkFile>,
+    /// A generated network; none if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fabric: Option<FabricFile>,
+    /// Times for which links are worse or down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultFile>,
     /// The pipeline's stages, by name.
     pub stages: BTreeMap<String, StageFile>,
     /// Groups of like clients.
@@ -106,16 +116,20 @@ pub struct HostFile {
     pub part: String,
     /// Number of cores; with placement `local` or `netns` the whole machine's, the same for all.
     pub cores: u32,
+    /// The switch of a generated network to which it is attached; without it the first with a place
+    /// that is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<String>,
     /// Its GPUs; none if not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuFile>,
 }
 
-/// A link between two hosts: a part of the profile, or a rate and a delay.
+/// A link between two hosts or switches: a part of the profile, or a rate and a delay.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LinkFile {
-    /// The two hosts it joins.
+    /// The two hosts or switches it joins.
     pub between: [String; 2],
     /// The profile's part that gives its delay; together with `rate` it only adds the delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 //! [`ScenarioFile`] mirrors the file. [`Scenario`] is what the program uses: checked, with names
 //! resolved to ids and every default filled in. Reading a scenario never looks at the machine.
 
+mod fabric;
 mod file;
 mod gpu;
 mod plain;
@@ -12,6 +13,7 @@ mod validate;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use fabric::*;
 pub use file::*;
 pub use gpu::*;
 pub use plain::*;
@@ -19,7 +21,7 @@ pub use source::Source;
 
 use crate::arrivals::read_replay;
 use crate::error::FileError;
-use crate::ids::{ClassId, ClientId, CoreSetId, GroupId, HostId, LinkId, StageId, Table};
+use crate::ids::{ClassId, ClientId, CoreSetId, GroupId, HostId, LinkId, StageId, SwitchId, Table};
 use crate::nets::NetInfo;
 use crate::random::Seed;
 use crate::units::{ByteRate, Bytes, SimDuration};
@@ -44,8 +46,14 @@ pub struct Scenario {
     pub core_sets: Table<CoreSetId, CoreSet>,
     /// The hosts.
     pub hosts: Table<HostId, Host>,
-    /// The links.
+    /// The switches: those that are named, and then those of a generated network.
+    pub switches: Table<SwitchId, Switch>,
+    /// The links: those that are listed, and then those of a generated network.
     pub links: Table<LinkId, Link>,
+    /// The access network of clients, if there is one.
+    pub access: Option<Access>,
+    /// Faults of links.
+    pub faults: Vec<Fault>,
     /// The pipeline's stages.
     pub stages: Table<StageId, Stage>,
     /// The groups of clients.
@@ -98,8 +106,10 @@ pub struct Host {
 /// A link, with the same rate and delay in both directions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Link {
-    /// The hosts it joins.
-    pub between: [HostId; 2],
+    /// What it joins.
+    pub between: [Vertex; 2],
+    /// The key that describes it, such as `links.0` or `fabric.star`.
+    pub key: String,
     /// The profile's part that gives its delay.
     pub part: Option<String>,
     /// Data rate of each direction; `None` if it never limits.
@@ -296,8 +306,8 @@ pub struct Hop {
     pub to: StageId,
     /// The transport.
     pub over: Transport,
-    /// The link it takes; `None` inside one host.
-    pub link: Option<LinkId>,
+    /// How it gets there.
+    pub way: Way,
 }
 
 /// The text of a scenario file.

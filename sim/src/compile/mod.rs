@@ -1,15 +1,16 @@
 //! From scenario and profile to [`Tables`]: names become ids, and every cost is looked up.
 
 mod gpus;
+mod wires;
 
 use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{Hop, Scenario, StageRole, Work};
-use schema::units::SimDuration;
+use schema::scenario::{Hop, Scenario, StageRole, Way, Work};
 
 use crate::error::SimError;
-use crate::ids::{ChannelId, LawId, RoleId, ServerId, SourceId};
+use crate::fabric::Routes;
+use crate::ids::{LawId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
 use crate::tables::{
     ClientRow, GroupRow, HopRow, HopSources, Law, OnCores, Role, ServerRow, SourceRow, Tables,
@@ -24,7 +25,9 @@ impl<'a> Tables<'a> {
         scenario: &'a Scenario,
         profile: &'a Profile,
     ) -> Result<Tables<'a>, SimError> {
+        let wires = wires::wires(scenario)?;
         let mut compiler = Compiler {
+            routes: Routes::new(&wires.graph),
             scenario,
             profile,
             server_of: vec![None; scenario.stages.len()],
@@ -36,9 +39,7 @@ impl<'a> Tables<'a> {
                 laws: Table::default(),
                 sources: Table::default(),
                 roles: Table::default(),
-                channels: (scenario.links.rows().iter())
-                    .flat_map(|link| [link.rate, link.rate])
-                    .collect(),
+                wires,
                 groups: Table::default(),
                 clients: Table::default(),
                 connections: Table::default(),
@@ -129,7 +130,7 @@ impl Asker {
     fn key(self, scenario: &Scenario) -> String {
         match self {
             Asker::Host(host) => format!("hosts.{}.part", scenario.hosts[host].name),
-            Asker::Link(link) => format!("links.{}.part", link.index()),
+            Asker::Link(link) => format!("{}.part", scenario.links[link].key),
             Asker::Gpu(host, gpu) => {
                 format!("hosts.{}.gpus.{gpu}.part", scenario.hosts[host].name)
             }
@@ -143,6 +144,7 @@ struct Compiler<'a> {
     server_of: Vec<Option<ServerId>>,
     role_of_stage: Vec<Option<RoleId>>,
     role_of_clients: Vec<Option<RoleId>>,
+    routes: Routes,
     tables: Tables<'a>,
 }
 
@@ -161,7 +163,12 @@ impl<'a> Compiler<'a> {
         let mut path = Vec::with_capacity(group.path.len());
         for hop in &group.path {
             let to_role = self.role_of_stage(hop.to);
-            path.push(self.hop(hop, from_role, to_role));
+            path.push(HopRow {
+                to: hop.to,
+                over: hop.over,
+                from_role,
+                to_role,
+            });
             from_role = to_role;
         }
         let stage = group.path.last().expect("a path has a hop").to;
@@ -174,27 +181,6 @@ impl<'a> Compiler<'a> {
             stage,
         });
         Ok(())
-    }
-
-    fn hop(&self, hop: &Hop, from_role: RoleId, to_role: RoleId) -> HopRow {
-        let channels = hop.link.map(|link| {
-            let forward = 2 * link.index();
-            let there = if self.scenario.links[link].between[0] == hop.from {
-                [forward, forward + 1]
-            } else {
-                [forward + 1, forward]
-            };
-            there.map(ChannelId::from_index)
-        });
-        let delay = hop.link.map(|link| self.scenario.links[link].delay);
-        HopRow {
-            to: hop.to,
-            over: hop.over,
-            from_role,
-            to_role,
-            channels,
-            delay: delay.unwrap_or(SimDuration::ZERO),
-        }
     }
 
     fn role_of_clients(&mut self, host: HostId) -> RoleId {
@@ -313,13 +299,10 @@ impl<'a> Compiler<'a> {
             receive: both(self, &|this, i| {
                 this.of_host(ends[i].1, &receive, leg(i, "receive"))
             })?,
-            delay: match self.delay(hop, leg(0, "delay"))? {
-                Some(there) => {
-                    let back = self.delay(hop, leg(1, "delay"))?;
-                    Some([there, back.expect("both ways have the same law")])
-                }
-                None => None,
-            },
+            delay: [
+                self.delay(hop, ends[0], leg(0, "delay"))?,
+                self.delay(hop, ends[1], leg(1, "delay"))?,
+            ],
             translate: is_proxy
                 .then(|| {
                     both(self, &|this, i| {
@@ -330,14 +313,29 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// The delay of a hop beyond its link's propagation delay: that of the link's part; inside one
-    /// host that of the host's part, if it has one.
-    fn delay(&mut self, hop: &Hop, name: String) -> Result<Option<SourceId>, SimError> {
+    /// The delay of a message beyond the propagation delay of its links: that of the part of the last
+    /// of them; inside one host that of the host's part, if it has one.
+    fn delay(
+        &mut self,
+        hop: &Hop,
+        (from, to): (HostId, HostId),
+        name: String,
+    ) -> Result<Option<SourceId>, SimError> {
         let key = cost::delay(hop.over);
-        match hop.link {
-            Some(link) => self.of_link(link, &key, name),
-            None => self.of_host_if_any(hop.from, &key, name),
-        }
+        let link = match hop.way {
+            Way::Inside => return self.of_host_if_any(hop.from, &key, name),
+            Way::Link(link) => link,
+            Way::Switched => {
+                let wires = &self.tables.wires;
+                let [from, to] = [from, to].map(|host| wires.hosts[host.index()]);
+                // As the first connection of the client, which is numbered next.
+                let label = self.tables.connections.len() as u64;
+                let path = self.routes.path(&wires.graph, from, to, label);
+                let path = path.expect("the scenario was checked");
+                wires::link_of(*path.last().expect("two hosts are not one"))
+            }
+        };
+        self.of_link(link, &key, name)
     }
 
     fn of_link(

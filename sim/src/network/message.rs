@@ -12,7 +12,8 @@ pub(crate) struct Message {
     pub(crate) send_cost: SimDuration,
     /// Core time of the receiver for all chunks.
     pub(crate) receive_cost: SimDuration,
-    /// From the link's end of service until arrival, the same for every chunk.
+    /// From when a chunk has left until it arrives, beyond the propagation delay of its links; the same
+    /// for every chunk.
     pub(crate) delay: SimDuration,
     pub(crate) ready: SimTime,
     pub(crate) start: SimTime,

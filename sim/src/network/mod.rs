@@ -1,8 +1,7 @@
 //! How a message gets from one thread to the next.
 //!
-//! The sender's thread hands a message over in chunks, each when its core time is done; the link's
-//! direction takes them first come first served; each arrives the hop's delay later; the
-//! receiver's thread takes them one at a time, in order. So sending, the wire and receiving
+//! The sender's thread hands a message over in chunks, each when its core time is done; they go over
+//! the links one after the other, as described in `wire.rs`; the receiver's thread takes them one at a time, in order. So sending, the wire and receiving
 //! overlap, as they do in a kernel's sockets. Chunks are never lost and there is no window: a
 //! sender never waits for its receiver. A stage whose `receive-threads` are given has so many threads
 //! for all of its connections instead: each takes a message when all of it is there, first come
@@ -17,6 +16,7 @@ use schema::scenario::Transport;
 use schema::units::{Bytes, SimDuration};
 
 pub(crate) use message::Message;
+pub(crate) use wire::{AccessRow, FaultRow, WireTables, Wires};
 
 use crate::costs::Amount;
 use crate::engine::EventQueue;
@@ -50,9 +50,8 @@ impl Pipeline<'_> {
             Transport::Tcp => CHUNK,
             Transport::Local => Bytes(u64::MAX),
         };
-        let drawn = sources
-            .delay
-            .map(|delay| self.costs.draw_delay(delay[leg], amount));
+        let drawn = sources.delay[leg].map(|delay| self.costs.draw_delay(delay, amount));
+        let access = self.wires.draw_access(connection);
         let [sender, receiver] = self.roles(id).map(|role| self.cores.past(now, role));
         let connection = &mut self.connections[id];
         connection.message = Message {
@@ -60,7 +59,7 @@ impl Pipeline<'_> {
             chunk,
             send_cost: self.costs.draw(sources.send[leg], amount, sender),
             receive_cost: self.costs.draw(sources.receive[leg], amount, receiver),
-            delay: hop.delay + drawn.unwrap_or_default(),
+            delay: drawn.unwrap_or_default() + access,
             ready: connection.done,
             start: now,
             ..Message::default()

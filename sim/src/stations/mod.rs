@@ -5,12 +5,10 @@
 
 mod batch_line;
 mod cores;
-mod fifo_link;
 mod processor_sharing;
 mod threads;
 
 pub use batch_line::BatchLine;
 pub(crate) use cores::{CoreSetTable, Cores, Job, Past, Task};
-pub use fifo_link::FifoLink;
 pub use processor_sharing::{ProcessorSharing, Speed, whole_core_time};
 pub use threads::Threads;

@@ -1,7 +1,8 @@
-//! Tests of whole scenarios, by kind: closed form, theory, properties, metamorphic, frozen.
+//! Tests of whole scenarios, by kind: closed form, links, theory, properties, metamorphic, frozen.
 
 mod closed_form;
 mod frozen;
+mod links;
 mod metamorphic;
 mod properties;
 mod theory;

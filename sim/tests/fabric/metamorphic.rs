@@ -198,3 +198,83 @@ fn a_tolerance_makes_flows_later_by_no_more_on_average() {
         );
     }
 }
+
+/// Chunks of connections, each of which starts when the one before it has ended, by the instants at
+/// which they end; `follow` says the fabric of the next before that.
+fn chunks(
+    mut fabric: Fabric<usize>,
+    sizes: &[(Vec<usize>, Vec<u64>)],
+    follow: bool,
+) -> (Vec<Vec<SimTime>>, u64) {
+    let mut left: Vec<_> = sizes
+        .iter()
+        .map(|(_, bytes)| bytes.iter().peekable())
+        .collect();
+    let mut ends = vec![Vec::new(); sizes.len()];
+    for (n, (path, _)) in sizes.iter().enumerate() {
+        let first = left[n].next().expect("a connection has a chunk");
+        let flow = fabric.start(ps(0), &links(path), Bytes(*first), None, n);
+        if let Some(next) = left[n].next_if(|_| follow) {
+            fabric
+                .follow(ps(0), flow, Bytes(*next))
+                .expect("it is under way");
+        }
+    }
+    let mut now = ps(0);
+    loop {
+        while let Some(done) = fabric.pop_due(now) {
+            ends[done.token].push(now);
+            let has_followed = follow && ends[done.token].len() < sizes[done.token].1.len();
+            let Some(next) = left[done.token].next() else {
+                continue;
+            };
+            if has_followed {
+                fabric
+                    .follow(now, done.flow, Bytes(*next))
+                    .expect("it is under way");
+            } else {
+                let path = links(&sizes[done.token].0);
+                fabric.start(now, &path, Bytes(*next), None, done.token);
+            }
+        }
+        fabric.settle(now);
+        now = match fabric.next() {
+            Some(next) => next,
+            None => return (ends, fabric.n_rate_changes()),
+        };
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_follows_a_flow_is_as_if_started_when_that_ends(
+        rates in rates(),
+        sizes in prop::collection::vec(
+            (prop::collection::btree_set(0usize..6, 1..=4), prop::collection::vec(1u64..100_000, 1..6)),
+            1..12,
+        ),
+    ) {
+        let sizes: Vec<(Vec<usize>, Vec<u64>)> = sizes
+            .into_iter()
+            .map(|(path, bytes)| (path.into_iter().collect(), bytes))
+            .collect();
+        let (started, n_started) = chunks(fabric(&rates, 1), &sizes, false);
+        let (followed, n_followed) = chunks(fabric(&rates, 1), &sizes, true);
+        prop_assert_eq!(started, followed);
+        prop_assert!(n_followed <= n_started);
+    }
+}
+
+/// What follows is forgotten with the flow that is cancelled, and its rate is given back.
+#[test]
+fn a_flow_that_is_cancelled_is_not_followed() {
+    let mut fabric = fabric(&[1_000_000_000; 6], 1);
+    let flow = fabric.start(ps(0), &links(&[0]), Bytes(100), None, 0);
+    fabric
+        .follow(ps(0), flow, Bytes(100))
+        .expect("it is under way");
+    assert_eq!(fabric.cancel(ps(40_000), flow), Some(Bytes(60)));
+    assert_eq!(fabric.follow(ps(40_000), flow, Bytes(1)), None);
+    fabric.settle(ps(40_000));
+    assert_eq!((fabric.next(), fabric.n_flows()), (None, 0));
+}

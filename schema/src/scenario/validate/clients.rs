@@ -1,13 +1,11 @@
 //! Checks of the clients, their classes and their paths over stages on hosts.
 
-use std::collections::BTreeMap;
-
-use super::{Check, LOWEST_PRIORITY, allowed, joins};
+use super::{Check, LOWEST_PRIORITY, allowed};
 use crate::error::FileError;
-use crate::ids::{ClassId, HostId, LinkId, Table};
+use crate::ids::{ClassId, HostId, Table};
 use crate::scenario::{
     Class, ClassFile, Client, ClientsFile, Group, Hop, Placement, Scenario, Serve, StageRole,
-    Transport, Work,
+    Transport, Way, Work,
 };
 use crate::units::Bytes;
 
@@ -193,29 +191,29 @@ impl Check<'_> {
                     "must be given, since the stage is not a plain one (allowed: tcp, local)";
                 self.source.invalid(&format!("{key}.over"), problem)
             })?;
-            let link = self.link(&key, from, scenario.stages[to].host, over, scenario)?;
+            let way = self.way_of_hop(&key, from, scenario.stages[to].host, over, scenario)?;
             hops.push(Hop {
                 from,
                 to,
                 over,
-                link,
+                way,
             });
             from = scenario.stages[to].host;
         }
         Ok(hops)
     }
 
-    /// The link that a hop takes.
-    fn link(
+    /// How a hop gets to its stage.
+    fn way_of_hop(
         &self,
         key: &str,
         from: HostId,
         to: HostId,
         over: Transport,
         scenario: &Scenario,
-    ) -> Result<Option<LinkId>, FileError> {
+    ) -> Result<Way, FileError> {
         if from == to {
-            return Ok(None);
+            return Ok(Way::Inside);
         }
         if over == Transport::Local && scenario.placement != Placement::Local {
             let names = (&scenario.hosts[from].name, &scenario.hosts[to].name);
@@ -225,31 +223,6 @@ impl Check<'_> {
             );
             return Err(self.source.invalid(&format!("{key}.over"), problem));
         }
-        let found = scenario
-            .links
-            .iter()
-            .find(|(_, link)| joins(link, from, to))
-            .map(|(id, _)| id);
-        if found.is_none() {
-            let links: BTreeMap<_, _> = self
-                .file
-                .links
-                .iter()
-                .map(|l| (l.between.join(" - "), ()))
-                .collect();
-            let links: Vec<String> = links.into_keys().collect();
-            let problem = format!(
-                "there is no link between `{}` and `{}` (links: {})",
-                scenario.hosts[from].name,
-                scenario.hosts[to].name,
-                if links.is_empty() {
-                    "none".to_owned()
-                } else {
-                    links.join(", ")
-                }
-            );
-            return Err(self.source.invalid(key, problem));
-        }
-        Ok(found)
+        self.way(key, from, to, scenario)
     }
 }

@@ -1,10 +1,9 @@
-//! Checks of the hosts, their cores and the links between them.
+//! Checks of the hosts and their cores.
 
-use super::{Check, joins};
+use super::Check;
 use crate::error::FileError;
-use crate::ids::{CoreSetId, HostId, Id, LinkId, Table};
-use crate::scenario::{CoreSet, Host, HostFile, Link, LocalFile, PlacementFile};
-use crate::units::SimDuration;
+use crate::ids::{CoreSetId, HostId, Id, Table};
+use crate::scenario::{CoreSet, Host, HostFile, LocalFile, PlacementFile};
 
 /// The name of the host on which plain stages, and clients of nothing else, stand in tables.
 const NOWHERE: &str = "-";
@@ -154,43 +153,5 @@ impl Check<'_> {
         };
         let hosts = self.file.hosts.iter().filter(on);
         hosts.map(|(name, _)| name.clone()).collect()
-    }
-
-    pub(super) fn links(&self) -> Result<Table<LinkId, Link>, FileError> {
-        let mut links = Table::default();
-        for (index, link) in self.file.links.iter().enumerate() {
-            let key = format!("links.{index}.between");
-            let between = [
-                self.host(&key, &link.between[0])?,
-                self.host(&key, &link.between[1])?,
-            ];
-            if between[0] == between[1] {
-                return Err(self
-                    .source
-                    .invalid(&key, "a link joins two different hosts"));
-            }
-            if links
-                .rows()
-                .iter()
-                .any(|known: &Link| joins(known, between[0], between[1]))
-            {
-                let [a, b] = &link.between;
-                return Err(self.source.invalid(
-                    &key,
-                    format!("there is a link between `{a}` and `{b}` already"),
-                ));
-            }
-            if link.part.is_none() && link.rate.is_none() {
-                let problem = "must have a `part`, or a `rate` and a `delay`";
-                return Err(self.source.invalid(&format!("links.{index}"), problem));
-            }
-            links.push(Link {
-                between,
-                part: link.part.clone(),
-                rate: link.rate,
-                delay: link.delay.unwrap_or(SimDuration::ZERO),
-            });
-        }
-        Ok(links)
     }
 }

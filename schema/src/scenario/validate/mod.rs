@@ -3,12 +3,13 @@
 mod clients;
 mod gpus;
 mod hosts;
+mod links;
 mod plain;
 
 use super::{
-    BatchClose, BatchFile, BatchPolicy, Extent, InputFile, Link, NetFile, Placement, PlacementFile,
-    SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile, Source, Stage, StageFile, StageRole,
-    Work,
+    BatchClose, BatchFile, BatchPolicy, Extent, FabricFile, InputFile, NetFile, Placement,
+    PlacementFile, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile, Source, Stage,
+    StageFile, StageRole, Work,
 };
 use crate::error::{FileError, suggest};
 use crate::ids::{HostId, Id, StageId, Table};
@@ -31,9 +32,15 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
     };
     check.extents()?;
     let (hosts, core_sets) = check.hosts()?;
-    let links = check.links()?;
+    let network = check.network()?;
+    let faults = check.faults(&network)?;
     let stages = check.stages()?;
     check.processes(&stages)?;
+    let mut resolved = file.clone();
+    for (name, switch) in network.attached {
+        let host = resolved.hosts.get_mut(&name).expect("it was attached");
+        host.attach = Some(switch);
+    }
     let mut scenario = Scenario {
         name: file.name.clone(),
         seed: Seed(file.run.seed),
@@ -46,12 +53,15 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
         },
         core_sets,
         hosts,
-        links,
+        switches: network.switches,
+        links: network.links,
+        access: network.access,
+        faults,
         stages,
         groups: Table::default(),
         clients: Table::default(),
         classes: Table::default(),
-        file: file.clone(),
+        file: resolved,
         source: source.clone(),
     };
     if file.clients.is_empty() {
@@ -67,6 +77,12 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
 fn fill_defaults(file: &mut ScenarioFile) {
     for (index, group) in file.clients.iter_mut().enumerate() {
         group.name.get_or_insert_with(|| format!("clients-{index}"));
+    }
+    if let Some(FabricFile::LeafSpine(racks)) = &mut file.fabric {
+        racks.uplink_delay.get_or_insert(racks.delay);
+    }
+    if let Some(FabricFile::MultiRack(file)) = &mut file.fabric {
+        file.racks.uplink_delay.get_or_insert(file.racks.delay);
     }
     for stage in file.stages.values_mut() {
         if let Some(serve) = &mut stage.serve {
@@ -355,8 +371,4 @@ fn allowed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
         names.join(", ")
     };
     format!(" (allowed: {names})")
-}
-
-fn joins(link: &Link, a: HostId, b: HostId) -> bool {
-    link.between == [a, b] || link.between == [b, a]
 }

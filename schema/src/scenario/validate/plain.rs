@@ -9,7 +9,7 @@ use crate::ids::{HostId, StageId};
 use crate::scenario::{
     Balance, BalanceFile, ClientsFile, Discipline, DisciplineName, Hop, Lot, Next, Order,
     PlainKind, PlainStage, PolicyName, Stage, StageFile, StageRole, Station, StationFile,
-    TokensFile, Transport,
+    TokensFile, Transport, Way,
 };
 use crate::units::SimDuration;
 
@@ -187,7 +187,11 @@ impl Check<'_> {
         Ok(next)
     }
 
-    fn distribution(&self, key: &str, distribution: &Distribution) -> Result<(), FileError> {
+    pub(super) fn distribution(
+        &self,
+        key: &str,
+        distribution: &Distribution,
+    ) -> Result<(), FileError> {
         let checked = distribution.sampler().map(|_| ());
         checked.map_err(|(below, problem)| {
             let key = if below.is_empty() {
@@ -377,7 +381,7 @@ impl Check<'_> {
                 from,
                 to: self.stage(&format!("{key}.to"), &hop.to)?,
                 over: Transport::Local,
-                link: None,
+                way: Way::Inside,
             })
         })
         .collect()

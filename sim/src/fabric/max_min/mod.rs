@@ -78,6 +78,8 @@ struct Flow<T> {
     left: Work,
     updated: SimTime,
     rate: u64,
+    /// What follows it.
+    next: Option<Bytes>,
     /// Whether it is due later than its completion is kept for.
     is_late: bool,
 }
@@ -158,6 +160,7 @@ impl<T: Copy> Fabric<T> {
             left: Work::of(bytes),
             updated: now,
             rate: 0,
+            next: None,
             is_late: false,
         });
         let cap = cap.map_or(rate::UNLIMITED, rate::quanta);
@@ -166,7 +169,24 @@ impl<T: Copy> Fabric<T> {
         FlowId { number, slot }
     }
 
-    /// A flow ends before it has moved its bytes: those that were left, rounded up; `None` if it had
+    /// When the flow has ended another of `bytes` follows at once, over the same links and under the
+    /// same id and name, so that the rates of others do not change in between. `None` if it has
+    /// ended already.
+    ///
+    /// # Panics
+    /// If `now` is in the past, or a flow should have ended before; or if another follows it already.
+    pub fn follow(&mut self, now: SimTime, flow: FlowId, bytes: Bytes) -> Option<()> {
+        self.advance(now);
+        let row = self.flows.get_mut(flow.slot as usize)?.as_mut()?;
+        if row.number != flow.number {
+            return None;
+        }
+        let before = row.next.replace(bytes);
+        assert!(before.is_none(), "{flow:?} is followed by another already");
+        Some(())
+    }
+
+    /// A flow ends before it has moved its bytes, and nothing follows it: those that were left, rounded up; `None` if it had
     /// ended already.
     ///
     /// # Panics
@@ -215,15 +235,29 @@ impl<T: Copy> Fabric<T> {
             while let Some((at, slot)) = self.completions.first()
                 && at <= now
             {
-                let done = self.remove(slot);
+                let done = self.end(slot);
                 self.done.push_back(done);
-                self.put_off_late();
             }
             if self.is_settled {
                 return;
             }
             self.divide();
         }
+    }
+
+    /// A flow that ends at the instant `now`, as [`Fabric::pop_done`], without dividing the links
+    /// anew, so that what starts after it at this instant is settled together with its end. Flows
+    /// that start and end at `now` come after the next [`Fabric::settle`].
+    ///
+    /// # Panics
+    /// If `now` is in the past, or a flow should have ended before.
+    pub fn pop_due(&mut self, now: SimTime) -> Option<Done<T>> {
+        self.advance(now);
+        if let Some(done) = self.done.pop_front() {
+            return Some(done);
+        }
+        let (at, slot) = self.completions.first()?;
+        (at <= now).then(|| self.end(slot))
     }
 
     /// A flow that has ended, the first of those not taken yet: by instant, then by [`FlowId`].
@@ -281,6 +315,33 @@ impl<T: Copy> Fabric<T> {
             );
         }
         self.now = now;
+    }
+
+    /// The flow that is due first ends, and what follows it starts at the rate that it had.
+    fn end(&mut self, slot: u32) -> Done<T> {
+        let row = self.flows[slot as usize].as_mut();
+        let row = row.expect("what is due is there");
+        let Some(bytes) = row.next.take() else {
+            let done = self.remove(slot);
+            self.put_off_late();
+            return done;
+        };
+        let start = std::mem::replace(&mut row.start, self.now);
+        row.left = Work::of(bytes);
+        row.updated = self.now;
+        let done = Done {
+            flow: FlowId {
+                number: row.number,
+                slot,
+            },
+            token: row.token,
+            start,
+            end: self.now,
+        };
+        let (end, number) = (row.end(), row.number);
+        self.completions.set(slot, end, number);
+        self.put_off_late();
+        done
     }
 
     fn remove(&mut self, slot: u32) -> Done<T> {
