@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{FileError, suggest};
 use crate::gpu::GpuNet;
-use crate::scenario::{Peers, Source, Transport};
+use crate::scenario::{CompletionBy, Peers, Source, Transport};
 use crate::stats::interpolate;
 use crate::units::{Bytes, SimDuration};
 
@@ -34,7 +34,7 @@ pub struct Profile {
     pub parts: BTreeMap<String, Part>,
 }
 
-/// A host, a link or a GPU.
+/// A host, a link, a GPU or a network adapter.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Part {
@@ -61,6 +61,8 @@ pub enum PartKind {
     Link,
     /// A GPU of a host, with its way to the host's memory.
     Gpu,
+    /// A network adapter of a host that does RDMA, with its way to the host's memory.
+    Nic,
 }
 
 impl PartKind {
@@ -70,6 +72,7 @@ impl PartKind {
             PartKind::Host => "host",
             PartKind::Link => "link",
             PartKind::Gpu => "gpu",
+            PartKind::Nic => "nic",
         }
     }
 }
@@ -93,7 +96,7 @@ pub struct Parameter {
 
 /// The keys of costs, all in seconds.
 pub mod cost {
-    use super::{Peers, Transport};
+    use super::{CompletionBy, Peers, Transport};
 
     /// Time from when a sleeping client is to send until it runs, without any core time: timer and
     /// wake-up. By requests; none if the profile does not have it.
@@ -117,6 +120,11 @@ pub mod cost {
     /// Core time of a host to copy between pageable memory and the locked buffers of a GPU's
     /// driver, by bytes; none if not given.
     pub const STAGING: &str = "staging";
+    /// Core time of a proxy to hand a message on that it need not copy, by requests; none if not
+    /// given.
+    pub const FORWARD: &str = "forward";
+    /// Core time to post a message to a network adapter, by bytes or requests.
+    pub const POST: &str = "post/rdma";
     /// Of a GPU: the net that makes tensors of raw pixels, among its `nets`.
     pub const PREPROCESS: &str = "preprocess";
 
@@ -137,6 +145,11 @@ pub mod cost {
     pub fn delay(over: Transport) -> String {
         format!("delay/{}", over.name())
     }
+    /// Core time to learn that a network adapter has a message: of polling, what is left to do once it
+    /// is there; of an event, interrupt and wake-up. By requests.
+    pub fn completion(by: CompletionBy) -> String {
+        format!("completion/{}", by.name())
+    }
     /// Preprocessing of one raw input, by bytes; `work` is [`Work::key`](crate::scenario::Work::key).
     pub fn preprocess(work: &str) -> String {
         format!("preprocess/{work}")
@@ -149,6 +162,8 @@ pub mod cost {
 
 /// The names of parameters.
 pub mod parameter {
+    use crate::scenario::GdrPath;
+
     /// Of a host: by what fraction a core is slower while the other cores of its machine are busy
     /// (shared caches, memory bandwidth, simultaneous multithreading). Unit 1, from 0.
     pub const CONTENTION: &str = "contention";
@@ -184,7 +199,7 @@ pub mod parameter {
     pub const TIME_SLICE: &str = "time-slice";
     /// Of a GPU: time in which nothing computes when processes take turns, in seconds.
     pub const CONTEXT_SWITCH: &str = "context-switch";
-    /// Of a GPU: payload bandwidth of its PCIe link in each direction, in bytes per second.
+    /// Of a GPU or a network adapter: payload bandwidth of its PCIe link in each direction, in bytes per second.
     pub const PCIE_BANDWIDTH: &str = "pcie-bandwidth";
     /// Of a GPU: by what part each direction of its PCIe link is slower while the other is busy.
     pub const DUPLEX_PENALTY: &str = "duplex-penalty";
@@ -200,6 +215,30 @@ pub mod parameter {
     pub const MIG_SMS_PER_SLICE: &str = "mig-sms-per-slice";
     /// Of a GPU: memory slices that it can be partitioned into (MIG).
     pub const MIG_MEMORY_SLICES: &str = "mig-memory-slices";
+
+    /// Of a network adapter: messages that it can send in a second.
+    pub const MESSAGE_RATE: &str = "message-rate";
+    /// Of a network adapter: most bytes of a message that go to it with the post itself.
+    pub const INLINE_LIMIT: &str = "inline-limit";
+    /// Of a network adapter: most bytes of a message in a packet.
+    pub const PATH_MTU: &str = "path-mtu";
+    /// Of a network adapter: what each packet takes on the wire beside these, in bytes.
+    pub const PACKET_HEADER: &str = "packet-header";
+    /// Of a network adapter: time that a message takes through it, beside all else, in seconds.
+    pub const NIC_LATENCY: &str = "nic-latency";
+    /// Of a network adapter: time until the first byte of a message has come from memory, in seconds.
+    pub const DMA_READ_LATENCY: &str = "dma-read-latency";
+    /// Of a network adapter: how much of a message it has whole before any of that goes on, in bytes.
+    pub const BURST: &str = "burst";
+
+    /// Of a network adapter: part of its PCIe bandwidth at which it writes to the memory of a GPU.
+    pub fn gdr_write_factor(path: GdrPath) -> String {
+        format!("gdr-write-factor/{}", path.name())
+    }
+    /// Of a network adapter: part of its PCIe bandwidth at which it reads from the memory of a GPU.
+    pub fn gdr_read_factor(path: GdrPath) -> String {
+        format!("gdr-read-factor/{}", path.name())
+    }
 
     /// Of a GPU: multiprocessors of an instance of so many compute slices (MIG), if those of a slice
     /// times their number are not right.

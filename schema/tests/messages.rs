@@ -62,11 +62,11 @@ fn the_base_is_valid_and_reads_back() {
 #[test]
 fn unknown_names() {
     assert_snapshot!(message("arrivals =", "arivals ="), @"a.toml:26: `clients.0.arivals`: unknown key `arivals`, did you mean `arrivals`? (allowed: name, on, count, arrivals, classes, path)");
-    assert_snapshot!(message("proxy = {}", "proxi = {}"), @"a.toml:18: `stages.ingress.proxi`: unknown key `proxi`, did you mean `proxy`? (allowed: on, serve, proxy, instances, batch, gpu, station, fork, join, balance, tokens, release, next)");
+    assert_snapshot!(message("proxy = {}", "proxi = {}"), @"a.toml:18: `stages.ingress.proxi`: unknown key `proxi`, did you mean `proxy`? (allowed: on, serve, proxy, instances, batch, receive-threads, hand-back, gpu, station, fork, join, balance, tokens, release, next)");
     assert_snapshot!(message("on = \"server\"", "on = \"sever\""), @"a.toml:21: `stages.classify.on`: there is no host `sever`, did you mean `server`? (allowed: edge, gateway, server)");
     assert_snapshot!(message("to = \"classify\"", "to = \"clasify\""), @"a.toml:27: `clients.0.path.0.to`: there is no stage `clasify`, did you mean `classify`? (allowed: classify, ingress)");
     assert_snapshot!(message("resnet50", "resnet5"), @"a.toml:22: `stages.classify.serve.net.name`: there is no net `resnet5`, did you mean `resnet50`? (allowed: resnet18, resnet50, squeezenet1.1)");
-    assert_snapshot!(message("over = \"tcp\"", "over = \"tpc\""), @"a.toml:27: `clients.0.path.0.over`: unknown value `tpc`, did you mean `tcp`? (allowed: tcp, local)");
+    assert_snapshot!(message("over = \"tcp\"", "over = \"tpc\""), @"a.toml:27: `clients.0.path.0.over`: unknown value `tpc`, did you mean `tcp`? (allowed: tcp, local, rdma, gdr)");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn overrides_change_one_thing() {
 fn a_broken_profile() {
     let text = "format = 1\nname = \"p\"\n[parts.this]\nkind = \"hots\"\n";
     let error = Profile::parse(Path::new("p.toml"), text.to_owned()).unwrap_err();
-    assert_snapshot!(error, @"p.toml:4: `parts.this.kind`: unknown value `hots`, did you mean `host`? (allowed: host, link, gpu)");
+    assert_snapshot!(error, @"p.toml:4: `parts.this.kind`: unknown value `hots`, did you mean `host`? (allowed: host, link, gpu, nic)");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn plain_stages_and_others_do_not_mix() {
     assert_snapshot!(plain(station, &format!("{station}\nbatch = {{ max = 2 }}")), @"a.toml:18: `stages.office.batch`: belongs to `serve`; a station has `servers` and a `batch` of its own, and no GPU");
     assert_snapshot!(message("proxy = {}", "proxy = {}\nnext = [{ to = \"classify\" }]"), @"a.toml:19: `stages.ingress.next`: only a plain stage has `next`; a path leads on from others");
     assert_snapshot!(plain("to = \"counter\" }]", "to = \"counter\", over = \"tcp\" }]"), @"a.toml:28: `clients.0.path.1.over`: no transport leads to a plain stage, found `tcp`; leave it out");
-    assert_snapshot!(message(", over = \"tcp\"", ""), @"a.toml:27: `clients.0.path.0.over`: must be given, since the stage is not a plain one (allowed: tcp, local)");
+    assert_snapshot!(message(", over = \"tcp\"", ""), @"a.toml:27: `clients.0.path.0.over`: must be given, since the stage is not a plain one (allowed: tcp, local, rdma, gdr)");
     assert_snapshot!(message("on = \"edge\"\nproxy", "proxy"), @"a.toml:16: `stages.ingress.on`: must be given, since the stage is not a plain one (allowed: edge, gateway, server)");
     assert_snapshot!(message("on = \"edge\"\narrivals", "arrivals"), @"a.toml:24: `clients.0.on`: must be given, since the path is not of plain stages (allowed: edge, gateway, server)");
     assert_snapshot!(plain("share = 4 }", "share = 4, payload = \"1 kB\" }"), @"a.toml:27: `clients.0.classes.1.payload`: only a synthetic stage or a profiled net takes payloads of any size; those of others follow from their input, and a plain stage has none");

@@ -15,7 +15,7 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{BatchClose, Extent, HandBack, Placement, Scenario, StageRole, Work};
+use schema::scenario::{BatchClose, Extent, HandBack, Hop, Placement, Scenario, StageRole, Work};
 
 pub use placement::netns_problem;
 
@@ -206,6 +206,13 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
         let problem = "every host is a machine of its own, and only this machine can be measured on; \
                        write `placement = { local = {} }`, or give --set placement.local={}";
         return refuse("placement", problem);
+    }
+    for (index, group) in scenario.groups.rows().iter().enumerate() {
+        let is_verbs = |hop: &Hop| hop.over.is_verbs();
+        if let Some(hop) = group.path.iter().position(is_verbs) {
+            let problem = "this build has no verbs transport; `tandem simulate` runs RDMA";
+            return refuse(&format!("clients.{index}.path.{hop}.over"), problem);
+        }
     }
     for (_, stage) in scenario.stages.iter() {
         let key = |below: &str| format!("stages.{}.{below}", stage.name);

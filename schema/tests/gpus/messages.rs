@@ -63,7 +63,7 @@ fn a_gpu_goes_with_what_serves_on_it() {
     assert_snapshot!(message("gpu = {}", "gpu = {}\ninstances = 2"), @"a.toml:36: `stages.copy.instances`: must not be given with `gpu`, found 2; there is one for each stream of each process on each device");
     assert_snapshot!(message("gpu = {}\n", ""), @"a.toml:35: `stages.copy.serve.kernels`: run on a GPU; give the stage `gpu`, `{}` for the first of its host");
     assert_snapshot!(message("on = \"edge\"\nserve", "on = \"edge\"\ngpu = {}\nserve"), @"a.toml:48: `stages.spin.serve.synthetic`: is work on a core; give `kernels` for work on a GPU, or leave `gpu` out");
-    assert_snapshot!(message("gpu = {}", "gpus = {}"), @"a.toml:35: `stages.copy.gpus`: unknown key `gpus`, did you mean `gpu`? (allowed: on, serve, proxy, instances, batch, gpu, station, fork, join, balance, tokens, release, next)");
+    assert_snapshot!(message("gpu = {}", "gpus = {}"), @"a.toml:35: `stages.copy.gpus`: unknown key `gpus`, did you mean `gpu`? (allowed: on, serve, proxy, instances, batch, receive-threads, hand-back, gpu, station, fork, join, balance, tokens, release, next)");
     assert_snapshot!(message("serve = { profiled", "serve = { profile"), @"a.toml:30: `stages.detect.serve`: unknown value `profile`, did you mean `profiled`? (allowed: net, synthetic, profiled, kernels)");
     assert_snapshot!(message("output = \"4 kB\"", "outputs = \"4 kB\""), @"a.toml:30: `stages.detect.serve.profiled.outputs`: unknown key `outputs`, did you mean `output`? (allowed: name, input, output, raw)");
 }
@@ -95,7 +95,7 @@ fn gpus_of_hosts() {
     assert_snapshot!(message("memory = 4 }]", "memory = 0 }]"), @"a.toml:14: `hosts.server.gpus.1.mig.1.memory`: must be at least 1, found 0");
     assert_snapshot!(message("{ part = \"a100\" }", "{ clock = 1 }"), @"a.toml:13: `hosts.server.gpus.0`: missing field `part`");
     assert_snapshot!(message("clock = 0.8", "peers = \"nvswitch\""), @"a.toml:15: `hosts.server.gpus.2.peers`: unknown value `nvswitch` (allowed: nvlink, pcie)");
-    assert_snapshot!(message("clock = 0.8", "clocks = 0.8"), @"a.toml:15: `hosts.server.gpus.2.clocks`: unknown key `clocks`, did you mean `clock`? (allowed: part, clock, mig, peers)");
+    assert_snapshot!(message("clock = 0.8", "clocks = 0.8"), @"a.toml:15: `hosts.server.gpus.2.clocks`: unknown key `clocks`, did you mean `clock`? (allowed: part, clock, mig, peers, gdr-path)");
 }
 
 #[test]

@@ -44,6 +44,9 @@ impl Check<'_> {
             _ => None,
         };
         let classes = self.classes(&key, &group.classes, serve.as_ref(), &mut scenario.classes)?;
+        if path.last().is_some_and(|hop| hop.over == Transport::Gdr) {
+            self.connection_buffer(last, &classes, scenario)?;
+        }
         let id = scenario.groups.push(Group {
             name,
             host,
@@ -190,7 +193,7 @@ impl Check<'_> {
             }
             let over = hop.over.ok_or_else(|| {
                 let problem =
-                    "must be given, since the stage is not a plain one (allowed: tcp, local)";
+                    "must be given, since the stage is not a plain one (allowed: tcp, local, rdma, gdr)";
                 self.source.invalid(&format!("{key}.over"), problem)
             })?;
             let link = self.link(&key, from, scenario.stages[to].host, over, scenario)?;
@@ -199,7 +202,11 @@ impl Check<'_> {
                 to,
                 over,
                 link,
+                verbs: self.verbs(&key, hop, over, [from, scenario.stages[to].host], scenario)?,
             });
+            if over == Transport::Gdr {
+                self.leads_to_a_gpu(&key, hop, &scenario.stages[to])?;
+            }
             from = scenario.stages[to].host;
         }
         Ok(hops)

@@ -4,6 +4,7 @@ mod clients;
 mod gpus;
 mod hosts;
 mod plain;
+mod verbs;
 
 use super::{
     BatchClose, BatchFile, BatchPolicy, Extent, InputFile, Link, NetFile, Placement, PlacementFile,
