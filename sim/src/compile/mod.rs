@@ -1,11 +1,12 @@
 //! From scenario and profile to [`Tables`]: names become ids, and every cost is looked up.
 
 mod gpus;
+mod nics;
 
 use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{Hop, Scenario, StageRole, Work};
+use schema::scenario::{Hop, Scenario, StageRole, Transport, Verb, Work};
 use schema::units::SimDuration;
 
 use crate::error::SimError;
@@ -46,6 +47,7 @@ impl<'a> Tables<'a> {
                 gpus: Table::default(),
                 nets: Table::default(),
                 instances: Table::default(),
+                nics: Table::default(),
             },
         };
         for (id, group) in scenario.groups.iter() {
@@ -161,11 +163,13 @@ impl<'a> Compiler<'a> {
         let mut path = Vec::with_capacity(group.path.len());
         for hop in &group.path {
             let to_role = self.role_of_stage(hop.to);
-            path.push(self.hop(hop, from_role, to_role));
+            path.push(self.hop(hop, from_role, to_role)?);
             from_role = to_role;
         }
         let stage = group.path.last().expect("a path has a hop").to;
         let server = self.server(stage)?;
+        self.reach_gpus(server, path.last_mut().expect("a path has a hop"))?;
+        self.note_polls(&path);
         self.tables.groups.push(GroupRow {
             role,
             is_closed_loop: group.arrivals.is_closed_loop(),
@@ -176,7 +180,7 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    fn hop(&self, hop: &Hop, from_role: RoleId, to_role: RoleId) -> HopRow {
+    fn hop(&mut self, hop: &Hop, from_role: RoleId, to_role: RoleId) -> Result<HopRow, SimError> {
         let channels = hop.link.map(|link| {
             let forward = 2 * link.index();
             let there = if self.scenario.links[link].between[0] == hop.from {
@@ -187,14 +191,15 @@ impl<'a> Compiler<'a> {
             there.map(ChannelId::from_index)
         });
         let delay = hop.link.map(|link| self.scenario.links[link].delay);
-        HopRow {
+        Ok(HopRow {
             to: hop.to,
             over: hop.over,
             from_role,
             to_role,
             channels,
             delay: delay.unwrap_or(SimDuration::ZERO),
-        }
+            verbs: self.verbs(hop)?,
+        })
     }
 
     fn role_of_clients(&mut self, host: HostId) -> RoleId {
@@ -206,6 +211,7 @@ impl<'a> Compiler<'a> {
                 set: self.scenario.hosts[host].core_set,
                 machine: self.scenario.machine(host),
                 receive_threads: None,
+                polls: false,
             })
         })
     }
@@ -224,6 +230,7 @@ impl<'a> Compiler<'a> {
                 set: self.scenario.hosts[row.host].core_set,
                 machine: self.scenario.machine(row.host),
                 receive_threads: row.receive_threads,
+                polls: false,
             })
         })
     }
@@ -280,7 +287,8 @@ impl<'a> Compiler<'a> {
         let name = |what: &str| format!("client/{}/{}/{what}", group.name, row.index);
         let mut hops = Vec::with_capacity(group.path.len());
         for (index, hop) in group.path.iter().enumerate() {
-            hops.push(self.hop_sources(hop, &name(&format!("hop/{index}")))?);
+            let next = group.path.get(index + 1);
+            hops.push(self.hop_sources(hop, next, &name(&format!("hop/{index}")))?);
         }
         let server = scenario.stages[self.tables.groups[row.group].stage].host;
         let client = ClientRow {
@@ -297,15 +305,25 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    fn hop_sources(&mut self, hop: &Hop, name: &str) -> Result<HopSources, SimError> {
+    /// The sources of a hop; a proxy to which it leads goes on to `next`.
+    fn hop_sources(
+        &mut self,
+        hop: &Hop,
+        next: Option<&Hop>,
+        name: &str,
+    ) -> Result<HopSources, SimError> {
         let to = self.scenario.stages[hop.to].host;
         let ends = [(hop.from, to), (to, hop.from)];
         let leg = |leg: usize, what: &str| format!("{name}/{}/{what}", LEGS[leg]);
-        let (send, receive) = (cost::send(hop.over), cost::receive(hop.over));
+        let (send, receive) = match hop.verbs {
+            Some(verbs) => (cost::POST.to_owned(), cost::completion(verbs.completion)),
+            None => (cost::send(hop.over), cost::receive(hop.over)),
+        };
+        let reads = hop.verbs.is_some_and(|verbs| verbs.verb == Verb::Read);
         let both = |this: &mut Self, make: &dyn Fn(&mut Self, usize) -> Result<_, SimError>| {
             Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
         };
-        let is_proxy = self.scenario.stages[hop.to].role == StageRole::Proxy;
+        let is_shared = hop.over.is_verbs() && next.is_some_and(|next| next.over.is_verbs());
         Ok(HopSources {
             send: both(self, &|this, i| {
                 this.of_host(ends[i].0, &send, leg(i, "send"))
@@ -320,20 +338,49 @@ impl<'a> Compiler<'a> {
                 }
                 None => None,
             },
-            translate: is_proxy
-                .then(|| {
-                    both(self, &|this, i| {
-                        this.of_host(to, cost::TRANSLATE, leg(i, "translate"))
-                    })
+            ask: (reads.then(|| {
+                both(self, &|this, i| {
+                    this.of_host(ends[i].1, cost::POST, leg(i, "ask"))
                 })
-                .transpose()?,
+            }))
+            .transpose()?,
+            translate: self.translate(to, next.is_some(), is_shared, name)?,
+            is_shared,
         })
+    }
+
+    /// What it costs a proxy on `host`, if it is one, to get a message from one side to the other.
+    fn translate(
+        &mut self,
+        host: HostId,
+        is_proxy: bool,
+        is_shared: bool,
+        name: &str,
+    ) -> Result<Option<[SourceId; 2]>, SimError> {
+        let part = self.profile.parts.get(&self.scenario.hosts[host].part);
+        let (cost, what) = if is_shared {
+            (cost::FORWARD, "forward")
+        } else {
+            (cost::TRANSLATE, "translate")
+        };
+        let is_free = is_shared && part.is_some_and(|part| !part.costs.contains_key(cost));
+        if !is_proxy || is_free {
+            return Ok(None);
+        }
+        let [there, back] = LEGS.map(|leg| format!("{name}/{leg}/{what}"));
+        Ok(Some([
+            self.of_host(host, cost, there)?,
+            self.of_host(host, cost, back)?,
+        ]))
     }
 
     /// The delay of a hop beyond its link's propagation delay: that of the link's part; inside one
     /// host that of the host's part, if it has one.
     fn delay(&mut self, hop: &Hop, name: String) -> Result<Option<SourceId>, SimError> {
-        let key = cost::delay(hop.over);
+        let key = cost::delay(match hop.over {
+            Transport::Gdr => Transport::Rdma,
+            over => over,
+        });
         match hop.link {
             Some(link) => self.of_link(link, &key, name),
             None => self.of_host_if_any(hop.from, &key, name),
