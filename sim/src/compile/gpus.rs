@@ -87,8 +87,6 @@ impl PartOf<'_> {
         let below = match name {
             parameter::DUPLEX_PENALTY => 1.0,
             parameter::DRAM_OCCUPANCY => 0.9,
-            // So that 1 is allowed.
-            name if name.starts_with("gdr-") => 1.001,
             _ => f64::INFINITY,
         };
         let from = match name {
@@ -106,10 +104,17 @@ impl PartOf<'_> {
             parameter::TIME_SLICE => 1e-12,
             _ => 0.0,
         };
-        if value >= from && value < below {
+        let most = if name.starts_with("gdr-") {
+            1.0
+        } else {
+            f64::INFINITY
+        };
+        if value >= from && value < below && value <= most {
             return Ok(value);
         }
-        let below = if below.is_finite() {
+        let below = if most.is_finite() {
+            format!(" to {most}")
+        } else if below.is_finite() {
             format!(" to below {below}")
         } else {
             " up".to_owned()
