@@ -5,7 +5,7 @@
 //! `(base + slope · driver) · residual`, the residual a random factor of mean one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -503,11 +503,48 @@ impl Profile {
     /// # Errors
     /// If the file cannot be read or is not a valid profile.
     pub fn load(path: &Path) -> Result<Profile, FileError> {
+        Profile::read(path).map(|(profile, _)| profile)
+    }
+
+    fn read(path: &Path) -> Result<(Profile, Source), FileError> {
         let text = std::fs::read_to_string(path).map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Profile::parse(path, text)
+        Profile::parse_with_source(path, text)
+    }
+
+    /// Reads the profiles in all these files as one, with the parts of all and their names joined by
+    /// `+`; `None` if there is no file.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is not a valid profile, or if two have different parts of one name.
+    pub fn load_all(paths: &[PathBuf]) -> Result<Option<Profile>, FileError> {
+        let mut all: Option<Profile> = None;
+        let mut known: BTreeMap<String, &Path> = BTreeMap::new();
+        for path in paths {
+            let (one, source) = Profile::read(path)?;
+            let Some(all) = &mut all else {
+                let parts = one.parts.keys().map(|part| (part.clone(), path.as_path()));
+                known.extend(parts);
+                all = Some(one);
+                continue;
+            };
+            for (name, part) in one.parts {
+                if all.parts.get(&name).is_some_and(|other| *other != part) {
+                    let problem = format!(
+                        "is another part than that of {}; give one of the two another name",
+                        known[&name].display()
+                    );
+                    return Err(source.invalid(&format!("parts.{name}"), problem));
+                }
+                known.entry(name.clone()).or_insert(path.as_path());
+                all.parts.insert(name, part);
+            }
+            all.name = format!("{}+{}", all.name, one.name);
+            all.fitted_to.extend(one.fitted_to);
+        }
+        Ok(all)
     }
 
     /// Reads the profile in `text`, which is said to come from `path`.
@@ -515,6 +552,10 @@ impl Profile {
     /// # Errors
     /// If it is not a valid profile.
     pub fn parse(path: &Path, text: String) -> Result<Profile, FileError> {
+        Profile::parse_with_source(path, text).map(|(profile, _)| profile)
+    }
+
+    fn parse_with_source(path: &Path, text: String) -> Result<(Profile, Source), FileError> {
         let source = Source::parse(path, text, &[])?;
         let profile: Profile = source.read()?;
         if profile.format != PROFILE_FORMAT {
@@ -553,7 +594,7 @@ impl Profile {
                 })?;
             }
         }
-        Ok(profile)
+        Ok((profile, source))
     }
 
     /// The profile as a file.

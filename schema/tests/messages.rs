@@ -386,3 +386,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn profiles_read_together_have_each_part_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = |name: &str, kind: &str| format!("[parts.{name}]\nkind = \"{kind}\"\n");
+    let file = |name: &str, parts: &str| {
+        let path = dir.path().join(format!("{name}.toml"));
+        let text = format!("format = 1\nname = \"{name}\"\n{parts}");
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let both = part("host", "host");
+    let a = file("a", &format!("{both}{}", part("gpu", "gpu")));
+    let b = file("b", &format!("{both}{}", part("nic", "nic")));
+    let c = file(
+        "c",
+        &format!("{}{}", part("nic", "nic"), part("gpu", "link")),
+    );
+    assert_eq!(Profile::load_all(&[]).unwrap(), None);
+    let all = Profile::load_all(&[a.clone(), b.clone()]).unwrap().unwrap();
+    assert_eq!(all.name, "a+b");
+    assert_eq!(all.parts.keys().collect::<Vec<_>>(), ["gpu", "host", "nic"]);
+    let message = Profile::load_all(&[a, b, c]).unwrap_err().to_string();
+    let message = message.replace(&dir.path().display().to_string(), "DIR");
+    assert_snapshot!(message, @"DIR/c.toml:5: `parts.gpu`: is another part than that of DIR/a.toml; give one of the two another name");
+}
