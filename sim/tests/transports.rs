@@ -8,7 +8,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 use schema::gpu::{DriverLaw, GpuNet, Phase};
 use schema::profile::{CostLaw, Driver, Parameter, Part, PartKind, Profile, Residual};
-use schema::run::{Run, SpanName};
+use schema::run::{Leg, Run, SpanName};
 use schema::scenario::Scenario;
 use schema::units::{ByteRate, Bytes, SimDuration};
 use sim::{Arrivals, Keep, Options, SimError, completions, simulate};
@@ -398,27 +398,47 @@ fn a_proxy_translates_between_any_two_transports() {
     }
 }
 
-/// Two messages that want the same engine and wire share them burst by burst: both take about twice
-/// as long as one alone, and together exactly the bytes of both.
+/// Messages of two clients share engines and wire burst by burst: both take about twice as long as one
+/// alone.
 #[test]
 fn messages_share_an_adapter_in_turn() {
     let bytes = 100 * BURST;
-    let path = direct("rdma", "");
-    let of = |count| {
-        let run = run(&scenario_of(&path, bytes, count, "receive-threads = 1"));
-        let wires = run
-            .trace
-            .iter()
-            .filter(|span| span.name == SpanName::Wire && span.bytes == bytes);
-        let mut first: Vec<u64> = wires
-            .take(3)
-            .map(|span| span.end_ns - span.start_ns)
-            .collect();
-        first.truncate(1);
-        first[0]
+    let first_two = |count| {
+        let run = run(&scenario_of(&direct("rdma", ""), bytes, count, ""));
+        let wires = run.trace.iter().filter(|span| span.name == SpanName::Wire);
+        let requests = wires.filter(|span| span.leg == Leg::Request && span.request.seq() == 0);
+        requests
+            .map(|span| (span.end_ns - span.start_ns) as f64)
+            .collect::<Vec<_>>()
     };
-    let ratio = of(2) as f64 / of(1) as f64;
-    assert!((1.9..2.1).contains(&ratio), "{ratio}");
+    let (alone, both) = (first_two(1), first_two(2));
+    assert_eq!((alone.len(), both.len()), (1, 2));
+    for time in both {
+        let ratio = time / alone[0];
+        assert!((1.9..2.1).contains(&ratio), "{ratio}");
+    }
+}
+
+/// A copy to the GPU takes longer while an adapter writes to the memory of the GPU over the same link.
+#[test]
+fn gdr_shares_the_link_of_the_gpu_with_copies() {
+    let copies = |others: &str| {
+        let group =
+            "]\n\n[[clients]]\non = \"edge\"\ncount = 4\narrivals = { closed-loop = {} }\npath = [";
+        let path = format!("{}{group}{}", direct("rdma", ""), direct(others, ""));
+        let mut profile = profile();
+        let gpu = profile.parts.get_mut("two-sms").unwrap();
+        gpu.parameters
+            .insert("pcie-bandwidth".to_owned(), parameter(10e9));
+        let scenario = scenario_of(&path, 10_000_000, 1, "");
+        let run = simulate(&scenario, Some(&profile), &OPTIONS).unwrap();
+        let spans = run.trace.iter().filter(|span| span.name == SpanName::H2d);
+        spans.map(|span| span.end_ns - span.start_ns).max().unwrap()
+    };
+    let alone = copy(10_000_000) / 1000;
+    assert_eq!(copies("rdma"), alone, "copies queue for one engine");
+    let beside = copies("gdr");
+    assert!(beside as f64 > 1.1 * alone as f64, "{beside} {alone}");
 }
 
 #[test]

@@ -8,8 +8,8 @@
 //! for all of its connections instead: each takes a message when all of it is there, first come
 //! first served.
 //!
-//! Over `rdma` and `gdr` the threads only post and learn of messages, and network adapters move them:
-//! see [`verbs`].
+//! Over `rdma` and `gdr` the threads only post and learn of messages, and network adapters move them
+//! burst by burst: DMA from memory, the wire, DMA to memory, all overlapping; see `verbs.rs`.
 
 mod message;
 mod nic;
@@ -24,7 +24,6 @@ use schema::units::{Bytes, SimDuration};
 
 pub(crate) use message::Message;
 pub(crate) use nic::{Nic, Side, engine_of};
-pub use verbs::NOTICE;
 
 use crate::costs::Amount;
 use crate::engine::EventQueue;

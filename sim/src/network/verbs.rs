@@ -37,7 +37,7 @@ use crate::stations::{Job, Task};
 use crate::tables::{GpuMemory, NicRow, VerbsRow};
 
 /// Bytes of the notice before a read: address, key and length of what is to be read.
-pub const NOTICE: Bytes = Bytes(16);
+const NOTICE: Bytes = Bytes(16);
 
 /// How far a message between network adapters is.
 #[derive(Clone, Copy, Debug, Default)]
