@@ -271,8 +271,6 @@ fn fit_with(points: &[LatencyPoint], known: &Known, burst: u64) -> Option<(Fitte
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     #[test]
