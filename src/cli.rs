@@ -131,9 +131,9 @@ pub(crate) struct Calibrate {
 pub(crate) struct Simulate {
     /// The scenario file
     pub(crate) scenario: PathBuf,
-    /// The profile file; a scenario of plain stages needs none
+    /// A profile file; may be repeated, for parts in several; a scenario of plain stages needs none
     #[arg(short, long)]
-    pub(crate) profile: Option<PathBuf>,
+    pub(crate) profile: Vec<PathBuf>,
     /// The run directory
     #[arg(short, long)]
     pub(crate) out: Option<PathBuf>,
@@ -175,9 +175,9 @@ pub(crate) struct Compare {
     /// Overrides a key of the second scenario only; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set_second: Vec<String>,
-    /// The profile file; scenarios of plain stages need none
+    /// A profile file; may be repeated, for parts in several; scenarios of plain stages need none
     #[arg(short, long)]
-    pub(crate) profile: Option<PathBuf>,
+    pub(crate) profile: Vec<PathBuf>,
     /// Number of pairs of replications
     #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) replications: u32,

@@ -28,12 +28,17 @@ pub(crate) struct Fitted<'a> {
 impl Fitted<'_> {
     /// Path and SHA-256, for the manifest of a run that is made with it.
     pub(crate) fn input(self) -> Result<(String, String), Failure> {
-        let bytes = std::fs::read(self.path).map_err(|source| FileError::Read {
-            path: self.path.to_owned(),
-            source,
-        })?;
-        Ok((self.path.display().to_string(), content_hash(&bytes)))
+        profile_input(self.path)
     }
+}
+
+/// Path and SHA-256 of a profile.
+pub(crate) fn profile_input(path: &Path) -> Result<(String, String), Failure> {
+    let bytes = std::fs::read(path).map_err(|source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok((path.display().to_string(), content_hash(&bytes)))
 }
 
 /// What was measured of a scenario, and its simulation.

@@ -2,7 +2,7 @@
 //!
 //! [`calibrate`] takes the spans of measured runs and gives each part's costs as laws
 //! `(base + slope · driver) · residual`, with standard errors, an error on held-out samples and the
-//! distribution of the residual. [`gpu`] fits laws of nets on GPUs to tables of times. [`validate`]
+//! distribution of the residual. [`gpu`] fits laws of nets on GPUs to tables of times, and [`nic`] network adapters. [`validate`]
 //! puts a measured run beside its simulation. `METHODOLOGY.md`, next to this crate's manifest, says which span is a sample of which cost, how
 //! the errors are computed, and which biases are known.
 //!
@@ -17,6 +17,7 @@ mod contention;
 mod correlation;
 pub mod gpu;
 mod idle;
+pub mod nic;
 mod report;
 mod residual;
 mod samples;

@@ -5,13 +5,13 @@
 //! `(base + slope · driver) · residual`, the residual a random factor of mean one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{FileError, suggest};
 use crate::gpu::GpuNet;
-use crate::scenario::{Peers, Source, Transport};
+use crate::scenario::{CompletionBy, Peers, Source, Transport};
 use crate::stats::interpolate;
 use crate::units::{Bytes, SimDuration};
 
@@ -34,7 +34,7 @@ pub struct Profile {
     pub parts: BTreeMap<String, Part>,
 }
 
-/// A host, a link or a GPU.
+/// A host, a link, a GPU or a network adapter.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Part {
@@ -61,6 +61,8 @@ pub enum PartKind {
     Link,
     /// A GPU of a host, with its way to the host's memory.
     Gpu,
+    /// A network adapter of a host that does RDMA, with its way to the host's memory.
+    Nic,
 }
 
 impl PartKind {
@@ -70,6 +72,7 @@ impl PartKind {
             PartKind::Host => "host",
             PartKind::Link => "link",
             PartKind::Gpu => "gpu",
+            PartKind::Nic => "nic",
         }
     }
 }
@@ -93,7 +96,7 @@ pub struct Parameter {
 
 /// The keys of costs, all in seconds.
 pub mod cost {
-    use super::{Peers, Transport};
+    use super::{CompletionBy, Peers, Transport};
 
     /// Time from when a sleeping client is to send until it runs, without any core time: timer and
     /// wake-up. By requests; none if the profile does not have it.
@@ -117,6 +120,11 @@ pub mod cost {
     /// Core time of a host to copy between pageable memory and the locked buffers of a GPU's
     /// driver, by bytes; none if not given.
     pub const STAGING: &str = "staging";
+    /// Core time of a proxy to hand a message on that it need not copy, by requests; none if not
+    /// given.
+    pub const FORWARD: &str = "forward";
+    /// Core time to post a message to a network adapter, by bytes or requests.
+    pub const POST: &str = "post/rdma";
     /// Of a GPU: the net that makes tensors of raw pixels, among its `nets`.
     pub const PREPROCESS: &str = "preprocess";
 
@@ -137,6 +145,11 @@ pub mod cost {
     pub fn delay(over: Transport) -> String {
         format!("delay/{}", over.name())
     }
+    /// Core time to learn that a network adapter has a message: of polling, what is left to do once it
+    /// is there; of an event, interrupt and wake-up. By requests.
+    pub fn completion(by: CompletionBy) -> String {
+        format!("completion/{}", by.name())
+    }
     /// Preprocessing of one raw input, by bytes; `work` is [`Work::key`](crate::scenario::Work::key).
     pub fn preprocess(work: &str) -> String {
         format!("preprocess/{work}")
@@ -149,6 +162,8 @@ pub mod cost {
 
 /// The names of parameters.
 pub mod parameter {
+    use crate::scenario::GdrPath;
+
     /// Of a host: by what fraction a core is slower while the other cores of its machine are busy
     /// (shared caches, memory bandwidth, simultaneous multithreading). Unit 1, from 0.
     pub const CONTENTION: &str = "contention";
@@ -184,7 +199,7 @@ pub mod parameter {
     pub const TIME_SLICE: &str = "time-slice";
     /// Of a GPU: time in which nothing computes when processes take turns, in seconds.
     pub const CONTEXT_SWITCH: &str = "context-switch";
-    /// Of a GPU: payload bandwidth of its PCIe link in each direction, in bytes per second.
+    /// Of a GPU or a network adapter: payload bandwidth of its PCIe link in each direction, in bytes per second.
     pub const PCIE_BANDWIDTH: &str = "pcie-bandwidth";
     /// Of a GPU: by what part each direction of its PCIe link is slower while the other is busy.
     pub const DUPLEX_PENALTY: &str = "duplex-penalty";
@@ -200,6 +215,30 @@ pub mod parameter {
     pub const MIG_SMS_PER_SLICE: &str = "mig-sms-per-slice";
     /// Of a GPU: memory slices that it can be partitioned into (MIG).
     pub const MIG_MEMORY_SLICES: &str = "mig-memory-slices";
+
+    /// Of a network adapter: messages that it can send in a second.
+    pub const MESSAGE_RATE: &str = "message-rate";
+    /// Of a network adapter: most bytes of a message that go to it with the post itself.
+    pub const INLINE_LIMIT: &str = "inline-limit";
+    /// Of a network adapter: most bytes of a message in a packet.
+    pub const PATH_MTU: &str = "path-mtu";
+    /// Of a network adapter: what each packet takes on the wire beside these, in bytes.
+    pub const PACKET_HEADER: &str = "packet-header";
+    /// Of a network adapter: time that a message takes through it, beside all else, in seconds.
+    pub const NIC_LATENCY: &str = "nic-latency";
+    /// Of a network adapter: time until the first byte of a message has come from memory, in seconds.
+    pub const DMA_READ_LATENCY: &str = "dma-read-latency";
+    /// Of a network adapter: how much of a message it has whole before any of that goes on, in bytes.
+    pub const BURST: &str = "burst";
+
+    /// Of a network adapter: part of its PCIe bandwidth at which it writes to the memory of a GPU.
+    pub fn gdr_write_factor(path: GdrPath) -> String {
+        format!("gdr-write-factor/{}", path.name())
+    }
+    /// Of a network adapter: part of its PCIe bandwidth at which it reads from the memory of a GPU.
+    pub fn gdr_read_factor(path: GdrPath) -> String {
+        format!("gdr-read-factor/{}", path.name())
+    }
 
     /// Of a GPU: multiprocessors of an instance of so many compute slices (MIG), if those of a slice
     /// times their number are not right.
@@ -464,11 +503,48 @@ impl Profile {
     /// # Errors
     /// If the file cannot be read or is not a valid profile.
     pub fn load(path: &Path) -> Result<Profile, FileError> {
+        Profile::read(path).map(|(profile, _)| profile)
+    }
+
+    fn read(path: &Path) -> Result<(Profile, Source), FileError> {
         let text = std::fs::read_to_string(path).map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Profile::parse(path, text)
+        Profile::parse_with_source(path, text)
+    }
+
+    /// Reads the profiles in all these files as one, with the parts of all and their names joined by
+    /// `+`; `None` if there is no file.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is not a valid profile, or if two have different parts of one name.
+    pub fn load_all(paths: &[PathBuf]) -> Result<Option<Profile>, FileError> {
+        let mut all: Option<Profile> = None;
+        let mut known: BTreeMap<String, &Path> = BTreeMap::new();
+        for path in paths {
+            let (one, source) = Profile::read(path)?;
+            let Some(all) = &mut all else {
+                let parts = one.parts.keys().map(|part| (part.clone(), path.as_path()));
+                known.extend(parts);
+                all = Some(one);
+                continue;
+            };
+            for (name, part) in one.parts {
+                if all.parts.get(&name).is_some_and(|other| *other != part) {
+                    let problem = format!(
+                        "is another part than that of {}; give one of the two another name",
+                        known[&name].display()
+                    );
+                    return Err(source.invalid(&format!("parts.{name}"), problem));
+                }
+                known.entry(name.clone()).or_insert(path.as_path());
+                all.parts.insert(name, part);
+            }
+            all.name = format!("{}+{}", all.name, one.name);
+            all.fitted_to.extend(one.fitted_to);
+        }
+        Ok(all)
     }
 
     /// Reads the profile in `text`, which is said to come from `path`.
@@ -476,6 +552,10 @@ impl Profile {
     /// # Errors
     /// If it is not a valid profile.
     pub fn parse(path: &Path, text: String) -> Result<Profile, FileError> {
+        Profile::parse_with_source(path, text).map(|(profile, _)| profile)
+    }
+
+    fn parse_with_source(path: &Path, text: String) -> Result<(Profile, Source), FileError> {
         let source = Source::parse(path, text, &[])?;
         let profile: Profile = source.read()?;
         if profile.format != PROFILE_FORMAT {
@@ -514,7 +594,7 @@ impl Profile {
                 })?;
             }
         }
-        Ok(profile)
+        Ok((profile, source))
     }
 
     /// The profile as a file.

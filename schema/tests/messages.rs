@@ -66,7 +66,7 @@ fn unknown_names() {
     assert_snapshot!(message("on = \"server\"", "on = \"sever\""), @"a.toml:21: `stages.classify.on`: there is no host `sever`, did you mean `server`? (allowed: edge, gateway, server)");
     assert_snapshot!(message("to = \"classify\"", "to = \"clasify\""), @"a.toml:27: `clients.0.path.0.to`: there is no stage `clasify`, did you mean `classify`? (allowed: classify, ingress)");
     assert_snapshot!(message("resnet50", "resnet5"), @"a.toml:22: `stages.classify.serve.net.name`: there is no net `resnet5`, did you mean `resnet50`? (allowed: resnet18, resnet50, squeezenet1.1)");
-    assert_snapshot!(message("over = \"tcp\"", "over = \"tpc\""), @"a.toml:27: `clients.0.path.0.over`: unknown value `tpc`, did you mean `tcp`? (allowed: tcp, local)");
+    assert_snapshot!(message("over = \"tcp\"", "over = \"tpc\""), @"a.toml:27: `clients.0.path.0.over`: unknown value `tpc`, did you mean `tcp`? (allowed: tcp, local, rdma, gdr)");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn overrides_change_one_thing() {
 fn a_broken_profile() {
     let text = "format = 1\nname = \"p\"\n[parts.this]\nkind = \"hots\"\n";
     let error = Profile::parse(Path::new("p.toml"), text.to_owned()).unwrap_err();
-    assert_snapshot!(error, @"p.toml:4: `parts.this.kind`: unknown value `hots`, did you mean `host`? (allowed: host, link, gpu)");
+    assert_snapshot!(error, @"p.toml:4: `parts.this.kind`: unknown value `hots`, did you mean `host`? (allowed: host, link, gpu, nic)");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn plain_stages_and_others_do_not_mix() {
     assert_snapshot!(plain(station, &format!("{station}\nbatch = {{ max = 2 }}")), @"a.toml:18: `stages.office.batch`: belongs to `serve`; a station has `servers` and a `batch` of its own, and no GPU");
     assert_snapshot!(message("proxy = {}", "proxy = {}\nnext = [{ to = \"classify\" }]"), @"a.toml:19: `stages.ingress.next`: only a plain stage has `next`; a path leads on from others");
     assert_snapshot!(plain("to = \"counter\" }]", "to = \"counter\", over = \"tcp\" }]"), @"a.toml:28: `clients.0.path.1.over`: no transport leads to a plain stage, found `tcp`; leave it out");
-    assert_snapshot!(message(", over = \"tcp\"", ""), @"a.toml:27: `clients.0.path.0.over`: must be given, since the stage is not a plain one (allowed: tcp, local)");
+    assert_snapshot!(message(", over = \"tcp\"", ""), @"a.toml:27: `clients.0.path.0.over`: must be given, since the stage is not a plain one (allowed: tcp, local, rdma, gdr)");
     assert_snapshot!(message("on = \"edge\"\nproxy", "proxy"), @"a.toml:16: `stages.ingress.on`: must be given, since the stage is not a plain one (allowed: edge, gateway, server)");
     assert_snapshot!(message("on = \"edge\"\narrivals", "arrivals"), @"a.toml:24: `clients.0.on`: must be given, since the path is not of plain stages (allowed: edge, gateway, server)");
     assert_snapshot!(plain("share = 4 }", "share = 4, payload = \"1 kB\" }"), @"a.toml:27: `clients.0.classes.1.payload`: only a synthetic stage or a profiled net takes payloads of any size; those of others follow from their input, and a plain stage has none");
@@ -385,4 +385,30 @@ proptest! {
             let _ = parse(&base, &[]);
         }
     }
+}
+
+#[test]
+fn profiles_read_together_have_each_part_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = |name: &str, kind: &str| format!("[parts.{name}]\nkind = \"{kind}\"\n");
+    let file = |name: &str, parts: &str| {
+        let path = dir.path().join(format!("{name}.toml"));
+        let text = format!("format = 1\nname = \"{name}\"\n{parts}");
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let both = part("host", "host");
+    let a = file("a", &format!("{both}{}", part("gpu", "gpu")));
+    let b = file("b", &format!("{both}{}", part("nic", "nic")));
+    let c = file(
+        "c",
+        &format!("{}{}", part("nic", "nic"), part("gpu", "link")),
+    );
+    assert_eq!(Profile::load_all(&[]).unwrap(), None);
+    let all = Profile::load_all(&[a.clone(), b.clone()]).unwrap().unwrap();
+    assert_eq!(all.name, "a+b");
+    assert_eq!(all.parts.keys().collect::<Vec<_>>(), ["gpu", "host", "nic"]);
+    let message = Profile::load_all(&[a, b, c]).unwrap_err().to_string();
+    let message = message.replace(&dir.path().display().to_string(), "DIR");
+    assert_snapshot!(message, @"DIR/c.toml:5: `parts.gpu`: is another part than that of DIR/a.toml; give one of the two another name");
 }

@@ -322,6 +322,8 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
         let hop = |to: &str| HopFile {
             to: to.to_owned(),
             over: None,
+            completion: None,
+            verb: None,
         };
         ClientsFile {
             name: Some("people".to_owned()),

@@ -67,6 +67,14 @@ pub enum SimError {
         /// The part.
         part: String,
     },
+    /// A network adapter is of a part that is none.
+    #[error("{wanted_by}: part `{part}` is no network adapter (its `kind` must be nic)")]
+    NotANic {
+        /// File, line and key that ask for the part.
+        wanted_by: String,
+        /// The part.
+        part: String,
+    },
     /// A GPU is partitioned into more than it has.
     #[error(
         "{wanted_by}: asks for {} compute and {} memory slices, part `{part}` has {} and {}",

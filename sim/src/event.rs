@@ -2,7 +2,8 @@
 
 use schema::ids::{ClientId, CoreSetId};
 
-use crate::ids::{BusId, ConnectionId, InstanceId, ServerId};
+use crate::ids::{BusId, ConnectionId, InstanceId, NicId, ServerId};
+use crate::network::Side;
 
 /// Everything that happens at an instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +21,17 @@ pub(crate) enum Event {
     },
     /// The next chunk of the connection's message reached the receiver's host.
     ChunkArrived(ConnectionId),
+    /// A network adapter begins to move what the connection's message now is.
+    Posted(ConnectionId),
+    /// A network adapter has moved a burst between itself and the memory of its host.
+    Moved {
+        /// Which.
+        nic: NicId,
+        /// From memory or to it.
+        side: Side,
+    },
+    /// The receiver's network adapter says that the connection's message is in memory.
+    Completed(ConnectionId),
     /// The first request in the stage's line has waited long enough, unless the generation has
     /// passed.
     BatchDue {

@@ -37,4 +37,6 @@ id! {
     BusId,
     /// What GPUs run.
     NetId,
+    /// The network adapter of a host.
+    NicId,
 }

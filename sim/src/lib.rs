@@ -23,13 +23,15 @@
 //! - A message goes in chunks of [`network::CHUNK`]: core time of the sender, the links that it shares
 //!   with others on the way ([`fabric`]), their delay, core time of the receiver, all overlapping.
 //!   Links may be degraded or down for a time, and access networks have jitter.
+//!   Over RDMA cores only post and learn of it, and network adapters move its bursts by DMA; over
+//!   GPUDirect RDMA to and from the memory of a GPU, on its PCIe link.
 //! - A proxy stores, translates and forwards. A serving stage is a line with a batcher in front of
 //!   several instances ([`stations::BatchLine`]: largest and preferred sizes, a delay, batches that
 //!   grow until they start or close at their timeout), each a thread on the host's cores, or an
 //!   inference context on a GPU ([`gpu`]).
 //! - Clients are closed loops, or open-loop sources with a pool of connections each.
 //!
-//! Left out there: NICs and GPUDirect, queues in switches, loss, windows and congestion control,
+//! Left out there: queues in switches, loss, windows and congestion control,
 //! the memory of hosts and its limits.
 //!
 //! # Order and randomness

@@ -3,15 +3,15 @@
 use schema::ids::{ClassId, ClientId, GroupId, HostId, RequestId, Table};
 use schema::random::Seed;
 use schema::run::{Leg, SpanName};
-use schema::units::{SimDuration, SimTime};
+use schema::units::{Bytes, SimDuration, SimTime};
 use schema::workload::Schedule;
 
 use crate::costs::{Amount, Costs};
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
-use crate::ids::{ConnectionId, InstanceId, RoleId, ServerId};
-use crate::network::{Message, Wires};
+use crate::ids::{ConnectionId, InstanceId, NicId, RoleId, ServerId};
+use crate::network::{Message, Nic, Wires};
 use crate::record::{At, Part, Population, Recorder, Window};
 use crate::server::{Gpus, Instance, Server};
 use crate::stations::{Cores, Job, Task, Threads};
@@ -26,6 +26,7 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) costs: Costs<'a>,
     pub(crate) cores: Cores,
     pub(crate) wires: Wires<'a>,
+    pub(crate) nics: Table<NicId, Nic>,
     /// The threads that receive, of roles where not each connection has its own.
     pub(crate) receivers: Table<RoleId, Option<Threads<ConnectionId>>>,
     pub(crate) clients: Table<ClientId, ClientState>,
@@ -108,6 +109,7 @@ impl<'a> Pipeline<'a> {
                 &tables.memories_s(),
             ),
             wires: Wires::new(tables, costs),
+            nics: tables.nics.rows().iter().map(|_| Nic::default()).collect(),
             receivers: (tables.roles.rows().iter())
                 .map(|role| role.receive_threads.map(Threads::new))
                 .collect(),
@@ -140,6 +142,7 @@ impl<'a> Pipeline<'a> {
             queue.schedule_at(closes, Event::WindowCloses);
         }
         self.wires.schedule_faults(queue);
+        self.start_polling(queue.now());
         self.start_clients(queue);
     }
 
@@ -158,6 +161,7 @@ impl<'a> Pipeline<'a> {
                     Some((Task::Receive(connection), used)) => {
                         self.on_received(queue, connection, used);
                     }
+                    Some((Task::Poll(poll), _)) => self.on_polled(queue.now(), poll),
                     Some((Task::Phase(instance), used)) => {
                         self.on_phase_done(queue, instance, used);
                     }
@@ -170,6 +174,9 @@ impl<'a> Pipeline<'a> {
                 }
             }
             Event::ChunkArrived(connection) => self.on_arrived(queue, connection),
+            Event::Posted(connection) => self.on_posted(queue, connection),
+            Event::Moved { nic, side } => self.on_moved(queue, nic, side),
+            Event::Completed(connection) => self.on_completed(queue, connection),
             Event::BatchDue { server, generation } => {
                 self.on_batch_due(queue, server, generation);
             }
@@ -188,7 +195,7 @@ impl<'a> Pipeline<'a> {
 
     /// The connection's thread begins a step; its part was ready when the one before had ended.
     pub(crate) fn start_step(&mut self, queue: &EventQueue<Event>, id: ConnectionId, step: Step) {
-        let connection = &mut self.connections[id];
+        let connection = &self.connections[id];
         let client = &self.tables.clients[connection.client];
         let group = &self.tables.groups[connection.group];
         let class = &self.tables.scenario.classes[connection.class];
@@ -197,22 +204,35 @@ impl<'a> Pipeline<'a> {
         let (source, role, amount) = match step {
             Step::Prepare => (client.prepare, group.role, payload),
             Step::Translate => {
-                let translate = client.hops[hop].translate.expect("a proxy translates");
+                let row = &client.hops[hop];
                 let amount = match connection.leg {
+                    _ if row.is_shared => Amount::one(Bytes(0)),
                     Leg::Request => payload,
                     Leg::Reply => reply,
                 };
-                (
-                    translate[connection.leg as usize],
-                    group.path[hop].to_role,
-                    amount,
-                )
+                let role = group.path[hop].to_role;
+                let Some(translate) = row.translate else {
+                    return self.submit_step(queue, id, step, role, SimDuration::ZERO);
+                };
+                (translate[connection.leg as usize], role, amount)
             }
             Step::Notify => (client.notify, group.path[hop].to_role, reply),
             Step::Postprocess => (client.postprocess, group.role, reply),
         };
         let past = self.cores.past(queue.now(), role);
         let demand = self.costs.draw(source, amount, past);
+        self.submit_step(queue, id, step, role, demand);
+    }
+
+    fn submit_step(
+        &mut self,
+        queue: &EventQueue<Event>,
+        id: ConnectionId,
+        step: Step,
+        role: RoleId,
+        demand: SimDuration,
+    ) {
+        let connection = &mut self.connections[id];
         connection.step = step;
         connection.step_start = queue.now();
         let task = Task::Step(id);

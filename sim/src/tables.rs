@@ -3,12 +3,16 @@
 use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
-use schema::scenario::{BatchPolicy, GpuUse, HandBack, LaunchFile, Peers, Scenario, Transport};
-use schema::units::Bytes;
+use schema::scenario::{
+    BatchPolicy, GpuUse, HandBack, LaunchFile, Peers, Scenario, Transport, Verbs,
+};
+use schema::units::{ByteRate, Bytes, SimDuration};
 
 use crate::costs::Used;
 use crate::gpu::{DeviceSpec, Kernel, LinkSpec, ProcessSpec};
-use crate::ids::{ConnectionId, GpuId, InstanceId, LawId, NetId, RoleId, ServerId, SourceId};
+use crate::ids::{
+    ConnectionId, GpuId, InstanceId, LawId, NetId, NicId, RoleId, ServerId, SourceId,
+};
 use crate::network::WireTables;
 use crate::pipeline::Connection;
 use crate::replication::Replication;
@@ -30,6 +34,7 @@ pub(crate) struct Tables<'a> {
     pub(crate) instances: Table<InstanceId, ServerId>,
     pub(crate) gpus: Table<GpuId, GpuRow>,
     pub(crate) nets: Table<NetId, NetRow<'a>>,
+    pub(crate) nics: Table<NicId, NicRow>,
 }
 
 /// A cost of a part.
@@ -59,6 +64,8 @@ pub(crate) struct Role {
     pub(crate) machine: usize,
     /// Threads that receive its messages; `None` if each connection has its own.
     pub(crate) receive_threads: Option<u32>,
+    /// Whether those threads poll for messages.
+    pub(crate) polls: bool,
 }
 
 /// A group of clients.
@@ -79,6 +86,48 @@ pub(crate) struct HopRow {
     pub(crate) over: Transport,
     pub(crate) from_role: RoleId,
     pub(crate) to_role: RoleId,
+    /// Over network adapters only.
+    pub(crate) verbs: Option<VerbsRow>,
+}
+
+/// A hop over network adapters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VerbsRow {
+    pub(crate) options: Verbs,
+    /// Of the hop's near end and of its far end.
+    pub(crate) nics: [NicId; 2],
+    /// Where requests go and replies come from, if that is the memory of a GPU.
+    pub(crate) gpus: Option<[GpuMemory; 2]>,
+}
+
+/// The memory of a GPU, as a network adapter reaches it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct GpuMemory {
+    pub(crate) gpu: GpuId,
+    pub(crate) device: usize,
+    /// What the way between the two allows, in bytes per second.
+    pub(crate) speed: f64,
+}
+
+/// A network adapter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NicRow {
+    pub(crate) host: HostId,
+    /// Time that it takes between two messages that it sends.
+    pub(crate) gap: SimDuration,
+    /// Time that a message takes through it, beside all else.
+    pub(crate) latency: SimDuration,
+    /// Until the first byte of a message has come from memory.
+    pub(crate) dma_read_latency: SimDuration,
+    /// Most bytes of a message that go to it with the post.
+    pub(crate) inline_limit: u64,
+    /// Most bytes of a message in a packet, and what each takes beside them.
+    pub(crate) mtu: u64,
+    pub(crate) header: u64,
+    /// Bytes that it moves as one: a number of whole packets.
+    pub(crate) burst: u64,
+    /// In each direction; `None` if it never limits.
+    pub(crate) pcie: Option<ByteRate>,
 }
 
 /// A client, with the sources of the costs that its connections' threads have.
@@ -101,8 +150,14 @@ pub(crate) struct HopSources {
     pub(crate) receive: [SourceId; 2],
     /// `None` where no part has such a cost.
     pub(crate) delay: [Option<SourceId>; 2],
-    /// Of the proxy to which the hop leads; `None` at a stage that serves.
+    /// What it costs the receiver to read from the sender's memory; `None` if it does not.
+    pub(crate) ask: Option<[SourceId; 2]>,
+    /// Of the proxy to which the hop leads: to move a message from one side to the other, or to hand
+    /// it on where both sides are network adapters that share its memory. `None` at a stage that
+    /// serves, and where handing on costs nothing.
     pub(crate) translate: Option<[SourceId; 2]>,
+    /// Whether the proxy need not copy.
+    pub(crate) is_shared: bool,
 }
 
 /// A serving stage, with the sources of the costs of its instances.

@@ -79,6 +79,12 @@ impl Pipeline<'_> {
         }
     }
 
+    /// Whether no client has or will have a request under way.
+    pub(crate) fn is_over(&self) -> bool {
+        let mut clients = self.clients.rows().iter();
+        clients.all(|client| client.next.is_none() && client.n_sent == client.n_completed)
+    }
+
     /// A request of the client is due: it takes a connection, or waits for one.
     pub(crate) fn on_arrival(&mut self, queue: &mut EventQueue<Event>, id: ClientId) {
         let now = queue.now();

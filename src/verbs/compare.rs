@@ -17,8 +17,7 @@ pub(super) fn run(common: &Common, arguments: &Compare) -> Result<ExitCode, Fail
         .extend(arguments.set_second.iter().cloned());
     let other = arguments.second.as_ref().unwrap_or(&arguments.first);
     let second = load_scenario(&second, other)?;
-    let profile = arguments.profile.as_deref();
-    let profile = profile.map(Profile::load).transpose()?;
+    let profile = Profile::load_all(&arguments.profile)?;
     let options = Options {
         replications: arguments.replications,
         arrivals: Arrivals::Independent,

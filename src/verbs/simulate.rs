@@ -12,12 +12,11 @@ use sim::{Arrivals, Keep, Options, Precision};
 use super::load_scenario;
 use crate::cli::{Common, Simulate};
 use crate::failure::Failure;
-use crate::validation::Fitted;
+use crate::validation::profile_input;
 
 pub(super) fn run(common: &Common, arguments: &Simulate) -> Result<ExitCode, Failure> {
     let scenario = load_scenario(common, &arguments.scenario)?;
-    let profile = arguments.profile.as_deref();
-    let profile = profile.map(Profile::load).transpose()?;
+    let profile = Profile::load_all(&arguments.profile)?;
     let options = Options {
         replications: arguments.replications,
         arrivals: Arrivals::Independent,
@@ -31,8 +30,8 @@ pub(super) fn run(common: &Common, arguments: &Simulate) -> Result<ExitCode, Fai
     };
     let mut run = sim::simulate(&scenario, profile.as_ref(), &options)?;
     run.manifest.inputs = inputs(&scenario)?;
-    if let (Some(path), Some(profile)) = (&arguments.profile, &profile) {
-        let (path, hash) = Fitted { path, profile }.input()?;
+    for path in &arguments.profile {
+        let (path, hash) = profile_input(path)?;
         run.manifest.inputs.insert(path, hash);
     }
     let default = || PathBuf::from("tandem-out").join(format!("{}-simulated", scenario.name));

@@ -9,3 +9,4 @@ mod profiles;
 mod refused;
 mod stations;
 mod tidy;
+mod transports;

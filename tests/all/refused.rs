@@ -74,3 +74,27 @@ fn hardware_refuses_faults_and_switches_between_namespaces() {
     let fault = "[[faults]]\nlink = [\"edge\", \"gateway\"]\nfrom = \"1 s\"\nfor = \"1 s\"\n";
     assert_snapshot!(refusal_of(fault), @"error: DIR/scenario.toml:6: `faults`: faults of links are for the engine, see `tandem simulate`");
 }
+
+#[test]
+fn hardware_refuses_transports_of_verbs() {
+    let dir = tempfile::tempdir().unwrap();
+    let nic = "server = { part = \"this-machine\", cores = 2, nic = { part = \"cx5\" } }";
+    let text = PROXIED
+        .replace("server = { part = \"this-machine\", cores = 2 }", nic)
+        .replace(
+            "gateway = { part = \"this-machine\", cores = 2 }",
+            &nic.replace("server", "gateway"),
+        )
+        .replace(
+            "to = \"work\", over = \"tcp\"",
+            "to = \"work\", over = \"rdma\"",
+        );
+    let path = scenario(dir.path(), &text);
+    let mut command = tandem();
+    command.args(["measure", "-q"]).arg(path);
+    let output = command.current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let message = String::from_utf8_lossy(&output.stderr);
+    let message = message.replace(&dir.path().display().to_string(), "DIR");
+    assert_snapshot!(message.trim(), @"error: DIR/scenario.toml:35: `clients.0.path.1.over`: this build has no verbs transport; `tandem simulate` runs RDMA");
+}

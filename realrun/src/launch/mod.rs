@@ -15,7 +15,7 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{BatchClose, Extent, HandBack, Placement, Scenario, StageRole, Work};
+use schema::scenario::{BatchClose, Extent, HandBack, Hop, Placement, Scenario, StageRole, Work};
 
 pub use placement::netns_problem;
 
@@ -219,6 +219,13 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
         let problem = "network namespaces are joined without switches; \
                        `tandem simulate` runs networks with them";
         return refuse(key, problem);
+    }
+    for (index, group) in scenario.groups.rows().iter().enumerate() {
+        let is_verbs = |hop: &Hop| hop.over.is_verbs();
+        if let Some(hop) = group.path.iter().position(is_verbs) {
+            let problem = "this build has no verbs transport; `tandem simulate` runs RDMA";
+            return refuse(&format!("clients.{index}.path.{hop}.over"), problem);
+        }
     }
     for (_, stage) in scenario.stages.iter() {
         let key = |below: &str| format!("stages.{}.{below}", stage.name);

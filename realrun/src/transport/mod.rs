@@ -262,6 +262,7 @@ pub fn connect(
     Ok(match over {
         Transport::Tcp => Box::new(tcp::connect(address.tcp, hello, buffers)?),
         Transport::Local => Box::new(local::connect(&address.local, hello, buffers)?),
+        Transport::Rdma | Transport::Gdr => return Err(io::ErrorKind::Unsupported.into()),
     })
 }
 

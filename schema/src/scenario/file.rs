@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::arrivals::ArrivalsFile;
 
+pub use super::verbs::{CompletionBy, NicFile, Verb};
+
 use super::fabric::{FabricFile, FaultFile};
 use super::gpu::{GpuFile, GpuUseFile, KernelsFile, ProfiledFile};
 use super::plain::{
@@ -123,6 +125,9 @@ pub struct HostFile {
     /// Its GPUs; none if not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuFile>,
+    /// Its network adapter; needed where hops of it go over `rdma` or `gdr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nic: Option<NicFile>,
 }
 
 /// A link between two hosts or switches: a part of the profile, or a rate and a delay.
@@ -366,6 +371,12 @@ pub struct HopFile {
     /// The transport; not to a plain stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<Transport>,
+    /// How its ends learn of messages; by events if not given. Only over `rdma` and `gdr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<CompletionBy>,
+    /// What moves its messages; a write with immediate data if not given. Only over `rdma` and `gdr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verb: Option<Verb>,
 }
 
 /// How bytes get from one role to the next.
@@ -376,6 +387,10 @@ pub enum Transport {
     Tcp,
     /// Shared memory of one host, with a doorbell over a Unix-domain socket.
     Local,
+    /// Verbs over reliable connected queue pairs, between memories of hosts.
+    Rdma,
+    /// The same to and from the memory of the GPU at the hop's far end (GPUDirect RDMA).
+    Gdr,
 }
 
 impl Transport {
@@ -384,7 +399,14 @@ impl Transport {
         match self {
             Transport::Tcp => "tcp",
             Transport::Local => "local",
+            Transport::Rdma => "rdma",
+            Transport::Gdr => "gdr",
         }
+    }
+
+    /// Whether network adapters move its messages, without a core's part in any byte.
+    pub const fn is_verbs(self) -> bool {
+        matches!(self, Transport::Rdma | Transport::Gdr)
     }
 }
 

@@ -24,6 +24,33 @@ pub struct GpuFile {
     /// the part has the cost `peer/pcie`, otherwise NVLink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<Peers>,
+    /// What is between it and the network adapter of its host; `root-complex` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gdr_path: Option<GdrPath>,
+}
+
+/// What is between a GPU and the network adapter of its host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GdrPath {
+    /// A PCIe switch.
+    Switch,
+    /// The root complex of a socket.
+    #[default]
+    RootComplex,
+    /// Two sockets and what joins them.
+    CrossSocket,
+}
+
+impl GdrPath {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            GdrPath::Switch => "switch",
+            GdrPath::RootComplex => "root-complex",
+            GdrPath::CrossSocket => "cross-socket",
+        }
+    }
 }
 
 /// What joins a GPU to others of its host. Copies between two go over NVLink if both have it.
@@ -94,7 +121,8 @@ pub struct GpuUseFile {
     /// How the inputs and outputs of a batch are copied; each on its own if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copies: Option<CopiesOf>,
-    /// GPU memory that each connection of a client keeps; none if not given.
+    /// GPU memory that each connection of a client keeps; if not given, over `gdr` what its largest
+    /// request and its largest reply take, and otherwise none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_buffer: Option<Bytes>,
 }
@@ -260,6 +288,8 @@ pub struct Gpu {
     pub mig: Vec<MigFile>,
     /// What joins it to the other GPUs of its host; `None` if its part decides.
     pub peers: Option<Peers>,
+    /// What is between it and the network adapter of its host.
+    pub gdr_path: GdrPath,
 }
 
 /// A GPU of a host, or an instance of one.
@@ -297,8 +327,9 @@ pub struct GpuUse {
     pub wait: HostWait,
     /// What is copied at once.
     pub copies: CopiesOf,
-    /// GPU memory that each connection of a client keeps on each device.
-    pub connection_buffer: Bytes,
+    /// GPU memory that each connection of a client keeps on each device; `None` for as much as it
+    /// needs.
+    pub connection_buffer: Option<Bytes>,
 }
 
 /// A checked client of the Multi-Process Service.

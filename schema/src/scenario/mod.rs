@@ -9,6 +9,7 @@ mod gpu;
 mod plain;
 mod source;
 mod validate;
+mod verbs;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use file::*;
 pub use gpu::*;
 pub use plain::*;
 pub use source::Source;
+pub use verbs::Verbs;
 
 use crate::arrivals::read_replay;
 use crate::error::FileError;
@@ -101,6 +103,8 @@ pub struct Host {
     pub pinned: bool,
     /// Its GPUs.
     pub gpus: Vec<Gpu>,
+    /// The profile's part of its network adapter.
+    pub nic: Option<String>,
 }
 
 /// A link, with the same rate and delay in both directions.
@@ -308,6 +312,8 @@ pub struct Hop {
     pub over: Transport,
     /// How it gets there.
     pub way: Way,
+    /// How it works over `rdma` and `gdr`; `None` over others.
+    pub verbs: Option<Verbs>,
 }
 
 /// The text of a scenario file.
@@ -319,6 +325,15 @@ impl Scenario {
     /// The number of the machine that the host is on.
     pub fn machine(&self, host: HostId) -> usize {
         self.core_sets[self.hosts[host].core_set].machine
+    }
+
+    /// What the largest request and the largest reply of `classes` take together.
+    pub fn largest(&self, classes: &[ClassId]) -> Bytes {
+        let most = |of: fn(&Class) -> Bytes| {
+            let sizes = classes.iter().map(|class| of(&self.classes[*class]).0);
+            sizes.max().unwrap_or(0)
+        };
+        Bytes(most(|class| class.payload).saturating_add(most(|class| class.reply)))
     }
 
     /// Reads and checks the scenario in the file `path`, with the overrides applied, and the traces

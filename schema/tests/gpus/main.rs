@@ -4,6 +4,7 @@
 mod messages;
 mod profiles;
 mod properties;
+mod verbs;
 
 use std::path::Path;
 

@@ -75,7 +75,7 @@ fn ranges_of_parameters() {
 #[test]
 fn nets_of_gpus() {
     assert_snapshot!(message("kind = \"gpu\"", "kind = \"host\""), @"p.toml:17: `parts.a100.nets`: only a part of kind `gpu` has nets, found `host`");
-    assert_snapshot!(message("kind = \"gpu\"", "kind = \"gup\""), @"p.toml:8: `parts.a100.kind`: unknown value `gup`, did you mean `gpu`? (allowed: host, link, gpu)");
+    assert_snapshot!(message("kind = \"gpu\"", "kind = \"gup\""), @"p.toml:8: `parts.a100.kind`: unknown value `gup`, did you mean `gpu`? (allowed: host, link, gpu, nic)");
     assert_snapshot!(message("range = [1, 64]", "range = [64, 1]"), @"p.toml:19: `parts.a100.nets.yolo.range`: must be two finite numbers, the smaller first; found 64 and 1");
     assert_snapshot!(message("per = \"requests\"", "per = \"seconds\""), @"p.toml:18: `parts.a100.nets.yolo.per`: must be `requests` or `bytes`, found `seconds`");
     assert_snapshot!(message("per = \"requests\"", "per = \"kernels\""), @"p.toml:18: `parts.a100.nets.yolo.per`: must be `requests` or `bytes`, found `kernels`");

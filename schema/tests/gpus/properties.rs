@@ -9,7 +9,7 @@ use proptest::sample::select;
 use schema::gpu::{DriverLaw, GpuNet, Phase};
 use schema::profile::{Driver, PROFILE_FORMAT, Parameter, Part, PartKind, Profile, Residual};
 use schema::scenario::{
-    BatchClose, BatchFile, CopiesOf, CopyBack, GpuFile, GpuUseFile, HostMemory, HostWait,
+    BatchClose, BatchFile, CopiesOf, CopyBack, GdrPath, GpuFile, GpuUseFile, HostMemory, HostWait,
     KernelFile, KernelsFile, LaunchFile, MigFile, MpsFile, MpsPriority, Peers, ProfiledFile,
     Scenario, ServeFile, WorkFile,
 };
@@ -135,12 +135,19 @@ fn net() -> impl Strategy<Value = GpuNet> {
 fn gpus() -> impl Strategy<Value = Vec<GpuFile>> {
     let mig = (1u32..9, 1u32..9).prop_map(|(compute, memory)| MigFile { compute, memory });
     let peers = select(vec![Peers::Nvlink, Peers::Pcie]);
-    let gpu = ("[a-z]{1,4}", of(1e-3f64..=2.0), vec(mig, 0..3), of(peers)).prop_map(
-        |(part, clock, mig, peers)| GpuFile {
+    let path = select(vec![
+        GdrPath::Switch,
+        GdrPath::RootComplex,
+        GdrPath::CrossSocket,
+    ]);
+    let ways = (of(peers), of(path));
+    let gpu = ("[a-z]{1,4}", of(1e-3f64..=2.0), vec(mig, 0..3), ways).prop_map(
+        |(part, clock, mig, (peers, gdr_path))| GpuFile {
             part,
             clock,
             mig,
             peers,
+            gdr_path,
         },
     );
     vec(gpu, 1..4)

@@ -7,7 +7,7 @@ use schema::ids::{HostId, Id, StageId};
 use schema::profile::{Driver, Part, PartKind, cost, parameter};
 use schema::scenario::{
     Device, GpuUse, GpuWork, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Peers,
-    Serve, StageRole, Work,
+    Serve, StageRole, Transport, Work,
 };
 use schema::units::{Bytes, SimDuration};
 
@@ -33,12 +33,12 @@ const PRIORITY_LEVELS: f64 = 6.0;
 /// `kernel_fifo_gv100.c` in NVIDIA/open-gpu-kernel-modules.
 const TIME_SLICE: f64 = 1.024e-3;
 
-/// Where the numbers of a GPU's part come from.
-struct PartOf<'a> {
-    name: &'a str,
-    part: &'a Part,
+/// Where the numbers of a GPU's part come from, or of a network adapter's.
+pub(super) struct PartOf<'a> {
+    pub(super) name: &'a str,
+    pub(super) part: &'a Part,
     /// File, line and key that ask for it.
-    wanted_by: String,
+    pub(super) wanted_by: String,
 }
 
 impl PartOf<'_> {
@@ -54,7 +54,7 @@ impl PartOf<'_> {
         }
     }
 
-    fn or(&self, name: &str, default: f64) -> Result<f64, SimError> {
+    pub(super) fn or(&self, name: &str, default: f64) -> Result<f64, SimError> {
         match self.part.parameters.get(name) {
             Some(parameter) => self.checked(name, parameter.value),
             None => Ok(default),
@@ -96,14 +96,25 @@ impl PartOf<'_> {
             | parameter::HARDWARE_QUEUES
             | parameter::PRIORITY_LEVELS
             | parameter::DRAM_BANDWIDTH
-            | parameter::PCIE_BANDWIDTH => 1.0,
+            | parameter::PCIE_BANDWIDTH
+            | parameter::MESSAGE_RATE
+            | parameter::PATH_MTU
+            | parameter::BURST => 1.0,
+            name if name.starts_with("gdr-") => 1e-3,
             parameter::TIME_SLICE => 1e-12,
             _ => 0.0,
         };
-        if value >= from && value < below {
+        let most = if name.starts_with("gdr-") {
+            1.0
+        } else {
+            f64::INFINITY
+        };
+        if value >= from && value < below && value <= most {
             return Ok(value);
         }
-        let below = if below.is_finite() {
+        let below = if most.is_finite() {
+            format!(" to {most}")
+        } else if below.is_finite() {
             format!(" to below {below}")
         } else {
             " up".to_owned()
@@ -597,8 +608,14 @@ impl<'a> Compiler<'a> {
             let n: u32 = clients
                 .map(|(client, _)| self.scenario.connections(client))
                 .sum();
-            if gpu.connection_buffer.0 > 0 {
-                sum.0 += f64::from(n) * gpu.connection_buffer.0 as f64;
+            let by_gdr = group
+                .path
+                .last()
+                .is_some_and(|hop| hop.over == Transport::Gdr);
+            let needed = || self.scenario.largest(&group.classes);
+            let buffer = gpu.connection_buffer.or_else(|| by_gdr.then(needed));
+            if let Some(Bytes(buffer @ 1..)) = buffer {
+                sum.0 += f64::from(n) * buffer as f64;
                 sum.1 += n;
             }
         }

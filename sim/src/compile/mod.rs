@@ -1,12 +1,13 @@
 //! From scenario and profile to [`Tables`]: names become ids, and every cost is looked up.
 
 mod gpus;
+mod nics;
 mod wires;
 
 use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{Hop, Scenario, StageRole, Way, Work};
+use schema::scenario::{Hop, Scenario, StageRole, Transport, Verb, Way, Work};
 
 use crate::error::SimError;
 use crate::fabric::Routes;
@@ -47,6 +48,7 @@ impl<'a> Tables<'a> {
                 gpus: Table::default(),
                 nets: Table::default(),
                 instances: Table::default(),
+                nics: Table::default(),
             },
         };
         for (id, group) in scenario.groups.iter() {
@@ -168,11 +170,14 @@ impl<'a> Compiler<'a> {
                 over: hop.over,
                 from_role,
                 to_role,
+                verbs: self.verbs(hop)?,
             });
             from_role = to_role;
         }
         let stage = group.path.last().expect("a path has a hop").to;
         let server = self.server(stage)?;
+        self.reach_gpus(server, path.last_mut().expect("a path has a hop"))?;
+        self.note_polls(&path);
         self.tables.groups.push(GroupRow {
             role,
             is_closed_loop: group.arrivals.is_closed_loop(),
@@ -192,6 +197,7 @@ impl<'a> Compiler<'a> {
                 set: self.scenario.hosts[host].core_set,
                 machine: self.scenario.machine(host),
                 receive_threads: None,
+                polls: false,
             })
         })
     }
@@ -210,6 +216,7 @@ impl<'a> Compiler<'a> {
                 set: self.scenario.hosts[row.host].core_set,
                 machine: self.scenario.machine(row.host),
                 receive_threads: row.receive_threads,
+                polls: false,
             })
         })
     }
@@ -266,7 +273,8 @@ impl<'a> Compiler<'a> {
         let name = |what: &str| format!("client/{}/{}/{what}", group.name, row.index);
         let mut hops = Vec::with_capacity(group.path.len());
         for (index, hop) in group.path.iter().enumerate() {
-            hops.push(self.hop_sources(hop, &name(&format!("hop/{index}")))?);
+            let next = group.path.get(index + 1);
+            hops.push(self.hop_sources(hop, next, &name(&format!("hop/{index}")))?);
         }
         let server = scenario.stages[self.tables.groups[row.group].stage].host;
         let client = ClientRow {
@@ -283,15 +291,25 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    fn hop_sources(&mut self, hop: &Hop, name: &str) -> Result<HopSources, SimError> {
+    /// The sources of a hop; a proxy to which it leads goes on to `next`.
+    fn hop_sources(
+        &mut self,
+        hop: &Hop,
+        next: Option<&Hop>,
+        name: &str,
+    ) -> Result<HopSources, SimError> {
         let to = self.scenario.stages[hop.to].host;
         let ends = [(hop.from, to), (to, hop.from)];
         let leg = |leg: usize, what: &str| format!("{name}/{}/{what}", LEGS[leg]);
-        let (send, receive) = (cost::send(hop.over), cost::receive(hop.over));
+        let (send, receive) = match hop.verbs {
+            Some(verbs) => (cost::POST.to_owned(), cost::completion(verbs.completion)),
+            None => (cost::send(hop.over), cost::receive(hop.over)),
+        };
+        let reads = hop.verbs.is_some_and(|verbs| verbs.verb == Verb::Read);
         let both = |this: &mut Self, make: &dyn Fn(&mut Self, usize) -> Result<_, SimError>| {
             Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
         };
-        let is_proxy = self.scenario.stages[hop.to].role == StageRole::Proxy;
+        let is_shared = hop.over.is_verbs() && next.is_some_and(|next| next.over.is_verbs());
         Ok(HopSources {
             send: both(self, &|this, i| {
                 this.of_host(ends[i].0, &send, leg(i, "send"))
@@ -303,14 +321,40 @@ impl<'a> Compiler<'a> {
                 self.delay(hop, ends[0], leg(0, "delay"))?,
                 self.delay(hop, ends[1], leg(1, "delay"))?,
             ],
-            translate: is_proxy
-                .then(|| {
-                    both(self, &|this, i| {
-                        this.of_host(to, cost::TRANSLATE, leg(i, "translate"))
-                    })
+            ask: (reads.then(|| {
+                both(self, &|this, i| {
+                    this.of_host(ends[i].1, cost::POST, leg(i, "ask"))
                 })
-                .transpose()?,
+            }))
+            .transpose()?,
+            translate: self.translate(to, next.is_some(), is_shared, name)?,
+            is_shared,
         })
+    }
+
+    /// What it costs a proxy on `host`, if it is one, to get a message from one side to the other.
+    fn translate(
+        &mut self,
+        host: HostId,
+        is_proxy: bool,
+        is_shared: bool,
+        name: &str,
+    ) -> Result<Option<[SourceId; 2]>, SimError> {
+        let part = self.profile.parts.get(&self.scenario.hosts[host].part);
+        let (cost, what) = if is_shared {
+            (cost::FORWARD, "forward")
+        } else {
+            (cost::TRANSLATE, "translate")
+        };
+        let is_free = is_shared && part.is_some_and(|part| !part.costs.contains_key(cost));
+        if !is_proxy || is_free {
+            return Ok(None);
+        }
+        let [there, back] = LEGS.map(|leg| format!("{name}/{leg}/{what}"));
+        Ok(Some([
+            self.of_host(host, cost, there)?,
+            self.of_host(host, cost, back)?,
+        ]))
     }
 
     /// The delay of a message beyond the propagation delay of its links: that of the part of the last
@@ -321,7 +365,10 @@ impl<'a> Compiler<'a> {
         (from, to): (HostId, HostId),
         name: String,
     ) -> Result<Option<SourceId>, SimError> {
-        let key = cost::delay(hop.over);
+        let key = cost::delay(match hop.over {
+            Transport::Gdr => Transport::Rdma,
+            over => over,
+        });
         let link = match hop.way {
             Way::Inside => return self.of_host_if_any(hop.from, &key, name),
             Way::Link(link) => link,

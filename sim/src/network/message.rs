@@ -2,6 +2,8 @@
 
 use schema::units::{Bytes, SimDuration, SimTime};
 
+use super::verbs::Transfer;
+
 /// A message on its way: how far its chunks are, and its costs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message {
@@ -32,6 +34,8 @@ pub(crate) struct Message {
     pub(super) n_arrived: u64,
     pub(super) n_received: u64,
     pub(super) is_receiving: bool,
+    /// Between network adapters.
+    pub(super) transfer: Transfer,
 }
 
 impl Message {

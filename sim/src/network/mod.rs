@@ -6,8 +6,14 @@
 //! sender never waits for its receiver. A stage whose `receive-threads` are given has so many threads
 //! for all of its connections instead: each takes a message when all of it is there, first come
 //! first served.
+//!
+//! Over `rdma` and `gdr` the threads only post and learn of messages, and network adapters move them
+//! burst by burst: DMA from memory, the wire, DMA to memory, all overlapping; see `verbs.rs`.
 
 mod message;
+mod nic;
+mod poll;
+mod verbs;
 mod wire;
 
 use schema::ids::HostId;
@@ -16,6 +22,7 @@ use schema::scenario::Transport;
 use schema::units::{Bytes, SimDuration};
 
 pub(crate) use message::Message;
+pub(crate) use nic::{Nic, Side, engine_of};
 pub(crate) use wire::{AccessRow, FaultRow, WireTables, Wires};
 
 use crate::costs::Amount;
@@ -24,7 +31,8 @@ use crate::event::Event;
 use crate::ids::{ConnectionId, RoleId};
 use crate::pipeline::Pipeline;
 use crate::record::{At, Part};
-use crate::stations::{Job, Task, Threads};
+use crate::stations::{Job, Task};
+use verbs::Transfer;
 
 /// Most bytes of a message that go from one end to the other as one. 64 KiB is the most that Linux
 /// puts into one segment-offload buffer (`GSO_LEGACY_MAX_SIZE`, include/linux/netdevice.h), so the
@@ -48,7 +56,7 @@ impl Pipeline<'_> {
         let amount = Amount::one(bytes);
         let chunk = match hop.over {
             Transport::Tcp => CHUNK,
-            Transport::Local => Bytes(u64::MAX),
+            Transport::Local | Transport::Rdma | Transport::Gdr => Message::WHOLE,
         };
         let drawn = sources.delay[leg].map(|delay| self.costs.draw_delay(delay, amount));
         let access = self.wires.draw_access(connection);
@@ -62,6 +70,9 @@ impl Pipeline<'_> {
             delay: drawn.unwrap_or_default() + access,
             ready: connection.done,
             start: now,
+            transfer: hop
+                .verbs
+                .map_or_else(Transfer::default, |verbs| Transfer::new(verbs.options.verb)),
             ..Message::default()
         };
         self.send_chunk(queue, id);
@@ -89,31 +100,37 @@ impl Pipeline<'_> {
         let message = &mut self.connections[id].message;
         message.send_used += used;
         let size = message.hand_over(now);
-        self.cross(queue, id, size);
+        if self.tables.hop(&self.connections[id]).verbs.is_some() {
+            self.posted(queue, id);
+        } else {
+            self.cross(queue, id, size);
+        }
         if self.connections[id].message.is_sent() {
             self.add_client_core_time(id, Leg::Request);
             self.record_sent(id);
             self.let_go(id);
+            self.poll_for_next(now, id);
         } else {
             self.send_chunk(queue, id);
         }
     }
 
     /// A chunk has reached the receiver's host.
-    pub(crate) fn on_arrived(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+    pub(crate) fn on_arrived(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        if self.tables.hop(&self.connections[id]).verbs.is_some() {
+            return self.on_burst(queue, id);
+        }
         let [sender, receiver] = self.roles(id);
         if self.connections[id].message.is_first() {
             self.hold(id, sender, receiver);
         }
         let message = &mut self.connections[id].message;
-        let Some(threads) = &mut self.receivers[receiver] else {
+        if self.receivers[receiver].is_none() {
             if message.arrive(queue.now()) {
                 self.receive_chunk(queue, id);
             }
-            return;
-        };
-        if message.arrive_whole(queue.now())
-            && let Some(id) = threads.want(id)
+        } else if message.arrive_whole(queue.now())
+            && let Some(id) = self.want_thread(queue.now(), receiver, id)
         {
             self.receive_whole(queue, id);
         }
@@ -125,11 +142,11 @@ impl Pipeline<'_> {
         self.receive_chunk(queue, id);
     }
 
-    /// A request arrives on a machine, which holds it from now on.
+    /// A request arrives in the memory of a machine, which holds it from now on.
     fn hold(&mut self, id: ConnectionId, sender: RoleId, receiver: RoleId) {
         let [from, to] = [sender, receiver].map(|role| self.tables.roles[role].machine);
         let connection = &self.connections[id];
-        if from != to && connection.leg == Leg::Request {
+        if from != to && connection.leg == Leg::Request && !self.is_by_gdr(id) {
             self.costs.hold(to, connection.message.bytes);
         }
     }
@@ -138,7 +155,7 @@ impl Pipeline<'_> {
     fn let_go(&mut self, id: ConnectionId) {
         let [from, to] = self.roles(id).map(|role| self.tables.roles[role].machine);
         let connection = &self.connections[id];
-        if from != to && connection.leg == Leg::Reply {
+        if from != to && connection.leg == Leg::Reply && !self.is_by_gdr(id) {
             let class = &self.tables.scenario.classes[connection.class];
             self.costs.let_go(from, class.payload);
         }
@@ -163,15 +180,14 @@ impl Pipeline<'_> {
         used: SimDuration,
     ) {
         let message = &mut self.connections[id].message;
+        if message.transfer.is_notice() {
+            return self.on_notice(queue, id, used);
+        }
         message.receive_used += used;
         if message.take() {
             self.receive_chunk(queue, id);
         } else if self.connections[id].message.is_received() {
-            let [_, receiver] = self.roles(id);
-            let next = self.receivers[receiver].as_mut().and_then(Threads::done);
-            if let Some(next) = next {
-                self.receive_whole(queue, next);
-            }
+            self.thread_done(queue, id);
             self.add_client_core_time(id, Leg::Reply);
             self.record_received(id, queue);
             self.connections[id].done = queue.now();

@@ -13,7 +13,7 @@ use schema::ids::{Id, Table};
 use schema::profile::Residual;
 use schema::random::{Seed, stream, uniform};
 use schema::run::SpanName;
-use schema::scenario::{CopiesOf, CopyBack, HostWait, Peers};
+use schema::scenario::{CopiesOf, CopyBack, HostWait, Peers, Transport};
 use schema::units::{Bytes, SimDuration, SimTime};
 
 use super::Phase;
@@ -22,10 +22,11 @@ use crate::engine::{EventQueue, Forecast};
 use crate::event::Event;
 use crate::gpu::{CopySpec, Direction, Done, Gpu, GpuSpec, Op, Run, Step, StreamId};
 use crate::ids::{BusId, GpuId, InstanceId, NetId, ServerId, SourceId};
+use crate::network::engine_of;
 use crate::pipeline::Pipeline;
 use crate::record::{At, Part};
 use crate::stations::{Job, Task};
-use crate::tables::{ContextRow, GpuServer, Segment, Tables};
+use crate::tables::{ContextRow, GpuMemory, GpuServer, Segment, Tables};
 
 /// Core time of a job that stands for polling; another follows if that is not enough.
 const POLLING: SimDuration = SimDuration::from_ps(1_000_000_000_000);
@@ -109,6 +110,23 @@ impl Gpus {
             noise: noise.collect(),
             used: vec![Used::NEVER; tables.nets.len()],
         }
+    }
+
+    /// A network adapter moves bytes to or from the memory of a GPU; `token` is its name.
+    pub(crate) fn move_by_bus(
+        &mut self,
+        now: SimTime,
+        memory: &GpuMemory,
+        direction: Direction,
+        bytes: u64,
+        token: u64,
+    ) {
+        let place = self.places[memory.gpu];
+        let row = &mut self.rows[place.bus];
+        let device = place.first + memory.device;
+        row.gpu
+            .move_by_bus(now, device, direction, bytes, memory.speed, token);
+        row.has_changed = true;
     }
 
     fn bus_of(&self, segment: &Segment) -> BusId {
@@ -231,7 +249,12 @@ impl<'a> Pipeline<'a> {
             CopiesOf::Request => &batch[index..=index],
             CopiesOf::Batch => &batch[..],
         };
-        let bytes = requests.iter().map(|connection| {
+        // What comes from the memory of the GPU or goes there is not copied.
+        let copied = requests.iter().filter(|connection| {
+            let group = &self.tables.groups[self.connections[**connection].group];
+            group.path.last().expect("a path has a hop").over != Transport::Gdr
+        });
+        let bytes = copied.map(|connection| {
             let class = &self.tables.scenario.classes[self.connections[*connection].class];
             match direction {
                 Direction::H2d => class.payload.0,
@@ -506,6 +529,10 @@ impl<'a> Pipeline<'a> {
             }
             while let Some(done) = self.gpus.rows[id].gpu.pop_done() {
                 self.on_op_done(queue, done);
+            }
+            while let Some(token) = self.gpus.rows[id].gpu.pop_moved() {
+                let (nic, side) = engine_of(token);
+                self.on_moved(queue, nic, side);
             }
             let row = &mut self.gpus.rows[id];
             if row.has_changed {

@@ -1,6 +1,7 @@
 //! The core sets of all machines.
 
 use schema::ids::{CoreSetId, Id};
+use schema::run::Leg;
 use schema::units::{SimDuration, SimTime};
 
 use super::{ProcessorSharing, Speed, whole_core_time};
@@ -23,6 +24,17 @@ pub(crate) enum Task {
     Helper(InstanceId),
     /// The instance's thread polls until its GPU is done.
     Spin(InstanceId),
+    /// A thread polls until a network adapter has a message for it.
+    Poll(Poll),
+}
+
+/// Which thread polls for messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Poll {
+    /// The one that waits for the connection's message of a hop and leg.
+    Connection(ConnectionId, u8, Leg),
+    /// One of those that receive all messages of a role.
+    Role(RoleId),
 }
 
 /// A job and whose it is.

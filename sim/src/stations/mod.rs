@@ -9,6 +9,6 @@ mod processor_sharing;
 mod threads;
 
 pub use batch_line::BatchLine;
-pub(crate) use cores::{CoreSetTable, Cores, Job, Past, Task};
+pub(crate) use cores::{CoreSetTable, Cores, Job, Past, Poll, Task};
 pub use processor_sharing::{ProcessorSharing, Speed, whole_core_time};
 pub use threads::Threads;

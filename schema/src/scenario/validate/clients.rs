@@ -42,6 +42,9 @@ impl Check<'_> {
             _ => None,
         };
         let classes = self.classes(&key, &group.classes, serve.as_ref(), &mut scenario.classes)?;
+        if path.last().is_some_and(|hop| hop.over == Transport::Gdr) {
+            self.connection_buffer(last, &classes, scenario)?;
+        }
         let id = scenario.groups.push(Group {
             name,
             host,
@@ -188,7 +191,7 @@ impl Check<'_> {
             }
             let over = hop.over.ok_or_else(|| {
                 let problem =
-                    "must be given, since the stage is not a plain one (allowed: tcp, local)";
+                    "must be given, since the stage is not a plain one (allowed: tcp, local, rdma, gdr)";
                 self.source.invalid(&format!("{key}.over"), problem)
             })?;
             let way = self.way_of_hop(&key, from, scenario.stages[to].host, over, scenario)?;
@@ -197,7 +200,11 @@ impl Check<'_> {
                 to,
                 over,
                 way,
+                verbs: self.verbs(&key, hop, over, [from, scenario.stages[to].host], scenario)?,
             });
+            if over == Transport::Gdr {
+                self.leads_to_a_gpu(&key, hop, &scenario.stages[to])?;
+            }
             from = scenario.stages[to].host;
         }
         Ok(hops)

@@ -11,7 +11,6 @@ use crate::scenario::{
     Device, Gpu, GpuUse, GpuUseFile, GpuWork, HostFile, KernelFile, Kernels, KernelsFile, Mps,
     MpsFile, MpsPriority, ServeFile, Stage, StageFile, StageRole, WorkFile,
 };
-use crate::units::Bytes;
 
 /// The highest clock of a GPU, relative to that at which its part was measured.
 const MAX_CLOCK: f64 = 2.0;
@@ -68,6 +67,7 @@ impl Check<'_> {
                 clock,
                 mig: gpu.mig.clone(),
                 peers: gpu.peers,
+                gdr_path: gpu.gdr_path.unwrap_or_default(),
             })
         });
         gpus.collect()
@@ -112,7 +112,7 @@ impl Check<'_> {
             d2h: file.d2h.unwrap_or_default(),
             wait: file.wait.unwrap_or_default(),
             copies: file.copies.unwrap_or_default(),
-            connection_buffer: file.connection_buffer.unwrap_or(Bytes(0)),
+            connection_buffer: file.connection_buffer,
         };
         self.stream_priority(&format!("{key}.priority"), gpu.priority)?;
         self.context_count(&key, &gpu)?;

@@ -38,6 +38,7 @@ impl Check<'_> {
                 core_set,
                 pinned,
                 gpus: self.gpus(&format!("hosts.{name}"), host)?,
+                nic: host.nic.as_ref().map(|nic| nic.part.clone()),
             });
         }
         if let Some(local) = local {
@@ -55,6 +56,7 @@ impl Check<'_> {
                 core_set,
                 pinned: false,
                 gpus: Vec::new(),
+                nic: None,
             });
         }
         Ok((hosts, core_sets))

@@ -5,6 +5,7 @@ mod gpus;
 mod hosts;
 mod links;
 mod plain;
+mod verbs;
 
 use super::{
     BatchClose, BatchFile, BatchPolicy, Extent, FabricFile, InputFile, NetFile, Placement,

@@ -377,11 +377,13 @@ impl Check<'_> {
                 );
                 return Err(self.source.invalid(&format!("{key}.over"), problem));
             }
+            self.no_verbs(&key, hop, "to a plain stage")?;
             Ok(Hop {
                 from,
                 to: self.stage(&format!("{key}.to"), &hop.to)?,
                 over: Transport::Local,
                 way: Way::Inside,
+                verbs: None,
             })
         })
         .collect()

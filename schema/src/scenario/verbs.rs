@@ -1,0 +1,65 @@
+//! Network adapters, and how messages go over them.
+
+use serde::{Deserialize, Serialize};
+
+/// The network adapter of a host.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NicFile {
+    /// The profile's part that gives its parameters.
+    pub part: String,
+}
+
+/// How the ends of a hop learn that a message is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CompletionBy {
+    /// They sleep on the completion channel: an interrupt wakes them.
+    #[default]
+    Event,
+    /// They poll the completion queue, and keep a core busy.
+    Poll,
+}
+
+impl CompletionBy {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CompletionBy::Event => "event",
+            CompletionBy::Poll => "poll",
+        }
+    }
+}
+
+/// What moves the messages of a hop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// The sender writes into the receiver's memory, and immediate data tells it.
+    #[default]
+    WriteWithImmediate,
+    /// The sender sends into the buffer that the receiver has posted.
+    Send,
+    /// The sender sends a notice, and the receiver reads from the sender's memory.
+    Read,
+}
+
+impl Verb {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verb::WriteWithImmediate => "write-with-immediate",
+            Verb::Send => "send",
+            Verb::Read => "read",
+        }
+    }
+}
+
+/// How a hop over verbs works, checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Verbs {
+    /// How its ends learn of messages.
+    pub completion: CompletionBy,
+    /// What moves its messages.
+    pub verb: Verb,
+}

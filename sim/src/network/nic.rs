@@ -1,0 +1,148 @@
+//! Network adapters: what they move between the wire and memory, burst by burst.
+//!
+//! An adapter has a DMA engine a direction. Each moves one burst at a time, first come first served,
+//! and the next burst of a message queues behind what came in the meantime: so messages share it in
+//! turn. A burst goes on when all of it is there.
+
+use std::collections::VecDeque;
+
+use schema::ids::Id;
+use schema::units::{Bytes, SimDuration, SimTime};
+
+use crate::ids::{ConnectionId, NicId};
+use crate::tables::NicRow;
+
+/// What an adapter's DMA engine does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Side {
+    /// It reads from memory.
+    Read,
+    /// It writes to memory.
+    Write,
+}
+
+/// The state of an adapter.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Nic {
+    /// When it may begin with the next message that it is to send.
+    free_at: SimTime,
+    engines: [Engine; 2],
+}
+
+/// A DMA engine of an adapter.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Engine {
+    /// Whose burst it moves.
+    working: Option<ConnectionId>,
+    line: VecDeque<ConnectionId>,
+}
+
+impl Nic {
+    /// It takes a message at the instant `now`, or when it is done with those before; when it has.
+    pub(super) fn take(&mut self, now: SimTime, gap: SimDuration) -> SimTime {
+        self.free_at = self.free_at.max(now) + gap;
+        self.free_at
+    }
+
+    pub(super) const fn engine(&mut self, side: Side) -> &mut Engine {
+        &mut self.engines[side as usize]
+    }
+}
+
+impl Engine {
+    /// A burst of the connection's message joins the line; whether the engine begins with it.
+    pub(super) fn join(&mut self, id: ConnectionId) -> bool {
+        if self.working.is_some() {
+            self.line.push_back(id);
+            return false;
+        }
+        self.working = Some(id);
+        true
+    }
+
+    /// Whose burst it moves.
+    pub(super) fn current(&self) -> ConnectionId {
+        self.working.expect("the engine moves a burst")
+    }
+
+    /// The burst has been moved; whose is next.
+    pub(super) fn done(&mut self) -> Option<ConnectionId> {
+        self.working = self.line.pop_front();
+        self.working
+    }
+}
+
+impl NicRow {
+    /// Number of bursts of a message; an empty one has one, of no bytes.
+    pub(super) fn n_bursts(&self, message: Bytes) -> u64 {
+        message.0.div_ceil(self.burst).max(1)
+    }
+
+    /// Bytes of the burst `index` of a message.
+    pub(super) fn burst_of(&self, message: Bytes, index: u64) -> Bytes {
+        Bytes((message.0 - index * self.burst).min(self.burst))
+    }
+
+    /// What a burst takes on the wire: its bytes and the headers of its packets.
+    pub(super) fn on_wire(&self, burst: Bytes) -> Bytes {
+        Bytes(burst.0 + burst.0.div_ceil(self.mtu).max(1) * self.header)
+    }
+
+    /// How long a burst takes between the adapter and the memory of its host.
+    pub(super) fn dma_time(&self, burst: Bytes) -> SimDuration {
+        let time = self.pcie.map(|rate| rate.serialization_delay(burst));
+        time.unwrap_or(SimDuration::ZERO)
+    }
+}
+
+/// The name of an adapter's engine on the bus of a GPU.
+pub(super) fn token(nic: NicId, side: Side) -> u64 {
+    2 * nic.index() as u64 + side as u64
+}
+
+/// The engine of that name.
+pub(crate) fn engine_of(token: u64) -> (NicId, Side) {
+    let side = if token.is_multiple_of(2) {
+        Side::Read
+    } else {
+        Side::Write
+    };
+    let index = usize::try_from(token / 2).expect("it was made of an index");
+    (NicId::from_index(index), side)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: usize = 0;
+    const B: usize = 1;
+
+    fn id(index: usize) -> ConnectionId {
+        ConnectionId::from_index(index)
+    }
+
+    #[test]
+    fn an_engine_moves_the_bursts_of_two_messages_in_turn() {
+        let mut engine = Engine::default();
+        assert!(engine.join(id(A)));
+        assert!(!engine.join(id(B)));
+        let mut order = Vec::new();
+        for _ in 0..4 {
+            let current = engine.current();
+            order.push(current.index());
+            assert!(!engine.join(current), "the next burst of the same message");
+            engine.done();
+        }
+        assert_eq!(order, [A, B, A, B]);
+    }
+
+    #[test]
+    fn engines_have_names_on_a_bus() {
+        for nic in [0, 1, 7].map(NicId::from_index) {
+            for side in [Side::Read, Side::Write] {
+                assert_eq!(engine_of(token(nic, side)), (nic, side));
+            }
+        }
+    }
+}
