@@ -70,7 +70,12 @@ pub(crate) fn add(profile: &mut Profile, load: &NetworkLoad, law: NetworkLaw, so
         held_out_error: 0.1,
         source: source.to_owned(),
         residual: Residual::None,
-        memory: 0.0,
+        // Estimates: that of the part's own ResNet-50; weights and workspace of BERT-Large in INT8.
+        memory: if load.net == "resnet50" {
+            2.9566e9
+        } else {
+            1.5e9
+        },
         launches: 0,
         floor: DriverLaw::default(),
         phases: vec![Phase {

@@ -183,15 +183,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let best = starts.iter().min_by(|a, b| a.0.total_cmp(&b.0));
         let (loss, logs) = best.expect("there is a start");
         let source = format!(
-            "fitted through the engine to {} loads of NVIDIA/DeepLearningExamples, Triton resnet50 \\
-             (table triton-resnet50): single requests of 1 to 128 images, and 16, 32 and 48 \\
+            "fitted through the engine to {} loads of NVIDIA/DeepLearningExamples, Triton resnet50 \
+             (table triton-resnet50): single requests of 1 to 128 images, and 16, 32 and 48 \
              outstanding; sum of absolute logarithms {loss:.3}",
             loads.len()
         );
         let profile = fit.profile(&fit.law(logs), &source);
         let text = format!(
-            "# Written by `cargo run --release --example triton_parts -- scenarios/profiles`.\\n\\
-             # How it was fitted: calibrate/METHODOLOGY.md. The GPU is that of {gpu}.toml, with one net.\\n{}",
+            "# Written by `cargo run --release --example triton_parts -- scenarios/profiles`.\n\
+             # How it was fitted: calibrate/METHODOLOGY.md. The GPU is that of {gpu}.toml, with one net.\n{}",
             profile.to_toml()
         );
         let path = folder.join(format!("triton-{gpu}.toml"));

@@ -6,6 +6,7 @@ use std::path::Path;
 use calibrate::gpu::server::{IMAGE, ServerLaw};
 use calibrate::gpu::tables::{ServedLoad, ServedParts, triton_resnet50};
 use schema::breakdown::Breakdown;
+use schema::gpu::GpuNet;
 use schema::profile::{PROFILE_FORMAT, Part, Profile, cost};
 use schema::run::SpanName;
 use schema::scenario::Scenario;
@@ -88,11 +89,12 @@ pub(crate) fn profile(
 ) -> Profile {
     let [host, way] = law.parts(samples, source);
     let mut gpu_part = part.clone();
-    gpu_part.nets = [(
-        "resnet50-tensorrt@224".to_owned(),
-        law.net(samples, 0.07, source),
-    )]
-    .into();
+    // What it keeps in memory is not published; the part's own ResNet-50 is as large.
+    let net = GpuNet {
+        memory: part.nets["resnet50@224"].memory,
+        ..law.net(samples, 0.07, source)
+    };
+    gpu_part.nets = [("resnet50-tensorrt@224".to_owned(), net)].into();
     // The server gathers into locked memory of its own: `staging` is that, and the engine's copy
     // is one of locked memory.
     for direction in [cost::H2D, cost::D2H] {
