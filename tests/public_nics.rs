@@ -3,6 +3,7 @@
 //! Every other size is fitted and the rest is simulated, a ping over one link, and then the other way
 //! round. The errors by size are printed by `cargo test --test public_nics -- --nocapture`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "errors are looked at")]
 
 use std::path::Path;
 

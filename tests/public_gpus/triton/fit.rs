@@ -14,6 +14,7 @@
 
 mod load;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -22,7 +23,8 @@ use argmin::solver::neldermead::NelderMead;
 use calibrate::gpu::server::ServerLaw;
 use calibrate::gpu::tables::ServedLoad;
 use rayon::prelude::*;
-use schema::profile::{Part, Profile};
+use schema::gpu::GpuNet;
+use schema::profile::{PROFILE_FORMAT, Part, Profile, cost};
 use schema::random::{Seed, stream, uniform};
 
 /// Where the simplices start, before they are moved: GPU, and the parameters of its server, which a
@@ -80,7 +82,7 @@ impl Fit<'_> {
     }
 
     fn profile(&self, law: &ServerLaw, source: &str) -> Profile {
-        load::profile(self.gpu, self.part, law, self.loads.len() as u64, source)
+        profile(self.gpu, self.part, law, self.loads.len() as u64, source)
     }
 
     fn loss(&self, logs: &[f64]) -> f64 {
@@ -142,6 +144,33 @@ impl CostFunction for Fit<'_> {
 
     fn cost(&self, logs: &Vec<f64>) -> Result<f64, argmin::core::Error> {
         Ok(self.loss(logs))
+    }
+}
+
+/// The profile of a server with the fitted `law` and the GPU of `part`, which is called `gpu`.
+fn profile(gpu: &str, part: &Part, law: &ServerLaw, samples: u64, source: &str) -> Profile {
+    let [host, way] = law.parts(samples, source);
+    let mut gpu_part = part.clone();
+    // What it keeps in memory is not published; the part's own ResNet-50 is as large.
+    let net = GpuNet {
+        memory: part.nets["resnet50@224"].memory,
+        ..law.net(samples, 0.07, source)
+    };
+    gpu_part.nets = [("resnet50-tensorrt@224".to_owned(), net)].into();
+    // The server gathers into locked memory of its own: `staging` is that, and the engine's copy
+    // is one of locked memory.
+    for direction in [cost::H2D, cost::D2H] {
+        let pinned = gpu_part.costs[&format!("{direction}/pinned")].clone();
+        gpu_part
+            .costs
+            .insert(format!("{direction}/pageable"), pinned);
+    }
+    let parts = [("server", host), ("way", way), (gpu, gpu_part)];
+    Profile {
+        format: PROFILE_FORMAT,
+        name: format!("triton-{gpu}"),
+        fitted_to: BTreeMap::new(),
+        parts: parts.map(|(name, part)| (name.to_owned(), part)).into(),
     }
 }
 

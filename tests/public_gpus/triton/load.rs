@@ -1,13 +1,11 @@
 //! The measured loads of an inference server, served by the engine.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use calibrate::gpu::server::{IMAGE, ServerLaw};
+use calibrate::gpu::server::IMAGE;
 use calibrate::gpu::tables::{ServedLoad, ServedParts, triton_resnet50};
 use schema::breakdown::Breakdown;
-use schema::gpu::GpuNet;
-use schema::profile::{PROFILE_FORMAT, Part, Profile, cost};
+use schema::profile::Profile;
 use schema::run::SpanName;
 use schema::scenario::Scenario;
 use schema::stats::quantile;
@@ -76,39 +74,6 @@ pub(crate) fn serve(profile: &Profile, load: &ServedLoad) -> ServedLoad {
             ..parts
         }),
         ..load.clone()
-    }
-}
-
-/// The profile of a server with the fitted `law` and the GPU of `part`, which is called `gpu`.
-pub(crate) fn profile(
-    gpu: &str,
-    part: &Part,
-    law: &ServerLaw,
-    samples: u64,
-    source: &str,
-) -> Profile {
-    let [host, way] = law.parts(samples, source);
-    let mut gpu_part = part.clone();
-    // What it keeps in memory is not published; the part's own ResNet-50 is as large.
-    let net = GpuNet {
-        memory: part.nets["resnet50@224"].memory,
-        ..law.net(samples, 0.07, source)
-    };
-    gpu_part.nets = [("resnet50-tensorrt@224".to_owned(), net)].into();
-    // The server gathers into locked memory of its own: `staging` is that, and the engine's copy
-    // is one of locked memory.
-    for direction in [cost::H2D, cost::D2H] {
-        let pinned = gpu_part.costs[&format!("{direction}/pinned")].clone();
-        gpu_part
-            .costs
-            .insert(format!("{direction}/pageable"), pinned);
-    }
-    let parts = [("server", host), ("way", way), (gpu, gpu_part)];
-    Profile {
-        format: PROFILE_FORMAT,
-        name: format!("triton-{gpu}"),
-        fitted_to: BTreeMap::new(),
-        parts: parts.map(|(name, part)| (name.to_owned(), part)).into(),
     }
 }
 
