@@ -2,7 +2,8 @@
 //!
 //! [`calibrate`] takes the spans of measured runs and gives each part's costs as laws
 //! `(base + slope · driver) · residual`, with standard errors, an error on held-out samples and the
-//! distribution of the residual. [`gpu`] fits laws of nets on GPUs to tables of times, and [`nic`] network adapters. [`validate`]
+//! distribution of the residual. [`gpu`] fits laws of nets on GPUs to tables of times, and [`nic`]
+//! network adapters. [`validate`]
 //! puts a measured run beside its simulation. `METHODOLOGY.md`, next to this crate's manifest, says which span is a sample of which cost, how
 //! the errors are computed, and which biases are known.
 //!

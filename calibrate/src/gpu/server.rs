@@ -43,7 +43,7 @@ pub struct ServerLaw {
     pub receive: f64,
     /// Odds of the part of these two that does not depend on the bytes.
     pub fixed_odds: f64,
-    /// Delay on the way.
+    /// Delay on the way, each way.
     pub delay: f64,
     /// Time of a batch on the whole GPU, whatever its size.
     pub pass: f64,
@@ -62,22 +62,7 @@ pub struct ServerLaw {
 }
 
 impl ServerLaw {
-    /// Names of the parameters, in the order of [`ServerLaw::from_array`].
-    pub const NAMES: [&'static str; 11] = [
-        "prepare",
-        "receive",
-        "fixed-odds",
-        "delay",
-        "pass",
-        "pass-image",
-        "gather",
-        "gather-image",
-        "slowdown",
-        "cache",
-        "hand-back",
-    ];
-
-    /// From its parameters in the order of [`ServerLaw::NAMES`].
+    /// From its parameters in the order of its fields.
     pub const fn from_array(p: [f64; 11]) -> ServerLaw {
         ServerLaw {
             prepare: p[0],

@@ -1,9 +1,9 @@
 //! How a message gets from one thread to the next.
 //!
 //! The sender's thread hands a message over in chunks, each when its core time is done; they go over
-//! the links one after the other, as described in `wire.rs`; the receiver's thread takes them one at a time, in order. So sending, the wire and receiving
-//! overlap, as they do in a kernel's sockets. Chunks are never lost and there is no window: a
-//! sender never waits for its receiver. A stage whose `receive-threads` are given has so many threads
+//! the links one after the other, as described in `wire.rs`; the receiver's thread takes them one at
+//! a time, in order. So sending, the wire and receiving overlap, as they do in a kernel's sockets.
+//! Chunks are never lost and there is no window: a sender never waits for its receiver. A stage whose `receive-threads` are given has so many threads
 //! for all of its connections instead: each takes a message when all of it is there, first come
 //! first served.
 //!

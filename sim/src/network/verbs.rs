@@ -157,17 +157,6 @@ impl Pipeline<'_> {
         }
     }
 
-    /// `size` bytes go the other way than the connection's message does.
-    fn cross_back(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, size: Bytes) {
-        let leg = self.connections[id].leg;
-        self.connections[id].leg = match leg {
-            Leg::Request => Leg::Reply,
-            Leg::Reply => Leg::Request,
-        };
-        self.cross(queue, id, size);
-        self.connections[id].leg = leg;
-    }
-
     /// The next burst of the connection's message joins the line of an adapter's engine.
     fn join_engine(
         &mut self,

@@ -211,10 +211,11 @@ impl<'a> Wires<'a> {
         queue: &mut EventQueue<Event>,
         id: ConnectionId,
         connection: &Connection,
+        leg: Leg,
         ends: [HostId; 2],
         size: Bytes,
     ) {
-        let wire_id = WireId::new(id, connection.leg);
+        let wire_id = WireId::new(id, leg);
         let wire = &mut self.wires[wire_id];
         wire.chunks.push_back(Chunk {
             bytes: size,
@@ -426,13 +427,38 @@ impl Pipeline<'_> {
     /// when they are at the receiver's host. Bytes of one message arrive in the order in which they
     /// were handed over.
     pub(super) fn cross(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, size: Bytes) {
-        let ends = self.ends(id);
+        self.cross_between(queue, id, self.connections[id].leg, self.ends(id), size);
+    }
+
+    /// `size` bytes set out the other way, from the receiver to the sender.
+    pub(super) fn cross_back(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: ConnectionId,
+        size: Bytes,
+    ) {
+        let back = match self.connections[id].leg {
+            Leg::Request => Leg::Reply,
+            Leg::Reply => Leg::Request,
+        };
+        let [sender, receiver] = self.ends(id);
+        self.cross_between(queue, id, back, [receiver, sender], size);
+    }
+
+    fn cross_between(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: ConnectionId,
+        leg: Leg,
+        ends: [HostId; 2],
+        size: Bytes,
+    ) {
         let connection = &self.connections[id];
         if ends[0] == ends[1] {
             let at = queue.now() + connection.message.delay;
             queue.schedule_at(at, Event::ChunkArrived(id));
         } else {
-            self.wires.set_out(queue, id, connection, ends, size);
+            self.wires.set_out(queue, id, connection, leg, ends, size);
         }
     }
 }
