@@ -169,8 +169,10 @@ mod tests {
         ) {
             let flows: Vec<_> = demands.iter().map(|demand| (*demand, [Some(0), None])).collect();
             let mut expected = demands;
-            max_min(&mut expected, capacity, &mut Vec::new());
-            prop_assert_eq!(shares(&[capacity], &flows), expected);
+            max_min(&mut expected, capacity);
+            for (found, expected) in shares(&[capacity], &flows).iter().zip(&expected) {
+                prop_assert!((found - expected).abs() < 1e-12);
+            }
         }
 
         #[test]

@@ -161,19 +161,30 @@ pub(super) fn fixed(rate: f64) -> u64 {
 /// Max-min fair shares of `capacity` among `demands`, in place: nobody gets more than it asks for,
 /// and what some leave is divided equally among the others (Bertsekas and Gallager 1992, Data
 /// Networks, section 6.5.2). A demand may be infinite.
-pub(super) fn max_min(demands: &mut [f64], capacity: f64, order: &mut Vec<usize>) {
+pub(super) fn max_min(demands: &mut [f64], capacity: f64) {
     let total: f64 = demands.iter().sum();
     if total <= capacity {
         return;
     }
-    order.clear();
-    order.extend(0..demands.len());
-    order.sort_by(|a, b| demands[*a].total_cmp(&demands[*b]).then(a.cmp(b)));
-    let mut left = capacity.max(0.0);
-    for (rank, index) in order.iter().enumerate() {
-        let fair = left / (demands.len() - rank) as f64;
-        demands[*index] = demands[*index].min(fair);
-        left -= demands[*index];
+    let capacity = capacity.max(0.0);
+    // What those get that do not get all they ask for: it rises with what the others leave.
+    let mut level = capacity / demands.len() as f64;
+    let mut n_content = 0;
+    loop {
+        let (mut n, mut taken) = (0, 0.0);
+        for demand in demands.iter() {
+            let is_content = *demand <= level;
+            n += usize::from(is_content);
+            taken += if is_content { *demand } else { 0.0 };
+        }
+        if n <= n_content || n == demands.len() {
+            break;
+        }
+        n_content = n;
+        level = (capacity - taken) / (demands.len() - n) as f64;
+    }
+    for demand in demands {
+        *demand = demand.min(level);
     }
 }
 
@@ -199,7 +210,7 @@ mod tests {
             capacity in 0.0f64..30.0,
         ) {
             let mut shares = demands.clone();
-            max_min(&mut shares, capacity, &mut Vec::new());
+            max_min(&mut shares, capacity);
             let sum: f64 = shares.iter().sum();
             let asked: f64 = demands.iter().sum();
             prop_assert!((sum - capacity.min(asked)).abs() < 1e-9);

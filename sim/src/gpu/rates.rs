@@ -40,41 +40,120 @@ pub(super) enum Running {
 pub(super) struct Rates {
     /// What each lane does, and what of it does not depend on the others.
     lanes: Vec<Row>,
-    running: Vec<Running>,
+    /// Of the lanes that are asked for, in their order.
+    rate: Vec<f64>,
     share: Vec<f64>,
     demand: Vec<f64>,
-    rate: Vec<f64>,
-    // Scratch.
+    /// Of the bandwidth: what they can draw of what they ask for, and then what they get.
+    drawn: Vec<f64>,
+    /// Those with a phase.
+    members: Vec<Member>,
+    /// Scratch.
     part: Vec<f64>,
-    members: Vec<usize>,
-    own: Vec<usize>,
-    intensity: Vec<f64>,
-    order: Vec<usize>,
-    /// Bits of a part above zero, and whose it is.
-    parts: Vec<(u64, usize)>,
 }
+
+/// A lane with a phase: its order of priority, its process, and which of the lanes it is.
+type Member = ((u8, usize), usize, usize);
 
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    running: Running,
-    /// Of blocks: what they hold of the threads, what they ask for, and what they can draw of that.
+    kind: Kind,
+    process: usize,
+    /// Of blocks: what they hold of the threads.
     share: f64,
+    /// Of blocks: what they ask for of the bandwidth, and what they can draw of that.
     demand: f64,
-    part: f64,
-    /// The rate if it were alone.
+    drawn: f64,
+    /// Of blocks and launches: the rate if nothing lacked bandwidth.
     rate: f64,
-    needs_threads: bool,
+    /// Of a phase: its order, the cap of its process, and what it is by itself.
+    order: (u8, usize),
+    cap: f64,
+    parallelism: f64,
+    intensity: f64,
+    /// Of a phase: the rate for each share of the threads, if nothing slowed it, and the bytes per
+    /// second at a rate of one.
+    speed: f64,
+    bytes: f64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Nothing,
+    Launch,
+    Overhead,
+    Blocks,
+    Phase,
 }
 
 impl Row {
     const IDLE: Row = Row {
-        running: Running::Nothing,
+        kind: Kind::Nothing,
+        process: 0,
         share: 0.0,
         demand: 0.0,
-        part: 0.0,
+        drawn: 0.0,
         rate: 0.0,
-        needs_threads: false,
+        order: (0, 0),
+        cap: 1.0,
+        parallelism: 0.0,
+        intensity: 0.0,
+        speed: 0.0,
+        bytes: 0.0,
     };
+
+    /// What a lane that does this does by itself.
+    fn of(spec: &DeviceSpec, running: Running) -> Row {
+        match running {
+            Running::Nothing => Row::IDLE,
+            Running::Launch => Row {
+                kind: Kind::Launch,
+                rate: 1.0,
+                ..Row::IDLE
+            },
+            Running::Overhead => Row {
+                kind: Kind::Overhead,
+                ..Row::IDLE
+            },
+            Running::Blocks {
+                process,
+                share,
+                demand,
+            } => {
+                let demand = demand * spec.clock;
+                Row {
+                    kind: Kind::Blocks,
+                    process,
+                    rate: spec.clock,
+                    share,
+                    demand,
+                    drawn: demand.min(spec.dram_bandwidth * spec.drawn_by(share)),
+                    ..Row::IDLE
+                }
+            }
+            Running::Phase {
+                order,
+                process,
+                cap,
+                phase,
+                alone,
+            } => Row {
+                kind: Kind::Phase,
+                process,
+                order,
+                cap,
+                parallelism: phase.parallelism,
+                intensity: phase.intensity,
+                // Work of a second of being alone, per second.
+                speed: match phase.compute {
+                    compute if compute > 0.0 => spec.clock / compute * alone,
+                    _ => f64::INFINITY,
+                },
+                bytes: phase.bytes / alone,
+                ..Row::IDLE
+            },
+        }
+    }
 }
 
 impl Rates {
@@ -84,244 +163,127 @@ impl Rates {
 
     /// What a lane does from now on.
     pub(super) fn set(&mut self, spec: &DeviceSpec, lane: usize, running: Running) {
-        let mut row = Row {
-            running,
-            ..Row::IDLE
-        };
-        match running {
-            Running::Nothing => {}
-            Running::Launch => row.rate = 1.0,
-            Running::Overhead | Running::Phase { .. } => row.needs_threads = true,
-            Running::Blocks { share, demand, .. } => {
-                row.rate = spec.clock;
-                row.share = share;
-                row.demand = demand * spec.clock;
-                let drawn = spec.dram_bandwidth * spec.drawn_by(share);
-                row.part = row.demand.min(drawn);
-            }
-        }
-        self.lanes[lane] = row;
+        self.lanes[lane] = Row::of(spec, running);
     }
 
     /// The rate of each of these lanes, in their order, relative to that at which its work takes as
     /// long as it was said to.
     pub(super) fn divide(&mut self, spec: &DeviceSpec, lanes: &[usize]) -> &[f64] {
-        if lanes.iter().any(|lane| self.lanes[*lane].needs_threads) {
-            self.running.clear();
-            let running = lanes.iter().map(|lane| self.lanes[*lane].running);
-            self.running.extend(running);
-            self.divide_threads();
-            self.compute_rates(spec);
-            self.divide_bandwidth(spec);
-        } else {
-            self.divide_among_blocks(spec, lanes);
+        let rows = || lanes.iter().map(|lane| &self.lanes[*lane]);
+        self.rate.clear();
+        self.rate.extend(rows().map(|row| row.rate));
+        self.share.clear();
+        self.share.extend(rows().map(|row| row.share));
+        self.demand.clear();
+        self.demand.extend(rows().map(|row| row.demand));
+        self.drawn.clear();
+        self.drawn.extend(rows().map(|row| row.drawn));
+        if rows().any(|row| matches!(row.kind, Kind::Overhead | Kind::Phase)) {
+            self.divide_threads(lanes);
+            self.compute_rates(spec, lanes);
         }
+        self.divide_bandwidth(spec, lanes);
         &self.rate
     }
 
-    /// As all that is below, where there are only kernels: nothing but bandwidth is to be divided.
-    fn divide_among_blocks(&mut self, spec: &DeviceSpec, lanes: &[usize]) {
-        self.rate.clear();
-        let (mut asked, mut share, mut has_demand) = (0.0, 0.0, false);
-        for lane in lanes {
-            let row = &self.lanes[*lane];
-            self.rate.push(row.rate);
-            asked += row.part;
-            share += row.share;
-            has_demand |= row.demand > 0.0 || row.demand.is_nan();
-        }
-        if spec.dram_bandwidth.is_infinite() || !has_demand {
-            return;
-        }
-        let capacity = spec.dram_bandwidth * spec.drawn_by(share);
-        if asked <= capacity {
-            for (rate, lane) in self.rate.iter_mut().zip(lanes) {
-                let row = &self.lanes[*lane];
-                if row.demand > 0.0 {
-                    *rate = row.rate * row.part / row.demand;
-                }
-            }
-            return;
-        }
-        // Max-min fairly; see `max_min`. Who asks for nothing has no part in it.
-        self.parts.clear();
-        for (index, lane) in lanes.iter().enumerate() {
-            let part = self.lanes[*lane].part;
-            if part > 0.0 {
-                self.parts.push((part.to_bits(), index));
-            }
-        }
-        self.parts.sort_unstable();
-        let mut left = capacity.max(0.0);
-        for (rank, (part, index)) in self.parts.iter().enumerate() {
-            let fair = left / (self.parts.len() - rank) as f64;
-            let given = f64::from_bits(*part).min(fair);
-            left -= given;
-            let row = &self.lanes[lanes[*index]];
-            if row.demand > 0.0 {
-                self.rate[*index] = row.rate * given / row.demand;
-            }
-        }
-    }
-
-    fn divide_threads(&mut self) {
-        let n = self.running.len();
-        self.share.clear();
-        self.share.resize(n, 0.0);
-        let mut left = 1.0;
-        let mut has_phases = false;
-        for (index, running) in self.running.iter().enumerate() {
-            match running {
-                Running::Blocks { share, .. } => {
-                    self.share[index] = *share;
-                    left -= share;
-                }
-                Running::Phase { .. } => has_phases = true,
-                _ => {}
-            }
-        }
-        if !has_phases {
-            return;
-        }
-        let mut after: Option<(u8, usize)> = None;
-        loop {
-            let next = self.running.iter().filter_map(|running| match running {
-                Running::Phase { order, .. } => Some(*order),
-                _ => None,
-            });
-            let Some(order) = next.filter(|order| Some(*order) > after).min() else {
-                return;
-            };
-            self.divide_among(order, &mut left);
-            after = Some(order);
-        }
-    }
-
-    /// Divides what is `left` among the phases of one order of priority.
-    fn divide_among(&mut self, of: (u8, usize), left: &mut f64) {
+    /// Divides the threads that no block holds among the phases.
+    fn divide_threads(&mut self, lanes: &[usize]) {
         self.members.clear();
-        for (index, running) in self.running.iter().enumerate() {
-            if matches!(running, Running::Phase { order, .. } if *order == of) {
-                self.members.push(index);
+        for (index, lane) in lanes.iter().enumerate() {
+            let row = &self.lanes[*lane];
+            if row.kind == Kind::Phase {
+                self.members.push((row.order, row.process, index));
             }
         }
-        // Within each process first, up to its cap.
-        for index in 0..self.members.len() {
-            let Running::Phase {
-                process: own, cap, ..
-            } = self.running[self.members[index]]
-            else {
-                unreachable!("members are phases")
-            };
-            let is_own = |member: &usize| matches!(self.running[*member], Running::Phase { process, .. } if process == own);
-            if self.members[..index].iter().any(is_own) {
-                continue;
-            }
-            // What its blocks and its phases of higher priority have already.
-            let running = self.running.iter().zip(&self.share);
-            let used: f64 = running
-                .map(|(running, share)| match running {
-                    Running::Phase { process, .. } | Running::Blocks { process, .. }
-                        if *process == own =>
-                    {
-                        *share
-                    }
-                    _ => 0.0,
-                })
-                .sum();
-            self.own.clear();
-            self.own.extend(self.members.iter().copied().filter(is_own));
-            self.part.clear();
-            self.part
-                .extend(self.own.iter().map(|member| match &self.running[*member] {
-                    Running::Phase { phase, .. } => phase.parallelism,
-                    _ => 0.0,
-                }));
-            max_min(&mut self.part, cap - used, &mut self.order);
-            for (member, part) in self.own.iter().zip(&self.part) {
-                self.share[*member] = *part;
-            }
+        if !self.members.is_sorted() {
+            self.members.sort_unstable();
         }
+        let mut left = 1.0 - self.share.iter().sum::<f64>();
+        let members = std::mem::take(&mut self.members);
+        for members in members.chunk_by(|(a, ..), (b, ..)| a == b) {
+            self.divide_among(lanes, members, &mut left);
+        }
+        self.members = members;
+    }
+
+    /// Divides what is `left` among the phases of one order of priority, those of a process together.
+    fn divide_among(&mut self, lanes: &[usize], members: &[Member], left: &mut f64) {
+        let row = |index: usize| &self.lanes[lanes[index]];
         self.part.clear();
-        self.part
-            .extend(self.members.iter().map(|member| self.share[*member]));
-        max_min(&mut self.part, *left, &mut self.order);
-        for (member, part) in self.members.iter().zip(&self.part) {
-            self.share[*member] = *part;
+        for own in members.chunk_by(|(_, a, _), (_, b, _)| a == b) {
+            let first = self.part.len();
+            let parts = own.iter().map(|(.., index)| row(*index).parallelism);
+            self.part.extend(parts);
+            let (_, process, index) = own[0];
+            let cap = row(index).cap;
+            // Else it is no less than what is left for all, whose division bounds it.
+            if cap < 1.0 {
+                // What its blocks and its phases of higher priority have already.
+                let all = lanes.iter().zip(&self.share);
+                let used = all.filter(|(lane, _)| self.lanes[**lane].process == process);
+                let used: f64 = used.map(|(_, share)| share).sum();
+                max_min(&mut self.part[first..], cap - used);
+            }
+        }
+        max_min(&mut self.part, *left);
+        for ((.., index), part) in members.iter().zip(&self.part) {
+            self.share[*index] = *part;
             *left -= part;
         }
     }
 
-    /// Rates as the multiprocessors alone allow them.
-    fn compute_rates(&mut self, spec: &DeviceSpec) {
-        let n_others = self
-            .running
-            .iter()
-            .filter(|r| !matches!(r, Running::Nothing))
-            .count();
-        let n_others = n_others.saturating_sub(1) as f64;
-        let intensity = |running: &Running, share: f64| match running {
-            Running::Phase { phase, .. } if phase.intensity > 0.0 => {
-                phase.intensity * power(share, spec.interference_exponent)
+    /// Rates of phases and their overheads as the multiprocessors alone allow them, and the bandwidth
+    /// that they ask for.
+    fn compute_rates(&mut self, spec: &DeviceSpec, lanes: &[usize]) {
+        let rows = || lanes.iter().map(|lane| &self.lanes[*lane]);
+        let n_running = rows().filter(|row| row.kind != Kind::Nothing).count();
+        let n_others = n_running.saturating_sub(1) as f64;
+        let overhead = 1.0 / (1.0 + spec.overhead_interference * n_others);
+        for (row, rate) in rows().zip(&mut self.rate) {
+            if row.kind == Kind::Overhead {
+                *rate = overhead;
             }
-            _ => 0.0,
-        };
-        let all = self.running.iter().zip(&self.share);
-        self.intensity.clear();
-        self.intensity
-            .extend(all.map(|(running, share)| intensity(running, *share)));
-        let total: f64 = self.intensity.iter().sum();
-        self.rate.clear();
-        self.demand.clear();
-        let all = self.running.iter().zip(&self.share).zip(&self.intensity);
-        for ((running, share), intensity) in all {
-            let (rate, demand) = match running {
-                Running::Nothing => (0.0, 0.0),
-                Running::Launch => (1.0, 0.0),
-                Running::Overhead => (1.0 / (1.0 + spec.overhead_interference * n_others), 0.0),
-                Running::Blocks { demand, .. } => (spec.clock, demand * spec.clock),
-                Running::Phase { phase, alone, .. } => {
-                    let others = total - intensity;
-                    let slowed = 1.0 + others.max(0.0);
-                    // Work of a second of being alone, per second.
-                    let rate = if phase.compute > 0.0 {
-                        share * spec.clock / phase.compute / slowed * alone
-                    } else if *share > 0.0 {
-                        f64::INFINITY
-                    } else {
-                        0.0
-                    };
-                    let bytes = phase.bytes / alone;
-                    let demand = if bytes > 0.0 { rate * bytes } else { 0.0 };
-                    (rate, demand)
+        }
+        self.part.clear();
+        self.part.extend(self.members.iter().map(|(.., index)| {
+            let intensity = self.lanes[lanes[*index]].intensity;
+            match intensity > 0.0 {
+                true => intensity * power(self.share[*index], spec.interference_exponent),
+                false => 0.0,
+            }
+        }));
+        let total: f64 = self.part.iter().sum();
+        for ((.., index), intensity) in self.members.iter().zip(&self.part) {
+            let row = &self.lanes[lanes[*index]];
+            let share = self.share[*index];
+            // Without threads it stands still, however little it has to compute.
+            if share > 0.0 {
+                let slowed = 1.0 + (total - intensity).max(0.0);
+                let rate = share * row.speed / slowed;
+                self.rate[*index] = rate;
+                if row.bytes > 0.0 {
+                    let demand = rate * row.bytes;
+                    self.demand[*index] = demand;
+                    self.drawn[*index] = demand.min(spec.dram_bandwidth * spec.drawn_by(share));
                 }
-            };
-            self.rate.push(rate);
-            self.demand.push(demand);
+            }
         }
     }
 
     /// Slows those that get less bandwidth than they ask for.
-    fn divide_bandwidth(&mut self, spec: &DeviceSpec) {
+    fn divide_bandwidth(&mut self, spec: &DeviceSpec, lanes: &[usize]) {
         if spec.dram_bandwidth.is_infinite() || self.demand.iter().all(|demand| *demand <= 0.0) {
             return;
         }
-        self.part.clear();
-        for (demand, share) in self.demand.iter().zip(&self.share) {
-            self.part
-                .push(demand.min(spec.dram_bandwidth * spec.drawn_by(*share)));
-        }
-        let total: f64 = self.share.iter().sum();
-        let capacity = spec.dram_bandwidth * spec.drawn_by(total);
-        max_min(&mut self.part, capacity, &mut self.order);
-        for index in 0..self.running.len() {
-            if self.demand[index] > 0.0 {
-                let given = self.part[index];
-                self.rate[index] = match &self.running[index] {
-                    Running::Phase { phase, alone, .. } => {
-                        self.rate[index].min(given / phase.bytes * alone)
-                    }
-                    _ => self.rate[index] * given / self.demand[index],
+        let share: f64 = self.share.iter().sum();
+        max_min(&mut self.drawn, spec.dram_bandwidth * spec.drawn_by(share));
+        for (index, (demand, given)) in self.demand.iter().zip(&self.drawn).enumerate() {
+            if given < demand {
+                let row = &self.lanes[lanes[index]];
+                self.rate[index] = match row.kind {
+                    // It may ask for infinitely much.
+                    Kind::Phase => given / row.bytes,
+                    _ => row.rate * given / demand,
                 };
             }
         }
