@@ -16,7 +16,7 @@ impl Device {
         };
         let row = &mut self.groups[group];
         // Without more room than there was, all would stay as it is.
-        if !std::mem::take(&mut row.has_room) && row.sms.is_merged() {
+        if !std::mem::take(&mut row.has_room) {
             return false;
         }
         let mut has_changed = false;
