@@ -128,9 +128,8 @@ fn main() {
     };
     let alone = ProcessSpec { mps: None };
     let sharing = [
-        // Blocks of many kernels at a time end one by one.
-        ("streams", vec![alone], 48),
-        ("mps", vec![client; STREAMS as usize], 48),
+        ("streams", vec![alone], 2_000),
+        ("mps", vec![client; STREAMS as usize], 500),
         ("time_slices", vec![alone; STREAMS as usize], 5_000),
     ];
     let best = |processes: &[ProcessSpec], steps: &Arc<[Step]>, requests| {

@@ -28,12 +28,13 @@ impl Room {
     }
 }
 
-/// What a block takes of a multiprocessor, beside its place.
+/// What a block takes of a multiprocessor, beside its place. Signed as all that is counted here: of
+/// those, vectors have comparisons.
 #[derive(Clone, Copy, Debug)]
 struct Need {
-    threads: u32,
-    registers: u32,
-    shared_memory: u32,
+    threads: i32,
+    registers: i32,
+    shared_memory: i32,
 }
 
 /// Blocks that were placed together, by a number that their kernel knows; it is used again when they
@@ -46,21 +47,21 @@ pub(super) struct Sms {
     /// An empty one.
     whole: Room,
     /// What each has left.
-    threads: Vec<u32>,
-    blocks: Vec<u32>,
-    registers: Vec<u32>,
-    shared_memory: Vec<u32>,
+    threads: Vec<i32>,
+    blocks: Vec<i32>,
+    registers: Vec<i32>,
+    shared_memory: Vec<i32>,
     /// By wave, how many of its blocks each holds.
-    holds: Vec<Box<[u32]>>,
+    holds: Vec<Box<[i32]>>,
     /// Numbers of waves that have ended, and one that was never used; the last is the next to be.
     unused: Vec<Wave>,
     /// Scratch: one more than the threads that each has left, zero if it has no room.
-    free: Vec<u32>,
+    free: Vec<i32>,
 }
 
-/// As much as can be counted.
-fn at_most_u32(n: u64) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+/// As much of it as is counted.
+fn count(n: impl TryInto<i32>) -> i32 {
+    n.try_into().unwrap_or(i32::MAX)
 }
 
 impl Sms {
@@ -68,10 +69,10 @@ impl Sms {
         let n = n as usize;
         Sms {
             whole: room,
-            threads: vec![room.threads; n],
-            blocks: vec![room.blocks; n],
-            registers: vec![room.registers; n],
-            shared_memory: vec![at_most_u32(room.shared_memory); n],
+            threads: vec![count(room.threads); n],
+            blocks: vec![count(room.blocks); n],
+            registers: vec![count(room.registers); n],
+            shared_memory: vec![count(room.shared_memory); n],
             holds: vec![vec![0; n].into()],
             unused: vec![0],
             free: vec![0; n],
@@ -80,18 +81,16 @@ impl Sms {
 
     /// What a block of this shape takes; nothing of what never limits.
     fn need(&self, shape: &BlockShape) -> Need {
-        let registers = shape.registers.saturating_mul(shape.threads);
+        let registers = u64::from(shape.registers) * u64::from(shape.threads);
         Need {
-            threads: shape.threads,
-            registers: if self.whole.registers == u32::MAX {
-                0
-            } else {
-                registers
+            threads: count(shape.threads),
+            registers: match self.whole.registers {
+                u32::MAX => 0,
+                _ => count(registers),
             },
-            shared_memory: if self.whole.shared_memory == u64::MAX {
-                0
-            } else {
-                at_most_u32(shape.shared_memory)
+            shared_memory: match self.whole.shared_memory {
+                u64::MAX => 0,
+                _ => count(shape.shared_memory),
             },
         }
     }
@@ -105,31 +104,39 @@ impl Sms {
     /// those with room, of several on the first; how many there was room for.
     pub(super) fn place(&mut self, shape: &BlockShape, want: u32, wave: Wave) -> u32 {
         let need = self.need(shape);
+        let want = count(want);
         let mut left = want;
         let mut most = self.find_room(&need);
         while left > 0 && most > 0 {
-            let n_most = self.free.iter().map(|free| u32::from(*free == most));
-            let n_most: u32 = n_most.sum();
+            let n_most = count(self.free.iter().filter(|free| **free == most).count());
             if left < n_most {
-                self.place_on_first(&need, left, wave, most);
+                let end = self.end_of(left, most);
+                self.place_on_each(&need, 1, wave, most, end);
                 left = 0;
             } else {
-                left -= n_most;
-                most = self.place_on_each(&need, wave, most);
+                let each = if left < 2 * n_most {
+                    1
+                } else {
+                    self.levels(&need, most).min(left / n_most)
+                };
+                left -= each * n_most;
+                most = self.place_on_each(&need, each, wave, most, self.free.len());
             }
         }
         if left < want && self.unused_wave() == wave {
             self.unused.pop();
             if self.unused.is_empty() {
-                self.unused.push(at_most_u32(self.holds.len() as u64));
+                let n_waves =
+                    Wave::try_from(self.holds.len()).expect("waves are counted in 32 bits");
+                self.unused.push(n_waves);
                 self.holds.push(vec![0; self.free.len()].into());
             }
         }
-        want - left
+        (want - left).unsigned_abs()
     }
 
     /// Finds out which have room for a block; what is free of that which has most.
-    fn find_room(&mut self, need: &Need) -> u32 {
+    fn find_room(&mut self, need: &Need) -> i32 {
         let n = self.free.len();
         let (threads, blocks) = (&self.threads[..n], &self.blocks[..n]);
         let (registers, shared_memory) = (&self.registers[..n], &self.shared_memory[..n]);
@@ -145,22 +152,58 @@ impl Sms {
         most
     }
 
-    /// Places a block on each of those with `most` free; what is then free of that which has most.
-    fn place_on_each(&mut self, need: &Need, wave: Wave, most: u32) -> u32 {
-        let n = self.free.len();
-        let (threads, blocks) = (&mut self.threads[..n], &mut self.blocks[..n]);
-        let registers = &mut self.registers[..n];
-        let shared_memory = &mut self.shared_memory[..n];
-        let holds = &mut self.holds[wave as usize][..n];
+    /// How many blocks each of those with `most` free can get before any of the others gets one.
+    fn levels(&self, need: &Need, most: i32) -> i32 {
+        let others = self.free.iter().filter(|free| **free != most);
+        let second = others.copied().max().unwrap_or(0);
+        let levels = 1 + (most - second - 1) / need.threads.max(1);
+        if levels == 1 {
+            return 1;
+        }
+        let fit = |left: &[i32], each: i32| {
+            let of_most = left.iter().zip(&self.free);
+            let left = of_most.filter(|(_, free)| **free == most);
+            let least = left.map(|(left, _)| *left).min().unwrap_or(0);
+            least.checked_div(each).unwrap_or(i32::MAX)
+        };
+        levels
+            .min(fit(&self.threads, need.threads))
+            .min(fit(&self.blocks, 1))
+            .min(fit(&self.registers, need.registers))
+            .min(fit(&self.shared_memory, need.shared_memory))
+    }
+
+    /// Where the first `n` of those with `most` free end.
+    fn end_of(&self, n: i32, most: i32) -> usize {
+        let (mut seen, mut before) = (0, 0);
+        for free in &self.free {
+            seen += i32::from(*free == most);
+            before += usize::from(seen < n);
+        }
+        before + 1
+    }
+
+    /// Places `each` blocks on each of those with `most` free, up to the `end`; what is then free of
+    /// that which has most of these.
+    fn place_on_each(&mut self, need: &Need, each: i32, wave: Wave, most: i32, end: usize) -> i32 {
+        let (threads, blocks) = (&mut self.threads[..end], &mut self.blocks[..end]);
+        let registers = &mut self.registers[..end];
+        let shared_memory = &mut self.shared_memory[..end];
+        let holds = &mut self.holds[wave as usize][..end];
+        let all = Need {
+            threads: each * need.threads,
+            registers: each * need.registers,
+            shared_memory: each * need.shared_memory,
+        };
         let mut next = 0;
-        for (sm, free) in self.free.iter_mut().enumerate() {
+        for (sm, free) in self.free[..end].iter_mut().enumerate() {
             let has_most = *free == most;
-            let taken = |what: u32| if has_most { what } else { 0 };
-            threads[sm] -= taken(need.threads);
-            blocks[sm] -= taken(1);
-            registers[sm] -= taken(need.registers);
-            shared_memory[sm] -= taken(need.shared_memory);
-            holds[sm] += taken(1);
+            let taken = |what: i32| if has_most { what } else { 0 };
+            threads[sm] -= taken(all.threads);
+            blocks[sm] -= taken(each);
+            registers[sm] -= taken(all.registers);
+            shared_memory[sm] -= taken(all.shared_memory);
+            holds[sm] += taken(each);
             let has_room = (threads[sm] >= need.threads)
                 & (blocks[sm] > 0)
                 & (registers[sm] >= need.registers)
@@ -169,20 +212,6 @@ impl Sms {
             next = next.max(*free);
         }
         next
-    }
-
-    /// Places a block on each of the first `n` of those with `most` free.
-    fn place_on_first(&mut self, need: &Need, n: u32, wave: Wave, most: u32) {
-        let holds = &mut self.holds[wave as usize];
-        let with_most = self.free.iter().enumerate();
-        let with_most = with_most.filter(|(_, free)| **free == most);
-        for (sm, _) in with_most.take(n as usize) {
-            self.threads[sm] -= need.threads;
-            self.blocks[sm] -= 1;
-            self.registers[sm] -= need.registers;
-            self.shared_memory[sm] -= need.shared_memory;
-            holds[sm] += 1;
-        }
     }
 
     /// Takes the blocks of `wave` away, all that there are; its number may be used again.
@@ -271,6 +300,7 @@ mod tests {
             for (size, want, frees) in steps {
                 let shape = shape(size);
                 let mut threads = sms.threads.clone();
+                let size = count(size);
                 let mut expected = 0;
                 while expected < want {
                     // The first of several with the most.
@@ -296,8 +326,8 @@ mod tests {
                     sms.free(&shape, wave);
                 }
                 let held: u32 = waves.iter().map(|(_, shape, placed)| shape.threads * placed).sum();
-                let free: u32 = sms.threads.iter().sum();
-                prop_assert_eq!(held + free, n * 2048);
+                let free: i32 = sms.threads.iter().sum();
+                prop_assert_eq!(count(held) + free, count(n * 2048));
             }
         }
     }
