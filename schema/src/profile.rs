@@ -167,6 +167,12 @@ pub mod parameter {
     /// Of a host: by what fraction a core is slower while the other cores of its machine are busy
     /// (shared caches, memory bandwidth, simultaneous multithreading). Unit 1, from 0.
     pub const CONTENTION: &str = "contention";
+    /// Of a host: bandwidth of its root complex in each direction, for all that moves between its
+    /// memory and its GPUs and network adapters, in bytes per second.
+    pub const ROOT_COMPLEX_BANDWIDTH: &str = "root-complex-bandwidth";
+    /// Of a host: bandwidth of its memory, reads and writes together, for the same, in bytes per
+    /// second.
+    pub const MEMORY_BANDWIDTH: &str = "memory-bandwidth";
 
     /// Of a GPU: number of streaming multiprocessors.
     pub const SMS: &str = "sms";

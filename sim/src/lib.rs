@@ -32,7 +32,7 @@
 //! - Clients are closed loops, or open-loop sources with a pool of connections each.
 //!
 //! Left out there: queues in switches, loss, windows and congestion control,
-//! the memory of hosts and its limits.
+//! how much the memory of hosts holds, and what cores take of its bandwidth.
 //!
 //! # Order and randomness
 //! Time is in integer picoseconds. Events are handled in the order of (time, sequence): of those at

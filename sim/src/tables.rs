@@ -9,7 +9,7 @@ use schema::scenario::{
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use crate::costs::Used;
-use crate::gpu::{DeviceSpec, Kernel, LinkSpec, ProcessSpec};
+use crate::gpu::{DeviceSpec, HostSpec, Kernel, LinkSpec, ProcessSpec};
 use crate::ids::{
     ConnectionId, GpuId, InstanceId, LawId, NetId, NicId, RoleId, ServerId, SourceId,
 };
@@ -32,6 +32,7 @@ pub(crate) struct Tables<'a> {
     pub(crate) connections: Table<ConnectionId, ClientId>,
     pub(crate) servers: Table<ServerId, ServerRow<'a>>,
     pub(crate) instances: Table<InstanceId, ServerId>,
+    pub(crate) host_specs: Table<HostId, HostSpec>,
     pub(crate) gpus: Table<GpuId, GpuRow>,
     pub(crate) nets: Table<NetId, NetRow<'a>>,
     pub(crate) nics: Table<NicId, NicRow>,

@@ -441,6 +441,32 @@ fn gdr_shares_the_link_of_the_gpu_with_copies() {
     assert!(beside as f64 > 1.1 * alone as f64, "{beside} {alone}");
 }
 
+/// Adapters that move messages to and from the memory of the host slow copies to the GPU, if that
+/// memory has no more bandwidth than the copies need; over GPUDirect RDMA they do not.
+#[test]
+fn rdma_shares_the_memory_of_the_host_with_copies() {
+    const BYTES: u64 = 10_000_000;
+    let copies = |others: &str, memory: f64| {
+        let group =
+            "]\n\n[[clients]]\non = \"edge\"\ncount = 4\narrivals = { closed-loop = {} }\npath = [";
+        let path = format!("{}{group}{}", direct("rdma", ""), direct(others, ""));
+        let mut profile = profile();
+        let host = profile.parts.get_mut("no-time").unwrap();
+        host.parameters
+            .insert("memory-bandwidth".to_owned(), parameter(memory));
+        let scenario = scenario_of(&path, BYTES, 1, "");
+        let run = simulate(&scenario, Some(&profile), &OPTIONS).unwrap();
+        let spans = run.trace.iter().filter(|span| span.name == SpanName::H2d);
+        spans.map(|span| span.end_ns - span.start_ns).max().unwrap()
+    };
+    let alone = copy(BYTES) / 1000;
+    let enough = BYTES as f64 / (alone as f64 * 1e-9) + 1e9;
+    assert_eq!(copies("gdr", enough), alone);
+    assert_eq!(copies("rdma", 1e15), alone);
+    let beside = copies("rdma", enough);
+    assert!(beside as f64 > 1.1 * alone as f64, "{beside} {alone}");
+}
+
 #[test]
 fn polling_keeps_cores_busy_and_sleeping_does_not() {
     let busy = |completion: &str| {
@@ -505,6 +531,12 @@ fn adapters_are_of_parts_that_are_adapters() {
     assert_snapshot!(refused(&|p| p.parts.get_mut("nic").unwrap().kind = PartKind::Link), @"a.toml:6: `hosts.edge.nic.part`: part `nic` is no network adapter (its `kind` must be nic)");
     assert_snapshot!(refused(&|p| nic(p, "path-mtu", 0.0)), @"a.toml:6: `hosts.edge.nic.part`: parameter `path-mtu` of part `nic` must be from 1 up, found 0");
     assert_snapshot!(refused(&|p| nic(p, "gdr-read-factor/root-complex", 2.0)), @"a.toml:8: `hosts.server.nic.part`: parameter `gdr-read-factor/root-complex` of part `nic` must be from 0.001 to 1, found 2");
+    let host = |profile: &mut Profile, name: &str| {
+        let part = profile.parts.get_mut("no-time").unwrap();
+        part.parameters.insert(name.to_owned(), parameter(0.0));
+    };
+    assert_snapshot!(refused(&|p| host(p, "memory-bandwidth")), @"a.toml:6: `hosts.edge.part`: parameter `memory-bandwidth` of part `no-time` must be from 1 up, found 0");
+    assert_snapshot!(refused(&|p| host(p, "root-complex-bandwidth")), @"a.toml:6: `hosts.edge.part`: parameter `root-complex-bandwidth` of part `no-time` must be from 1 up, found 0");
     let without = |cost: &'static str| {
         refused(&move |p| {
             for part in p.parts.values_mut() {

@@ -33,7 +33,7 @@ const PRIORITY_LEVELS: f64 = 6.0;
 /// `kernel_fifo_gv100.c` in NVIDIA/open-gpu-kernel-modules.
 const TIME_SLICE: f64 = 1.024e-3;
 
-/// Where the numbers of a GPU's part come from, or of a network adapter's.
+/// Where the numbers of a part come from: of a GPU, a network adapter or a host.
 pub(super) struct PartOf<'a> {
     pub(super) name: &'a str,
     pub(super) part: &'a Part,
@@ -97,6 +97,8 @@ impl PartOf<'_> {
             | parameter::PRIORITY_LEVELS
             | parameter::DRAM_BANDWIDTH
             | parameter::PCIE_BANDWIDTH
+            | parameter::ROOT_COMPLEX_BANDWIDTH
+            | parameter::MEMORY_BANDWIDTH
             | parameter::MESSAGE_RATE
             | parameter::PATH_MTU
             | parameter::BURST => 1.0,

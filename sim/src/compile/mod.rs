@@ -1,6 +1,7 @@
 //! From scenario and profile to [`Tables`]: names become ids, and every cost is looked up.
 
 mod gpus;
+mod hosts;
 mod nics;
 mod wires;
 
@@ -45,6 +46,7 @@ impl<'a> Tables<'a> {
                 clients: Table::default(),
                 connections: Table::default(),
                 servers: Table::default(),
+                host_specs: Table::default(),
                 gpus: Table::default(),
                 nets: Table::default(),
                 instances: Table::default(),
@@ -59,6 +61,7 @@ impl<'a> Tables<'a> {
             compiler.client(client)?;
         }
         compiler.check_memory()?;
+        compiler.tables.host_specs = compiler.host_specs()?;
         Ok(compiler.tables)
     }
 }

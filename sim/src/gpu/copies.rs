@@ -1,7 +1,8 @@
 //! Copy engines, and the PCIe links that they share with the DMA of a NIC.
 //!
-//! A link has two ports, into its GPU and out of it. What moves over two links does so at one rate,
-//! and has a share of a port of each; see [`Paths`].
+//! A link has two ports, into its GPU and out of it; a root complex two, into the memory of the host
+//! and out of it; that memory one, for reads and writes together. What passes several ports does so
+//! at one rate, and has a share of each; see [`Paths`].
 
 use std::collections::VecDeque;
 
@@ -9,7 +10,7 @@ use schema::units::{SimDuration, SimTime};
 
 use super::paths::{Path, Paths};
 use super::progress::{Progress, fixed};
-use super::{Direction, StreamId};
+use super::{Access, Direction, HostSpec, Memory, StreamId};
 
 /// A GPU's PCIe link.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -70,9 +71,11 @@ pub(super) enum Moved {
     Bus(u64),
 }
 
-/// The copy engines of GPUs, one a direction on each of their devices, and their links.
+/// The copy engines of GPUs, one a direction on each of their devices, their links, and the memory of
+/// their host.
 #[derive(Clone, Debug)]
 pub(super) struct Copies {
+    host: HostSpec,
     links: Vec<LinkSpec>,
     /// By device, the number of its link.
     link_of: Vec<usize>,
@@ -84,19 +87,32 @@ pub(super) struct Copies {
     load: Vec<u32>,
 }
 
+/// The ports of the host's root complex, into its memory and out of it, and of the memory itself.
+const INTO_MEMORY: usize = 0;
+const OUT_OF_MEMORY: usize = 1;
+const MEMORY: usize = 2;
+/// Number of these.
+const N_OF_HOST: usize = 3;
+
 /// The port of a link into its GPU.
 const fn into(link: usize) -> usize {
-    2 * link
+    N_OF_HOST + 2 * link
 }
 
 /// The port of a link out of its GPU.
 const fn out_of(link: usize) -> usize {
-    2 * link + 1
+    N_OF_HOST + 2 * link + 1
+}
+
+/// The port of the same link in the other direction.
+const fn opposite(port: usize) -> usize {
+    N_OF_HOST + ((port - N_OF_HOST) ^ 1)
 }
 
 impl Copies {
-    pub(super) fn new() -> Copies {
+    pub(super) fn new(host: HostSpec) -> Copies {
         Copies {
+            host,
             links: Vec::new(),
             link_of: Vec::new(),
             engines: Vec::new(),
@@ -133,35 +149,82 @@ impl Copies {
         }
     }
 
-    /// Another device on the bus moves `bytes` to or from a device, at no more than `speed` bytes per
-    /// second, nor than the link's.
+    /// Another device on the bus moves `bytes` to or from a memory, at no more than `speed` bytes per
+    /// second, nor than what is on the way.
     pub(super) fn move_by_bus(
         &mut self,
         now: SimTime,
-        device: usize,
-        direction: Direction,
+        memory: Memory,
+        access: Access,
         bytes: u64,
         speed: f64,
         token: u64,
     ) {
-        assert!(
-            direction != Direction::Peer,
-            "what moves over the bus comes in or goes out"
-        );
-        let speed = speed.min(self.links[self.link_of[device]].bandwidth);
+        let (most, path) = match memory {
+            Memory::Host => (
+                self.host.root_complex.min(self.host.memory),
+                self.path_of_host(access),
+            ),
+            Memory::Device(device) => {
+                let link = self.link_of[device];
+                let port = match access {
+                    Access::Read => out_of(link),
+                    Access::Write => into(link),
+                };
+                (self.links[link].bandwidth, [Some(port), None, None])
+            }
+        };
+        let speed = speed.min(most);
         let length = SimDuration::from_secs_f64(bytes as f64 / speed);
-        let path = self.path(device, direction, None);
         self.add(now, Mover::Bus(token), path, speed, length);
+    }
+
+    /// The ports of the host that may limit what reads from its memory, or writes to it.
+    fn path_of_host(&self, access: Access) -> Path {
+        let root_complex = match access {
+            Access::Read => OUT_OF_MEMORY,
+            Access::Write => INTO_MEMORY,
+        };
+        [
+            self.host.root_complex.is_finite().then_some(root_complex),
+            self.host.memory.is_finite().then_some(MEMORY),
+            None,
+        ]
     }
 
     /// The ports through which bytes move in a direction of a device, of a peer copy to another.
     fn path(&self, device: usize, direction: Direction, to: Option<usize>) -> Path {
         let link = self.link_of[device];
         match (direction, to) {
-            (Direction::H2d, _) => [Some(into(link)), None],
-            (Direction::D2h, _) => [Some(out_of(link)), None],
-            (Direction::Peer, None) => [None, None],
-            (Direction::Peer, Some(to)) => [Some(out_of(link)), Some(into(self.link_of[to]))],
+            (Direction::H2d, _) => {
+                let [root_complex, memory, _] = self.path_of_host(Access::Read);
+                [root_complex, memory, Some(into(link))]
+            }
+            (Direction::D2h, _) => {
+                let [root_complex, memory, _] = self.path_of_host(Access::Write);
+                [root_complex, memory, Some(out_of(link))]
+            }
+            (Direction::Peer, None) => [None; 3],
+            (Direction::Peer, Some(to)) => [Some(out_of(link)), Some(into(self.link_of[to])), None],
+        }
+    }
+
+    /// What a port carries if nothing slows it.
+    fn bandwidth(&self, port: usize) -> f64 {
+        match port {
+            INTO_MEMORY | OUT_OF_MEMORY => self.host.root_complex,
+            MEMORY => self.host.memory,
+            _ => self.links[(port - N_OF_HOST) / 2].bandwidth,
+        }
+    }
+
+    /// By what a port is slower while the other one of its link is busy.
+    fn slowdown(&self, port: usize) -> f64 {
+        let is_busy = |port: usize| self.load[port] > 0;
+        if port >= N_OF_HOST && is_busy(port) && is_busy(opposite(port)) {
+            1.0 - self.links[(port - N_OF_HOST) / 2].duplex_penalty
+        } else {
+            1.0
         }
     }
 
@@ -194,31 +257,21 @@ impl Copies {
         }
     }
 
-    /// Divides each direction of each link among what moves in it.
+    /// Divides each port among what moves through it.
     fn divide(&mut self) {
         self.load.clear();
-        self.load.resize(2 * self.links.len(), 0);
+        self.load.resize(N_OF_HOST + 2 * self.links.len(), 0);
         for port in self.flows.iter().flat_map(|flow| flow.path).flatten() {
             self.load[port] += 1;
         }
-        let load = &self.load;
-        let links = &self.links;
-        // By what a port is slower while the other one of its link is busy.
-        let factor = |port: usize| {
-            if load[port] > 0 && load[port ^ 1] > 0 {
-                1.0 - links[port / 2].duplex_penalty
-            } else {
-                1.0
-            }
-        };
         self.paths.clear();
-        for port in 0..load.len() {
-            self.paths
-                .add_port(links[port / 2].bandwidth * factor(port));
+        for port in 0..self.load.len() {
+            let bandwidth = self.bandwidth(port) * self.slowdown(port);
+            self.paths.add_port(bandwidth);
         }
         for flow in &self.flows {
-            let factors = flow.path.into_iter().flatten().map(factor);
-            let slowest = factors.fold(1.0, f64::min);
+            let passed = flow.path.into_iter().flatten();
+            let slowest = passed.map(|port| self.slowdown(port)).fold(1.0, f64::min);
             self.paths.add(flow.speed * slowest, flow.path);
         }
         for (flow, given) in self.flows.iter_mut().zip(self.paths.divide()) {

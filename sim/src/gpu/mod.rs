@@ -7,6 +7,8 @@
 //!   device, whatever their priorities. A copy is set up, then its bytes move over the PCIe link,
 //!   which all engines share with other devices on the bus, max-min fairly, each direction by itself
 //!   but for a penalty while both are busy ([`LinkSpec`]).
+//! - **The host** ([`HostSpec`]): copies from and to its memory, and what other devices move there,
+//!   share its root complex, each direction by itself, and the bandwidth of the memory.
 //! - **Peer copies** occupy an engine of the GPU that they leave. Over NVLink they share nothing;
 //!   over PCIe ([`Gpu::joined`]) they move out over its link and in over the other's at one rate,
 //!   and share both, max-min fairly over all links together.
@@ -32,9 +34,10 @@
 //!   of their own that share the link.
 //!
 //! # What is left out
-//! All of PCIe but the links of the GPUs: switches and root complexes, as if each had room for all
-//! that its links carry, and reached every other; the memory of hosts; the links of NICs, but for
-//! the speed that [`Gpu::move_by_bus`] is told. NVLink beyond the engine's own pace.
+//! All of PCIe but the links of the GPUs and the root complex towards memory: switches, and the root
+//! complex between devices, as if each had room for all that its links carry, and reached every
+//! other; the links of NICs, but for the speed that [`Gpu::move_by_bus`] is told; what cores read and
+//! write in the memory of the host. NVLink beyond the engine's own pace.
 //!
 //! Caches but for their part in [`Phase::intensity`]; clusters of multiprocessors; the order in which
 //! threads of a block end; what the default stream's own kernels wait for; the time a preemption
@@ -63,8 +66,8 @@ use std::collections::{BTreeMap, VecDeque};
 use schema::units::SimTime;
 
 pub use copies::{CopySpec, LinkSpec};
-pub use spec::{DeviceSpec, GpuSpec, MpsSpec, ProcessSpec};
-pub use work::{BlockShape, Direction, Kernel, Op, Phase, Run, Step};
+pub use spec::{DeviceSpec, GpuSpec, HostSpec, MpsSpec, ProcessSpec};
+pub use work::{Access, BlockShape, Direction, Kernel, Memory, Op, Phase, Run, Step};
 
 use copies::{Copies, Moved};
 use device::{Device, Note};
@@ -173,19 +176,21 @@ impl<T: Copy> Gpu<T> {
     /// If there is no device, or one has no threads, no waves, no hardware queue, no level of priority
     /// or a time slice of zero.
     pub fn new(link: LinkSpec, devices: &[DeviceSpec]) -> Gpu<T> {
-        Gpu::joined(&[GpuSpec {
+        let gpu = GpuSpec {
             link,
             devices: devices.to_vec(),
-        }])
+        };
+        Gpu::joined(HostSpec::UNLIMITED, &[gpu])
     }
 
-    /// GPUs of a host with nothing on them, between which copies may go over PCIe
-    /// ([`CopySpec::over_pcie_to`]).
+    /// GPUs of a host with nothing on them, which share its memory and its root complex, and between
+    /// which copies may go over PCIe ([`CopySpec::over_pcie_to`]). Of a host without any, there is
+    /// only what other devices move ([`Gpu::move_by_bus`]).
     ///
     /// # Panics
-    /// As [`Gpu::new`]; if there is none.
-    pub fn joined(gpus: &[GpuSpec]) -> Gpu<T> {
-        let mut copies = Copies::new();
+    /// As [`Gpu::new`].
+    pub fn joined(host: HostSpec, gpus: &[GpuSpec]) -> Gpu<T> {
+        let mut copies = Copies::new(host);
         let mut devices = Vec::new();
         for gpu in gpus {
             assert!(!gpu.devices.is_empty(), "a GPU has a device");
@@ -202,7 +207,6 @@ impl<T: Copy> Gpu<T> {
                 devices.push(Device::new(*spec));
             }
         }
-        assert!(!devices.is_empty(), "there is a GPU");
         Gpu {
             copies,
             devices,
@@ -302,28 +306,25 @@ impl<T: Copy> Gpu<T> {
         self.woken.push(stream);
     }
 
-    /// Another device on the bus, such as a NIC, starts to move `bytes` to a device's memory or from
-    /// it, at no more than `speed` bytes per second, nor than the link; see [`Gpu::pop_moved`].
+    /// Another device on the bus, such as a NIC, starts to move `bytes` to a memory or from it, at no
+    /// more than `speed` bytes per second, nor than what it shares; see [`Gpu::pop_moved`].
     ///
-    /// It shares the device's link with its copies, peer copies over PCIe among them, and with other
-    /// such moves. What else is between the two is in `speed`: a NIC's own link, a switch, a root
-    /// complex that they share with others or that slows reads from a GPU (NVIDIA's documentation of
-    /// GPUDirect RDMA), a bus between sockets. RDMA to or from the host's memory takes the NIC's link
-    /// and no GPU's: it is no such move. The host's memory has bandwidth for everything.
-    ///
-    /// # Panics
-    /// If the direction is between devices.
+    /// To or from a device it shares the device's link with its copies, peer copies over PCIe among
+    /// them, and with other such moves; what else is between the two is in `speed`: a NIC's own link,
+    /// a switch, a root complex that slows reads from a GPU (NVIDIA's documentation of GPUDirect
+    /// RDMA), a bus between sockets. To or from the host's memory it shares the root complex and the
+    /// memory's bandwidth with the copies of all GPUs and other such moves, and takes no GPU's link.
     pub fn move_by_bus(
         &mut self,
         now: SimTime,
-        device: usize,
-        direction: Direction,
+        memory: Memory,
+        access: Access,
         bytes: u64,
         speed: f64,
         token: u64,
     ) {
         self.copies
-            .move_by_bus(now, device, direction, bytes, speed, token);
+            .move_by_bus(now, memory, access, bytes, speed, token);
     }
 
     /// When something changes by itself; `None` if nothing will.

@@ -6,6 +6,30 @@ use super::copies::LinkSpec;
 use super::sms::Room;
 use super::work::{BlockShape, Phase};
 
+/// What all that moves between the memory of a host and the devices on its bus shares.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct HostSpec {
+    /// Bandwidth of the root complex in each direction, into the memory and out of it, in bytes per
+    /// second; infinite if it never limits.
+    pub root_complex: f64,
+    /// Bandwidth of the memory, of reads and writes together, in bytes per second; infinite if it
+    /// never limits.
+    pub memory: f64,
+}
+
+impl HostSpec {
+    /// A host that never limits.
+    pub const UNLIMITED: HostSpec = HostSpec {
+        root_complex: f64::INFINITY,
+        memory: f64::INFINITY,
+    };
+
+    /// Whether it may limit what moves.
+    pub const fn is_limited(&self) -> bool {
+        self.root_complex.is_finite() || self.memory.is_finite()
+    }
+}
+
 /// A GPU of a host.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GpuSpec {

@@ -91,6 +91,24 @@ pub enum Op {
     Run(Run),
 }
 
+/// A memory that other devices on the bus reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Memory {
+    /// That of the host.
+    Host,
+    /// That of a device, by its number.
+    Device(usize),
+}
+
+/// What another device on the bus does with a memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// It reads from it.
+    Read,
+    /// It writes to it.
+    Write,
+}
+
 /// A direction of copies, each with an engine of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Direction {

@@ -30,7 +30,7 @@ use super::{Message, Side};
 use crate::costs::Amount;
 use crate::engine::EventQueue;
 use crate::event::Event;
-use crate::gpu::Direction;
+use crate::gpu::Access;
 use crate::ids::{ConnectionId, NicId};
 use crate::pipeline::Pipeline;
 use crate::stations::{Job, Task};
@@ -180,16 +180,23 @@ impl Pipeline<'_> {
             Side::Write => message.transfer.n_written,
         };
         let size = self.nic_row(sender).burst_of(message.bytes, index);
-        let Some(memory) = self.gpu_memory(id, side) else {
-            let at = queue.now() + self.nic_row(nic).dma_time(size);
-            return queue.schedule_at(at, Event::Moved { nic, side });
+        let (now, token) = (queue.now(), token(nic, side));
+        let access = match side {
+            Side::Read => Access::Read,
+            Side::Write => Access::Write,
         };
-        let direction = match side {
-            Side::Read => Direction::D2h,
-            Side::Write => Direction::H2d,
-        };
-        let token = token(nic, side);
-        (self.gpus).move_by_bus(queue.now(), &memory, direction, size.0, token);
+        if let Some(memory) = self.gpu_memory(id, side) {
+            return (self.gpus).move_to_gpu(now, &memory, access, size.0, token);
+        }
+        let row = self.nic_row(nic);
+        let speed = row
+            .pcie
+            .map_or(f64::INFINITY, |rate| rate.as_bytes_per_s() as f64);
+        let is_shared = (self.gpus).move_to_host(now, row.host, access, size.0, speed, token);
+        if !is_shared {
+            let at = now + row.dma_time(size);
+            queue.schedule_at(at, Event::Moved { nic, side });
+        }
     }
 
     /// An adapter's engine has moved a burst.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::rngs::ChaCha8Rng;
-use schema::ids::{Id, Table};
+use schema::ids::{HostId, Id, Table};
 use schema::profile::Residual;
 use schema::random::{Seed, stream, uniform};
 use schema::run::SpanName;
@@ -20,7 +20,9 @@ use super::Phase;
 use crate::costs::{Amount, Used};
 use crate::engine::{EventQueue, Forecast};
 use crate::event::Event;
-use crate::gpu::{CopySpec, Direction, Done, Gpu, GpuSpec, Op, Run, Step, StreamId};
+use crate::gpu::{
+    Access, CopySpec, Direction, Done, Gpu, GpuSpec, HostSpec, Memory, Op, Run, Step, StreamId,
+};
 use crate::ids::{BusId, GpuId, InstanceId, NetId, ServerId, SourceId};
 use crate::network::engine_of;
 use crate::pipeline::Pipeline;
@@ -36,6 +38,8 @@ const POLLING: SimDuration = SimDuration::from_ps(1_000_000_000_000);
 pub(crate) struct Gpus {
     rows: Table<BusId, Row>,
     places: Table<GpuId, Place>,
+    /// By host, its bus if its memory or root complex limits what moves.
+    hosts: Vec<Option<BusId>>,
     /// The streams of each instance, by segment.
     streams: Vec<Vec<StreamId>>,
     /// What was made of nets by batch: net, requests, driver, and the device's share of its GPU.
@@ -54,7 +58,8 @@ struct Place {
     first: usize,
 }
 
-/// A GPU, or some that share their links.
+/// The GPUs that share their links or the memory of their host; none of a host that has only network
+/// adapters.
 #[derive(Debug)]
 struct Row {
     gpu: Gpu<InstanceId>,
@@ -67,7 +72,7 @@ struct Row {
 
 impl Gpus {
     pub(crate) fn new(tables: &Tables<'_>, seed: Seed) -> Gpus {
-        let (mut rows, places) = buses(tables);
+        let (mut rows, places, hosts) = buses(tables);
         let mut processes = Vec::new();
         for (row, place) in tables.gpus.rows().iter().zip(places.rows()) {
             let Row {
@@ -105,6 +110,7 @@ impl Gpus {
         Gpus {
             rows,
             places,
+            hosts,
             streams,
             programs: BTreeMap::new(),
             noise: noise.collect(),
@@ -113,20 +119,35 @@ impl Gpus {
     }
 
     /// A network adapter moves bytes to or from the memory of a GPU; `token` is its name.
-    pub(crate) fn move_by_bus(
+    pub(crate) fn move_to_gpu(
         &mut self,
         now: SimTime,
         memory: &GpuMemory,
-        direction: Direction,
+        access: Access,
         bytes: u64,
         token: u64,
     ) {
         let place = self.places[memory.gpu];
-        let row = &mut self.rows[place.bus];
-        let device = place.first + memory.device;
-        row.gpu
-            .move_by_bus(now, device, direction, bytes, memory.speed, token);
-        row.has_changed = true;
+        let device = Memory::Device(place.first + memory.device);
+        self.rows[place.bus].move_by_bus(now, device, access, bytes, memory.speed, token);
+    }
+
+    /// A network adapter moves bytes to or from the memory of a host, at no more than `speed` bytes
+    /// per second; whether it shares that with anything, and so is not told when it is done at once.
+    pub(crate) fn move_to_host(
+        &mut self,
+        now: SimTime,
+        host: HostId,
+        access: Access,
+        bytes: u64,
+        speed: f64,
+        token: u64,
+    ) -> bool {
+        let Some(bus) = self.hosts[host.index()] else {
+            return false;
+        };
+        self.rows[bus].move_by_bus(now, Memory::Host, access, bytes, speed, token);
+        true
     }
 
     fn bus_of(&self, segment: &Segment) -> BusId {
@@ -139,10 +160,40 @@ impl Gpus {
     }
 }
 
-/// The GPUs, those together that peer copies over PCIe join, and where each is.
-fn buses(tables: &Tables<'_>) -> (Table<BusId, Row>, Table<GpuId, Place>) {
+impl Row {
+    fn new(host: HostSpec, gpus: &[GpuSpec]) -> Row {
+        Row {
+            gpu: Gpu::joined(host, gpus),
+            owners: Vec::new(),
+            keeps_kernels: false,
+            has_changed: false,
+            forecast: Forecast::default(),
+        }
+    }
+
+    fn move_by_bus(
+        &mut self,
+        now: SimTime,
+        memory: Memory,
+        access: Access,
+        bytes: u64,
+        speed: f64,
+        token: u64,
+    ) {
+        self.gpu
+            .move_by_bus(now, memory, access, bytes, speed, token);
+        self.has_changed = true;
+    }
+}
+
+/// The buses, where on them each GPU is, and that of each host whose memory limits.
+type Buses = (Table<BusId, Row>, Table<GpuId, Place>, Vec<Option<BusId>>);
+
+/// GPUs are together on a bus that share the memory of their host, or that peer copies over PCIe join.
+fn buses(tables: &Tables<'_>) -> Buses {
+    let gpus = tables.gpus.rows();
     // By GPU, the first of those that it is together with.
-    let mut first: Vec<usize> = (0..tables.gpus.len()).collect();
+    let mut first: Vec<usize> = (0..gpus.len()).collect();
     let servers = tables.servers.rows().iter();
     let contexts = servers.filter_map(|server| server.gpu.as_ref());
     for context in contexts.flat_map(|gpu| &gpu.contexts) {
@@ -156,6 +207,13 @@ fn buses(tables: &Tables<'_>) -> (Table<BusId, Row>, Table<GpuId, Place>) {
             }
         }
     }
+    let is_limited = |host: HostId| tables.host_specs[host].is_limited();
+    for (index, gpu) in gpus.iter().enumerate() {
+        if is_limited(gpu.host) {
+            let same = gpus.iter().position(|other| other.host == gpu.host);
+            first[index] = same.expect("it is there itself");
+        }
+    }
     let mut rows = Table::default();
     let mut buses: Vec<Option<BusId>> = vec![None; first.len()];
     let mut places = Table::default();
@@ -164,27 +222,26 @@ fn buses(tables: &Tables<'_>) -> (Table<BusId, Row>, Table<GpuId, Place>) {
             let members = (0..first.len()).filter(|gpu| first[*gpu] == index);
             let specs: Vec<GpuSpec> = members
                 .map(|gpu| GpuSpec {
-                    link: tables.gpus.rows()[gpu].link,
-                    devices: tables.gpus.rows()[gpu].devices.clone(),
+                    link: gpus[gpu].link,
+                    devices: gpus[gpu].devices.clone(),
                 })
                 .collect();
-            buses[index] = Some(rows.push(Row {
-                gpu: Gpu::joined(&specs),
-                owners: Vec::new(),
-                keeps_kernels: false,
-                has_changed: false,
-                forecast: Forecast::default(),
-            }));
+            let host = tables.host_specs[gpus[index].host];
+            buses[index] = Some(rows.push(Row::new(host, &specs)));
         }
         let before = (0..index).filter(|gpu| first[*gpu] == *head);
         places.push(Place {
             bus: buses[*head].expect("the first of those together is there"),
-            first: before
-                .map(|gpu| tables.gpus.rows()[gpu].devices.len())
-                .sum(),
+            first: before.map(|gpu| gpus[gpu].devices.len()).sum(),
         });
     }
-    (rows, places)
+    let hosts = tables.host_specs.iter().map(|(host, spec)| {
+        let with_gpu = gpus.iter().position(|gpu| gpu.host == host);
+        let known = with_gpu.and_then(|gpu| buses[first[gpu]]);
+        (spec.is_limited()).then(|| known.unwrap_or_else(|| rows.push(Row::new(*spec, &[]))))
+    });
+    let hosts = hosts.collect();
+    (rows, places, hosts)
 }
 
 /// The context of an instance, if it is on a GPU.

@@ -1,6 +1,6 @@
 //! Copy engines and the link.
 
-use sim::gpu::{CopySpec, Direction, LinkSpec, StreamId};
+use sim::gpu::{Access, CopySpec, Direction, LinkSpec, StreamId};
 
 use crate::fixture::*;
 
@@ -59,7 +59,7 @@ fn copies_within_the_device_slow_nothing() {
     let (mut bench, [a, b]) = narrow(0.5);
     bench.copy(0, a, "in", copy(Direction::H2d, 0, 4));
     bench.copy(0, b, "peer", copy(Direction::Peer, 0, 4));
-    bench.move_by_bus(0, "nic", Direction::H2d, 4, 1.0);
+    bench.move_by_bus(0, "nic", Access::Write, 4, 1.0);
     let timeline = bench.run();
     assert_spans(&timeline.ops, &[("in", 0, 0, 8), ("peer", 0, 0, 4)]);
     assert_spans(&timeline.moves, &[("nic", 0, 0, 8)]);
@@ -72,7 +72,7 @@ fn a_nic_shares_a_direction_of_the_link() {
     // in  --------====   12: of its 8 bytes, 4 by then
     let (mut bench, [a]) = narrow(0.0);
     bench.copy(0, a, "in", copy(Direction::H2d, 0, 8));
-    bench.move_by_bus(0, "nic", Direction::H2d, 4, 1.0);
+    bench.move_by_bus(0, "nic", Access::Write, 4, 1.0);
     let timeline = bench.run();
     assert_spans(&timeline.moves, &[("nic", 0, 0, 8)]);
     assert_spans(&timeline.ops, &[("in", 0, 0, 12)]);
@@ -82,7 +82,7 @@ fn a_nic_shares_a_direction_of_the_link() {
 fn a_nic_does_not_share_the_other_direction() {
     let (mut bench, [a]) = narrow(0.0);
     bench.copy(0, a, "in", copy(Direction::H2d, 0, 8));
-    bench.move_by_bus(0, "nic", Direction::D2h, 4, 1.0);
+    bench.move_by_bus(0, "nic", Access::Read, 4, 1.0);
     let timeline = bench.run();
     assert_spans(&timeline.moves, &[("nic", 0, 0, 4)]);
     assert_spans(&timeline.ops, &[("in", 0, 0, 8)]);
@@ -93,7 +93,7 @@ fn a_slow_nic_leaves_the_rest() {
     // It takes a quarter of the link for 4; the copy has moved 3 of its 8 bytes by then.
     let (mut bench, [a]) = narrow(0.0);
     bench.copy(0, a, "in", copy(Direction::H2d, 0, 8));
-    bench.move_by_bus(0, "nic", Direction::H2d, 1, 0.25);
+    bench.move_by_bus(0, "nic", Access::Write, 1, 0.25);
     let timeline = bench.run();
     assert_spans(&timeline.moves, &[("nic", 0, 0, 4)]);
     assert_spans(&timeline.ops, &[("in", 0, 0, 9)]);
@@ -103,9 +103,9 @@ fn a_slow_nic_leaves_the_rest() {
 fn a_nic_is_no_faster_than_the_link() {
     for per_ns in [4.0, f64::INFINITY] {
         let (mut bench, [a]) = narrow(0.5);
-        bench.move_by_bus(0, "nic", Direction::H2d, 4, per_ns);
+        bench.move_by_bus(0, "nic", Access::Write, 4, per_ns);
         bench.copy(4, a, "out", copy(Direction::D2h, 0, 4));
-        bench.move_by_bus(4, "nic2", Direction::H2d, 4, per_ns);
+        bench.move_by_bus(4, "nic2", Access::Write, 4, per_ns);
         let timeline = bench.run();
         assert_spans(&timeline.moves, &[("nic", 0, 0, 4), ("nic2", 4, 4, 12)]);
         assert_spans(&timeline.ops, &[("out", 4, 4, 12)]);
@@ -135,7 +135,7 @@ fn copies_of_no_bytes_or_no_time_end() {
         ..copy(Direction::H2d, 1, 0)
     };
     bench.copy(0, a, "instant", instant);
-    bench.move_by_bus(0, "nic", Direction::D2h, 0, 1.0);
+    bench.move_by_bus(0, "nic", Access::Read, 0, 1.0);
     let timeline = bench.run();
     assert_spans(
         &timeline.ops,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use schema::units::{SimDuration, SimTime};
 use sim::gpu::{
-    BlockShape, CopySpec, DeviceSpec, Direction, Gpu, GpuSpec, Kernel, LinkSpec, MpsSpec, Op,
-    Phase, ProcessId, ProcessSpec, Run, Step, StreamId,
+    Access, BlockShape, CopySpec, DeviceSpec, Direction, Gpu, GpuSpec, HostSpec, Kernel, LinkSpec,
+    Memory, MpsSpec, Op, Phase, ProcessId, ProcessSpec, Run, Step, StreamId,
 };
 
 /// Events after which a timeline is said not to end.
@@ -154,7 +154,7 @@ pub(crate) struct Timeline {
 #[derive(Clone, Debug)]
 enum Act {
     Submit(StreamId, i32, Op),
-    Move(usize, Direction, u64, f64),
+    Move(Memory, Access, u64, f64),
 }
 
 /// A GPU and what will be asked of it.
@@ -172,10 +172,10 @@ impl Bench {
         }
     }
 
-    /// GPUs whose links peer copies join.
-    pub(crate) fn joined(gpus: &[GpuSpec]) -> Bench {
+    /// GPUs of a host, whose links peer copies join.
+    pub(crate) fn joined(host: HostSpec, gpus: &[GpuSpec]) -> Bench {
         Bench {
-            gpu: Gpu::joined(gpus),
+            gpu: Gpu::joined(host, gpus),
             plan: Vec::new(),
         }
     }
@@ -235,24 +235,24 @@ impl Bench {
         &mut self,
         at: u64,
         name: &str,
-        direction: Direction,
+        access: Access,
         bytes: u64,
         per_ns: f64,
     ) {
-        self.move_of(0, at, name, direction, bytes, per_ns);
+        self.move_of(Memory::Device(0), at, name, access, bytes, per_ns);
     }
 
-    /// The same of another device.
+    /// The same of another memory.
     pub(crate) fn move_of(
         &mut self,
-        device: usize,
+        memory: Memory,
         at_ns: u64,
         name: &str,
-        direction: Direction,
+        access: Access,
         bytes: u64,
         per_ns: f64,
     ) {
-        let act = Act::Move(device, direction, bytes, per_ns * 1e9);
+        let act = Act::Move(memory, access, bytes, per_ns * 1e9);
         self.plan.push((at(at_ns), name.to_owned(), act));
     }
 
@@ -291,10 +291,10 @@ impl Bench {
                         }
                         self.gpu.submit(now, stream, priority, op, index);
                     }
-                    Act::Move(device, direction, bytes, speed) => {
+                    Act::Move(memory, access, bytes, speed) => {
                         let token = index as u64;
                         self.gpu
-                            .move_by_bus(now, device, direction, bytes, speed, token);
+                            .move_by_bus(now, memory, access, bytes, speed, token);
                     }
                 }
             }

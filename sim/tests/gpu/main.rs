@@ -9,6 +9,7 @@ mod blocks;
 mod clients;
 mod copies;
 mod fixture;
+mod hosts;
 mod limits;
 mod peers;
 mod phases;

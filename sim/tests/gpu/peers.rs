@@ -1,6 +1,6 @@
 //! Copies between GPUs.
 
-use sim::gpu::{Direction, GpuSpec, LinkSpec, StreamId};
+use sim::gpu::{Access, Direction, GpuSpec, HostSpec, LinkSpec, Memory, StreamId};
 
 use crate::fixture::*;
 
@@ -13,7 +13,7 @@ fn gpus<const N: usize>(duplex_penalty: f64) -> (Bench, [[StreamId; 2]; N]) {
         },
         devices: vec![base()],
     };
-    let mut bench = Bench::joined(&vec![gpu; N]);
+    let mut bench = Bench::joined(HostSpec::UNLIMITED, &vec![gpu; N]);
     let streams = std::array::from_fn(|device| {
         let process = bench.gpu.add_process(device, &ALONE);
         [(); 2].map(|()| bench.stream(process))
@@ -83,11 +83,25 @@ fn nics_share_both_links_with_it() {
     // more by 12, when another NIC begins to write to the destination, and the last four by 20.
     let (mut bench, [[a, _], _]) = gpus(0.0);
     bench.copy(0, a, "peer", peer_copy(1, 0, 12));
-    bench.move_of(0, 0, "read", Direction::D2h, 4, 1.0);
-    bench.move_of(1, 12, "write", Direction::H2d, 4, 1.0);
+    bench.move_of(Memory::Device(0), 0, "read", Access::Read, 4, 1.0);
+    bench.move_of(Memory::Device(1), 12, "write", Access::Write, 4, 1.0);
     // These meet nothing.
-    bench.move_of(1, 0, "read from the other", Direction::D2h, 4, 1.0);
-    bench.move_of(0, 12, "write to its own", Direction::H2d, 4, 1.0);
+    bench.move_of(
+        Memory::Device(1),
+        0,
+        "read from the other",
+        Access::Read,
+        4,
+        1.0,
+    );
+    bench.move_of(
+        Memory::Device(0),
+        12,
+        "write to its own",
+        Access::Write,
+        4,
+        1.0,
+    );
     let timeline = bench.run();
     assert_spans(&timeline.ops, &[("peer", 0, 0, 20)]);
     assert_spans(
@@ -106,7 +120,7 @@ fn a_slow_nic_leaves_the_rest_to_it() {
     // A quarter of the way in for 4; `peer` has moved three of its four bytes by then.
     let (mut bench, [[a, _], _]) = gpus(0.0);
     bench.copy(0, a, "peer", peer_copy(1, 0, 4));
-    bench.move_of(1, 0, "nic", Direction::H2d, 1, 0.25);
+    bench.move_of(Memory::Device(1), 0, "nic", Access::Write, 1, 0.25);
     let timeline = bench.run();
     assert_spans(&timeline.ops, &[("peer", 0, 0, 5)]);
     assert_spans(&timeline.moves, &[("nic", 0, 0, 4)]);
@@ -119,7 +133,7 @@ fn what_holds_it_up_at_one_end_leaves_more_at_the_other() {
     bench.copy(0, a, "peer", peer_copy(1, 0, 4));
     bench.copy(0, b, "out", copy(Direction::D2h, 0, 8));
     bench.copy(0, c, "in", copy(Direction::H2d, 0, 4));
-    bench.move_of(1, 0, "nic", Direction::H2d, 4, 1.0);
+    bench.move_of(Memory::Device(1), 0, "nic", Access::Write, 4, 1.0);
     let timeline = bench.run();
     assert_ends(
         &timeline.ops,
@@ -184,7 +198,7 @@ fn instances_of_one_gpu_use_both_directions_of_its_link() {
         },
         devices: vec![base().partition(1, 0.5); 2],
     };
-    let mut bench = Bench::joined(&[gpu]);
+    let mut bench = Bench::joined(HostSpec::UNLIMITED, &[gpu]);
     let process = bench.process(ALONE);
     let a = bench.stream(process);
     bench.copy(0, a, "a", peer_copy(1, 0, 4));

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use schema::units::{SimDuration, SimTime};
 use sim::gpu::{
-    CopySpec, DeviceSpec, Direction, GpuSpec, Kernel, LinkSpec, Op, Phase, ProcessSpec, Run, Step,
+    Access, CopySpec, DeviceSpec, Direction, GpuSpec, HostSpec, Kernel, LinkSpec, Op, Phase,
+    ProcessSpec, Run, Step,
 };
 
 use crate::fixture::*;
@@ -29,7 +30,7 @@ struct Program {
     processes: Vec<(ProcessSpec, usize)>,
     ops: Vec<Submission>,
     /// Moves over the bus: when, where to, and how many bytes.
-    moves: Vec<(u64, Direction, u64)>,
+    moves: Vec<(u64, Access, u64)>,
 }
 
 /// What programs may have.
@@ -184,8 +185,8 @@ fn program(uses: Uses) -> impl Strategy<Value = Program> {
     };
     let moves = match uses {
         Uses::Everything => {
-            let direction = prop::sample::select(vec![Direction::H2d, Direction::D2h]);
-            prop::collection::vec((0u64..200, direction, 0u64..30), 0..4).boxed()
+            let access = prop::sample::select(vec![Access::Read, Access::Write]);
+            prop::collection::vec((0u64..200, access, 0u64..30), 0..4).boxed()
         }
         _ => Just(Vec::new()).boxed(),
     };
@@ -240,7 +241,10 @@ impl Program {
             link,
             devices: vec![self.spec],
         };
-        program.run_on(Bench::joined(&[gpu(self.link), gpu(other)]))
+        program.run_on(Bench::joined(
+            HostSpec::UNLIMITED,
+            &[gpu(self.link), gpu(other)],
+        ))
     }
 
     fn run_on(&self, mut bench: Bench) -> Timeline {
@@ -253,8 +257,8 @@ impl Program {
             let name = index.to_string();
             bench.submit_at(op.at, streams[op.stream], op.priority, &name, op.op.clone());
         }
-        for (index, (at, direction, bytes)) in self.moves.iter().enumerate() {
-            bench.move_by_bus(*at, &format!("move {index}"), *direction, *bytes, 0.5);
+        for (index, (at, access, bytes)) in self.moves.iter().enumerate() {
+            bench.move_by_bus(*at, &format!("move {index}"), *access, *bytes, 0.5);
         }
         bench.run()
     }
@@ -353,6 +357,19 @@ proptest! {
         program in program(Uses::BlocksAndCopies),
     ) {
         prop_assert_eq!(program.run_beside(wide(), true), program.run());
+    }
+
+    #[test]
+    fn a_host_that_never_limits_changes_nothing(program in program(Uses::Everything)) {
+        let host = HostSpec {
+            root_complex: 1e18,
+            memory: 1e18,
+        };
+        let gpu = GpuSpec {
+            link: program.link,
+            devices: vec![program.spec],
+        };
+        prop_assert_eq!(program.run_on(Bench::joined(host, &[gpu])), program.run());
     }
 
     #[test]
