@@ -123,7 +123,7 @@ pub(super) struct Allocation {
     /// By slot.
     pub(super) flows: Vec<FlowRow>,
     /// By slot, so many for each.
-    hops: Vec<Hop>,
+    pub(super) hops: Vec<Hop>,
     most_hops: usize,
     /// In 2⁻³²; see [`Fabric::with_tolerance`](super::Fabric::with_tolerance).
     pub(super) tolerance: u64,
@@ -210,7 +210,7 @@ impl Allocation {
     }
 
     /// Where in `hops` the path of a flow is.
-    fn span(&self, slot: u32) -> Range<usize> {
+    pub(super) fn span(&self, slot: u32) -> Range<usize> {
         let start = slot as usize * self.most_hops;
         start..start + self.flows[slot as usize].n_hops as usize
     }

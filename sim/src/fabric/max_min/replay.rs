@@ -28,6 +28,9 @@
 //! - or, if its level rises, at the old one, before its own flows would have stayed there, sets them
 //!   free: they go on rising, and all links that they cross have to look at their levels again.
 //!
+//! Where the own flows of such a link cross no other that is anybody's bottleneck, has free flows or
+//! gets full, they are scheduled for the new level at once, which changes nothing for anybody else.
+//!
 //! Whenever a flow is found at another rate than before, the links that it crosses have a turn.
 //! For a flow that is set free they have one only if it would come before the flow is sure to be found:
 //! at the level of the link that sets it free, as far as that is known by then; if it turns out to be
@@ -245,6 +248,9 @@ impl Allocation {
                 } else if level.min(row.floor) > water {
                     self.call_at(link, level.min(row.floor));
                 } else if row.n_own > 0 && level > row.floor && !keeps {
+                    if self.raise(link, level) {
+                        return;
+                    }
                     let level = level.max(water);
                     self.set_free(link, level, water);
                     if level < UNLIMITED {
@@ -317,15 +323,90 @@ impl Allocation {
         }
     }
 
+    /// Schedules the own flows of a link for its new level, if that concerns nobody else; whether it
+    /// has.
+    fn raise(&mut self, link: u32, level: u64) -> bool {
+        let row = &self.links[link as usize];
+        if row.n_free > 0 || row.n_capped > 0 || level == UNLIMITED {
+            return false;
+        }
+        let level = self.eased(level, row.n_own);
+        if level < row.own_top {
+            return false;
+        }
+        let n_found = self.found.len();
+        for index in 0..self.links[link as usize].members.len() {
+            let slot = self.links[link as usize].members[index];
+            if self.flows[slot as usize].bottleneck != Bottleneck::Link(link) {
+                continue;
+            }
+            let more = level - self.flows[slot as usize].rate;
+            self.found.push(slot);
+            let mut is_free_to = true;
+            for index in self.span(slot) {
+                let other = self.hops[index].link;
+                let row = &mut self.links[other as usize];
+                row.known += more;
+                let concerns_others = row.n_own > 0
+                    || row.n_free > 0
+                    || row.stage != Stage::Kept
+                    || row.known > row.capacity;
+                is_free_to &= other == link || !concerns_others;
+            }
+            if !is_free_to {
+                self.lower(n_found, level);
+                return false;
+            }
+        }
+        for index in n_found..self.found.len() {
+            let slot = self.found[index];
+            self.flows[slot as usize].rate = level;
+            for index in self.span(slot) {
+                let other = self.hops[index].link;
+                if other != link {
+                    let row = &mut self.links[other as usize];
+                    row.others_top = row.others_top.max(level);
+                }
+            }
+        }
+        let row = &mut self.links[link as usize];
+        row.own_sum = level * u64::from(row.n_own);
+        row.floor = level;
+        row.own_top = level;
+        row.is_changed = false;
+        true
+    }
+
+    /// Takes back what links were told of flows that were to be raised to `level`, the last found.
+    fn lower(&mut self, n_found: usize, level: u64) {
+        for slot in self.found.split_off(n_found) {
+            let more = level - self.flows[slot as usize].rate;
+            for index in self.span(slot) {
+                self.links[self.hops[index].link as usize].known -= more;
+            }
+        }
+    }
+
+    /// The level at which so many flows are left, to spare some of the tolerance for what comes next.
+    fn eased(&self, level: u64, n: u32) -> u64 {
+        match n {
+            0 | 1 => level,
+            _ => level - part(level, self.tolerance) / 2,
+        }
+    }
+
     /// The link is full at `level`.
     fn fill(&mut self, link: u32, level: u64, water: u64) {
+        self.touch(link);
         let row = &mut self.links[link as usize];
         let keeps = row.keeps(level, self.tolerance);
         row.stage = Stage::Full;
         row.is_changed = false;
-        let level = match keeps || row.n_own + row.n_free < 2 {
-            true => level,
-            false => level - part(level, self.tolerance) / 2,
+        let n_rising = row.n_own + row.n_free;
+        let level = if keeps {
+            level
+        } else {
+            self.eased(level, n_rising)
         };
         let mut others_top = 0;
         for index in 0..self.links[link as usize].members.len() {
@@ -363,7 +444,6 @@ impl Allocation {
         self.found.push(slot);
         for index in 0..self.hops(slot).len() {
             let link = self.hops(slot)[index].link;
-            self.touch(link);
             let row = &mut self.links[link as usize];
             if was_free {
                 row.n_free -= 1;
@@ -379,12 +459,16 @@ impl Allocation {
             } else {
                 row.others_top = row.others_top.max(rate);
             }
-            if rate == old || row.stage == Stage::Full {
+            // Without flows that wait for its level it has none, while it carries all.
+            let is_waited_for = row.n_own + row.n_free > 0 || row.known > row.capacity;
+            if rate == old || row.stage == Stage::Full || !is_waited_for {
                 continue;
             }
             row.is_changed = true;
             // Nobody asks for more of it now, so that a turn that it has is early enough.
-            if row.turn == UNLIMITED || row.turn > row.floor.max(water) {
+            let is_to_be_called = row.turn == UNLIMITED || row.turn > row.floor.max(water);
+            self.touch(link);
+            if is_to_be_called {
                 self.call(link, water);
             }
         }
