@@ -39,4 +39,6 @@ id! {
     NetId,
     /// The network adapter of a host.
     NicId,
+    /// One direction of a connection over a hop that something limits.
+    ChannelId,
 }

@@ -76,6 +76,21 @@ fn hardware_refuses_faults_and_switches_between_namespaces() {
 }
 
 #[test]
+fn hardware_refuses_buffers_and_windows_of_tcp() {
+    let dir = tempfile::tempdir().unwrap();
+    let hop = "to = \"work\", over = \"tcp\"";
+    let text = PROXIED.replace(hop, &format!("{hop}, tcp = {{ send-buffer = \"1 MB\" }}"));
+    let path = scenario(dir.path(), &text);
+    let mut command = tandem();
+    command.args(["measure", "-q"]).arg(path);
+    let output = command.current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let message = String::from_utf8_lossy(&output.stderr);
+    let message = message.replace(&dir.path().display().to_string(), "DIR");
+    assert_snapshot!(message.trim(), @"error: DIR/scenario.toml:35: `clients.0.path.1.tcp`: the kernel chooses buffers and windows; `tandem simulate` takes them");
+}
+
+#[test]
 fn hardware_refuses_transports_of_verbs() {
     let dir = tempfile::tempdir().unwrap();
     let nic = "server = { part = \"this-machine\", cores = 2, nic = { part = \"cx5\" } }";

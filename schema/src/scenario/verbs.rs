@@ -55,6 +55,27 @@ impl Verb {
     }
 }
 
+/// When the memory of what is sent is registered with the adapter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Registration {
+    /// Buffers are registered once, before the first request.
+    #[default]
+    Once,
+    /// Each message's memory before it is sent, and let go of after.
+    Each,
+}
+
+impl Registration {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Registration::Once => "once",
+            Registration::Each => "each",
+        }
+    }
+}
+
 /// How a hop over verbs works, checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Verbs {
@@ -62,4 +83,6 @@ pub struct Verbs {
     pub completion: CompletionBy,
     /// What moves its messages.
     pub verb: Verb,
+    /// When their memory is registered.
+    pub registration: Registration,
 }

@@ -13,8 +13,12 @@
 //! arrives. A path that is taken is kept until the chunks that follow one another have left, also
 //! when a shorter one comes up.
 //!
-//! Left out: queues in switches and their packets, loss, and the time that a sender takes to find its
-//! rate or that routes take to be found anew.
+//! # Packets
+//! What goes over a link with `mode = "packets"` goes packet by packet over all of its way
+//! ([`PacketNet`]): it waits in the lines of such links, in buffers that may be full, and meets nothing
+//! on the others. What is a fluid does not meet packets.
+//!
+//! Left out: the time that routes take to be found anew.
 //!
 //! # Order
 //! At one instant faults that are over end before others begin.
@@ -26,14 +30,22 @@ use schema::distribution::Sampler;
 use schema::ids::{ClientId, HostId, Id, Table};
 use schema::random::{Seed, stream};
 use schema::run::Leg;
+use schema::scenario::Tcp;
 use schema::units::{ByteRate, Bytes, SimDuration, SimTime};
 
+use super::channel::{Carrier, Channel, Flight, Piece};
 use crate::engine::{EventQueue, Forecast};
 use crate::event::Event;
+use crate::fabric::packets::{
+    Format, Lanes, Lines, News, Pace, PacketEvent, PacketNet, Stream, StreamId,
+};
 use crate::fabric::{Fabric, FlowId, Graph, LinkId, LinkState, Routes, VertexId};
-use crate::ids::ConnectionId;
+use crate::ids::{ChannelId, ConnectionId};
 use crate::pipeline::{Connection, Pipeline};
 use crate::tables::Tables;
+
+/// Packets that a connection sends before it hears of any, if nothing is said (RFC 6928).
+const INITIAL_WINDOW: u32 = 10;
 
 /// What is between hosts.
 #[derive(Debug)]
@@ -43,6 +55,8 @@ pub(crate) struct WireTables {
     pub(crate) hosts: Vec<VertexId>,
     /// By link of the graph: whether it has a rate; the others never limit.
     pub(crate) is_limited: Vec<bool>,
+    /// By link of the graph: how packets wait for it.
+    pub(crate) lanes: Vec<Lanes>,
     pub(crate) faults: Vec<FaultRow>,
     pub(crate) access: Option<AccessRow>,
 }
@@ -73,9 +87,16 @@ pub(crate) struct AccessRow {
 pub(crate) struct Wires<'a> {
     tables: &'a WireTables,
     fabric: Fabric<WireId>,
+    /// `None` if no link has packets.
+    packets: Option<PacketNet>,
+    /// By stream of packets.
+    streams: Vec<ChannelId>,
     routes: Routes,
     /// By connection, and then there and back.
     wires: Table<WireId, Wire>,
+    channels: Table<ChannelId, Channel>,
+    /// Whose senders have had word, in order.
+    heard: VecDeque<ChannelId>,
     /// By client; empty without an access network.
     access: Table<ClientId, AccessState>,
     /// Those that wait for a link, the first to wait first.
@@ -88,7 +109,7 @@ pub(crate) struct Wires<'a> {
 
 /// One direction of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct WireId(u32);
+pub(super) struct WireId(u32);
 
 impl Id for WireId {
     fn from_index(index: usize) -> Self {
@@ -107,12 +128,38 @@ impl WireId {
     fn connection(self) -> ConnectionId {
         ConnectionId::from_index(self.index() / 2)
     }
+
+    const fn leg(self) -> Leg {
+        if self.0.is_multiple_of(2) {
+            Leg::Request
+        } else {
+            Leg::Reply
+        }
+    }
+}
+
+/// What sets out on a hop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    pub(super) connection: ConnectionId,
+    pub(super) leg: Leg,
+    pub(super) hop: u8,
+    pub(super) ends: [HostId; 2],
+    pub(super) parcel: Parcel,
+    /// Its message's.
+    pub(super) delay: SimDuration,
+    /// What limits it.
+    pub(super) limits: Option<Tcp>,
+    /// Whether it is sent again where it is lost; otherwise nothing of it is.
+    pub(super) is_lossy: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Wire {
     /// By hop of the path; those that it has used.
     paths: Vec<Option<Path>>,
+    /// By hop of the path; those that have been limited.
+    channels: Vec<Option<ChannelId>>,
     /// The hop of its chunks.
     hop: usize,
     /// The flow of the first chunk; none if there is none, or it waits for a link.
@@ -129,6 +176,8 @@ struct Chunk {
     bytes: Bytes,
     /// Its message's.
     delay: SimDuration,
+    /// Of which channel it is a piece, if of any.
+    piece: Option<Piece>,
 }
 
 #[derive(Clone, Debug)]
@@ -156,6 +205,7 @@ impl<'a> Wires<'a> {
     pub(crate) fn new(tables: &'a Tables<'a>, seed: Seed) -> Wires<'a> {
         let wire = Wire {
             paths: Vec::new(),
+            channels: Vec::new(),
             hop: 0,
             flow: None,
             chunks: VecDeque::new(),
@@ -166,11 +216,17 @@ impl<'a> Wires<'a> {
             let clients = tables.clients.ids();
             clients.map(|client| AccessState::new(tables, access, client, seed))
         });
+        let lane = |link: LinkId| tables.wires.lanes[link.index()];
+        let has_packets = tables.wires.lanes.iter().any(|lanes| *lanes != Lanes::Open);
         Wires {
             tables: &tables.wires,
             fabric: Fabric::new(&tables.wires.graph),
+            packets: has_packets.then(|| PacketNet::new(&tables.wires.graph, Lines::Shared, lane)),
+            streams: Vec::new(),
             routes: Routes::new(&tables.wires.graph),
             wires: (0..n_wires).map(|_| wire.clone()).collect(),
+            channels: Table::default(),
+            heard: VecDeque::new(),
             access: access.map_or_else(Table::default, Iterator::collect),
             stalled: Vec::new(),
             n_changes: 0,
@@ -205,38 +261,211 @@ impl<'a> Wires<'a> {
             .sum()
     }
 
-    /// `size` bytes of the connection's message set out from one host to another.
-    fn set_out(
-        &mut self,
-        queue: &mut EventQueue<Event>,
-        id: ConnectionId,
-        connection: &Connection,
-        leg: Leg,
-        ends: [HostId; 2],
-        size: Bytes,
-    ) {
-        let wire_id = WireId::new(id, leg);
+    /// A chunk sets out from one host to another.
+    pub(super) fn set_out(&mut self, queue: &mut EventQueue<Event>, load: &Load) {
+        let wire = WireId::new(load.connection, load.leg);
+        let row = &mut self.wires[wire];
+        let hop = usize::from(load.hop);
+        if row.paths.len() <= hop {
+            row.paths.resize(hop + 1, None);
+            row.channels.resize(hop + 1, None);
+        }
+        if row.paths[hop].is_none() {
+            row.paths[hop] = Some(Path::unknown(load.ends));
+            let channel = self.make_channel(wire, load);
+            self.wires[wire].channels[hop] = channel;
+        }
+        let Some(id) = self.wires[wire].channels[hop] else {
+            let chunk = Chunk {
+                bytes: load.parcel.wire_bytes(),
+                delay: load.delay,
+                piece: None,
+            };
+            return self.put(queue, wire, hop, chunk);
+        };
+        let now = queue.now();
+        let channel = &mut self.channels[id];
+        channel.handed_over += load.parcel.bytes.0;
+        match &mut channel.carrier {
+            Carrier::Fluid(flight) => {
+                flight.hand_over(now, load.parcel.bytes, load.delay);
+                self.release(queue, id);
+            }
+            Carrier::Packets { stream, delays, .. } => {
+                delays.push_back(load.delay);
+                let path = self.wires[wire].paths[hop].as_ref().expect("it was made");
+                let back = path.delay + load.delay;
+                let packets = self.packets.as_mut().expect("some links have packets");
+                let parcel = load.parcel;
+                packets.send(now, *stream, parcel.bytes, parcel.extra, back);
+                self.take_news(queue);
+            }
+        }
+    }
+
+    /// The channel of a wire, if something limits it or it goes by packets.
+    fn make_channel(&mut self, wire: WireId, load: &Load) -> Option<ChannelId> {
+        let hop = usize::from(load.hop);
+        let mut carrier = None;
+        if let Some(packets) = &mut self.packets {
+            let path = self.wires[wire].paths[hop].as_mut().expect("it was made");
+            let label = wire.connection().index() as u64;
+            let is_found = path.find(self.tables, &mut self.routes, label);
+            assert!(is_found, "links with packets have no faults");
+            path.found_at = self.n_changes;
+            let lanes = |link: &LinkId| self.tables.lanes[link.index()];
+            if path.links.iter().any(|link| lanes(link) != Lanes::Open) {
+                let may_lose = |link: &LinkId| matches!(lanes(link), Lanes::Buffer(_));
+                let is_lossy = load.is_lossy && path.links.iter().any(may_lose);
+                let pace = pace(load.limits.as_ref(), is_lossy);
+                let stream = packets.add(Stream::new(&path.links, load.parcel.format, pace));
+                self.streams
+                    .push(ChannelId::from_index(self.channels.len()));
+                carrier = Some(Carrier::Packets {
+                    stream,
+                    delays: VecDeque::new(),
+                    arrives: SimTime::ZERO,
+                });
+            }
+        }
+        let limits = load.limits.unwrap_or(Tcp::UNLIMITED);
+        if carrier.is_none() && load.limits.is_some() {
+            carrier = Some(Carrier::Fluid(Flight::new(&limits, load.parcel.format)));
+        }
+        let channel = Channel::new(wire, load.hop, limits, load.parcel.format, carrier?);
+        let id = self.channels.push(channel);
+        if let (Carrier::Packets { stream, .. }, Some(packets)) =
+            (&self.channels[id].carrier, &mut self.packets)
+        {
+            packets.set_room(SimTime::ZERO, *stream, Bytes(self.channels[id].buffer()));
+        }
+        Some(id)
+    }
+
+    /// What a channel may send sets out.
+    fn release(&mut self, queue: &mut EventQueue<Event>, id: ChannelId) {
+        while let Some(piece) = self.channels[id].next(queue.now(), id) {
+            let channel = &self.channels[id];
+            let (wire, hop) = (channel.wire, usize::from(channel.hop));
+            let chunk = Chunk {
+                bytes: channel.format.wire_bytes(Bytes(piece.bytes)),
+                delay: piece.delay,
+                piece: Some(piece),
+            };
+            self.put(queue, wire, hop, chunk);
+        }
+    }
+
+    /// A chunk, or a piece of one, sets out on a hop of a wire.
+    fn put(&mut self, queue: &mut EventQueue<Event>, wire_id: WireId, hop: usize, chunk: Chunk) {
         let wire = &mut self.wires[wire_id];
-        wire.chunks.push_back(Chunk {
-            bytes: size,
-            delay: connection.message.delay,
-        });
+        wire.chunks.push_back(chunk);
         if wire.chunks.len() > 1 {
             if let (2, Some(flow)) = (wire.chunks.len(), wire.flow) {
-                let follows = self.fabric.follow(queue.now(), flow, size);
+                let follows = self.fabric.follow(queue.now(), flow, chunk.bytes);
                 follows.expect("the flow is under way");
             }
             return;
         }
-        wire.hop = usize::from(connection.hop);
-        if wire.paths.len() <= wire.hop {
-            wire.paths.resize(wire.hop + 1, None);
-        }
-        let path = &mut wire.paths[wire.hop];
-        if path.is_none() {
-            *path = Some(Path::unknown(ends));
-        }
+        wire.hop = hop;
         self.start(queue, wire_id);
+    }
+
+    /// Whether the thread that sends on a wire may hand over so many bytes more.
+    pub(super) fn takes(&self, id: ConnectionId, leg: Leg, hop: u8, bytes: Bytes) -> bool {
+        let wire = &self.wires[WireId::new(id, leg)];
+        let channel = wire.channels.get(usize::from(hop)).copied().flatten();
+        channel.is_none_or(|channel| self.channels[channel].takes(bytes))
+    }
+
+    /// The thread that receives from a wire has so many bytes that it has not begun to take.
+    pub(super) fn tell_backlog(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: ConnectionId,
+        leg: Leg,
+        hop: u8,
+        backlog: u64,
+    ) {
+        let wire = &self.wires[WireId::new(id, leg)];
+        let hop = usize::from(hop);
+        let Some(channel) = wire.channels[hop] else {
+            return;
+        };
+        let path = wire.paths[hop].as_ref().expect("a channel has a path");
+        queue.schedule_in(path.delay, Event::BacklogTold(channel));
+        self.channels[channel].tell(backlog);
+    }
+
+    /// The sender of a channel hears that a piece has arrived.
+    pub(crate) fn on_acknowledged(&mut self, queue: &mut EventQueue<Event>, id: ChannelId) {
+        let channel = &mut self.channels[id];
+        if let Carrier::Fluid(flight) = &mut channel.carrier {
+            channel.handed_over -= flight.on_acknowledged();
+        }
+        self.release(queue, id);
+        self.heard.push_back(id);
+    }
+
+    /// The sender of a channel hears what its receiver has not begun to take.
+    pub(crate) fn on_backlog_told(&mut self, queue: &mut EventQueue<Event>, id: ChannelId) {
+        let channel = &mut self.channels[id];
+        channel.on_told();
+        match (&channel.carrier, &mut self.packets) {
+            (Carrier::Packets { stream, .. }, Some(packets)) => {
+                packets.set_room(queue.now(), *stream, Bytes(channel.buffer()));
+                self.take_news(queue);
+            }
+            _ => self.release(queue, id),
+        }
+    }
+
+    /// Whose sender has had word: the connection, the direction and the hop; the first first.
+    pub(super) fn pop_heard(&mut self) -> Option<(ConnectionId, Leg, u8)> {
+        let channel = &self.channels[self.heard.pop_front()?];
+        Some((channel.wire.connection(), channel.wire.leg(), channel.hop))
+    }
+
+    /// Something happens to a packet.
+    pub(crate) fn on_packet(&mut self, queue: &mut EventQueue<Event>, event: PacketEvent) {
+        let packets = self.packets.as_mut().expect("there are packets");
+        packets.handle(queue.now(), event);
+        self.take_news(queue);
+    }
+
+    /// Packets that were lost.
+    pub(crate) fn n_lost(&self) -> u64 {
+        self.packets.as_ref().map_or(0, PacketNet::n_lost)
+    }
+
+    /// Schedules what packets do next, and passes on what they tell of.
+    fn take_news(&mut self, queue: &mut EventQueue<Event>) {
+        let packets = self.packets.as_mut().expect("there are packets");
+        while let Some((at, event)) = packets.pop_scheduled() {
+            queue.schedule_at(at, Event::Packet(event));
+        }
+        let channel_of = |stream: StreamId| self.streams[stream.index()];
+        while let Some(news) = packets.pop_news() {
+            match news {
+                News::Arrived(stream) => {
+                    let channel = &mut self.channels[channel_of(stream)];
+                    let Carrier::Packets {
+                        delays, arrives, ..
+                    } = &mut channel.carrier
+                    else {
+                        unreachable!("it has a stream");
+                    };
+                    let delay = delays.pop_front().expect("a chunk has arrived");
+                    *arrives = (queue.now() + delay).max(*arrives);
+                    queue.schedule_at(*arrives, Event::ChunkArrived(channel.wire.connection()));
+                }
+                News::Acknowledged(stream, bytes) => {
+                    let id = channel_of(stream);
+                    self.channels[id].handed_over -= bytes.0;
+                    self.heard.push_back(id);
+                }
+            }
+        }
     }
 
     /// The first chunk of the wire, which has no flow, sets out on a path over links that are up.
@@ -253,7 +482,7 @@ impl<'a> Wires<'a> {
         }
         if path.limited.is_empty() {
             while !wire.chunks.is_empty() {
-                wire.leave(queue, id.connection());
+                wire.leave(queue, id, &mut self.channels);
             }
             return;
         }
@@ -271,7 +500,7 @@ impl<'a> Wires<'a> {
     /// The first chunk of the wire has left, and the next is under way.
     fn on_left(&mut self, queue: &mut EventQueue<Event>, id: WireId) {
         let wire = &mut self.wires[id];
-        wire.leave(queue, id.connection());
+        wire.leave(queue, id, &mut self.channels);
         if wire.chunks.is_empty() {
             wire.flow = None;
         } else if let (Some(second), Some(flow)) = (wire.chunks.get(1), wire.flow) {
@@ -366,11 +595,42 @@ impl<'a> Wires<'a> {
 
 impl Wire {
     /// The first chunk has left.
-    fn leave(&mut self, queue: &mut EventQueue<Event>, connection: ConnectionId) {
+    fn leave(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: WireId,
+        channels: &mut Table<ChannelId, Channel>,
+    ) {
         let chunk = self.chunks.pop_front().expect("something has left");
         let path = self.paths[self.hop].as_ref().expect("it has a path");
-        self.arrives = (queue.now() + path.delay + chunk.delay).max(self.arrives);
-        queue.schedule_at(self.arrives, Event::ChunkArrived(connection));
+        let delay = path.delay + chunk.delay;
+        self.arrives = (queue.now() + delay).max(self.arrives);
+        let arrived = Event::ChunkArrived(id.connection());
+        let Some(piece) = chunk.piece else {
+            return queue.schedule_at(self.arrives, arrived);
+        };
+        if piece.is_last {
+            queue.schedule_at(self.arrives, arrived);
+        }
+        if let Carrier::Fluid(flight) = &mut channels[piece.channel].carrier {
+            flight.left(piece.bytes);
+            let word = (piece.set_out + delay + path.delay).max(queue.now());
+            queue.schedule_at(word, Event::Acknowledged(piece.channel));
+        }
+    }
+}
+
+/// How many packets of a stream are under way.
+fn pace(limits: Option<&Tcp>, is_lossy: bool) -> Pace {
+    let limits = limits.unwrap_or(&Tcp::UNLIMITED);
+    let initial = match (limits.initial_window, is_lossy) {
+        (Some(initial), _) => initial,
+        (None, true) => INITIAL_WINDOW,
+        (None, false) => return Pace::Unlimited,
+    };
+    Pace::Congestion {
+        initial,
+        min_rto: limits.min_rto,
     }
 }
 
@@ -422,27 +682,49 @@ impl AccessState {
     }
 }
 
+impl Parcel {
+    /// What it takes on the wire.
+    fn wire_bytes(self) -> Bytes {
+        Bytes(self.format.wire_bytes(self.bytes).0 + self.extra.0)
+    }
+}
+
+/// Bytes that set out, and how they are put on the wire.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parcel {
+    pub(super) bytes: Bytes,
+    pub(super) format: Format,
+    /// What they take on the wire beside their packets.
+    pub(super) extra: Bytes,
+}
+
 impl Pipeline<'_> {
-    /// `size` bytes of the connection's message set out on its hop; an [`Event::ChunkArrived`] follows
-    /// when they are at the receiver's host. Bytes of one message arrive in the order in which they
-    /// were handed over.
-    pub(super) fn cross(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, size: Bytes) {
-        self.cross_between(queue, id, self.connections[id].leg, self.ends(id), size);
+    /// Some of the connection's message sets out on its hop; an [`Event::ChunkArrived`] follows when
+    /// it is at the receiver's host. Bytes of one message arrive in the order in which they were
+    /// handed over.
+    pub(super) fn cross(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: ConnectionId,
+        parcel: Parcel,
+    ) {
+        let leg = self.connections[id].leg;
+        self.cross_between(queue, id, leg, self.ends(id), parcel);
     }
 
-    /// `size` bytes set out the other way, from the receiver to the sender.
+    /// Something sets out the other way, from the receiver to the sender.
     pub(super) fn cross_back(
         &mut self,
         queue: &mut EventQueue<Event>,
         id: ConnectionId,
-        size: Bytes,
+        parcel: Parcel,
     ) {
         let back = match self.connections[id].leg {
             Leg::Request => Leg::Reply,
             Leg::Reply => Leg::Request,
         };
         let [sender, receiver] = self.ends(id);
-        self.cross_between(queue, id, back, [receiver, sender], size);
+        self.cross_between(queue, id, back, [receiver, sender], parcel);
     }
 
     fn cross_between(
@@ -451,14 +733,25 @@ impl Pipeline<'_> {
         id: ConnectionId,
         leg: Leg,
         ends: [HostId; 2],
-        size: Bytes,
+        parcel: Parcel,
     ) {
         let connection = &self.connections[id];
+        let delay = connection.message.delay;
         if ends[0] == ends[1] {
-            let at = queue.now() + connection.message.delay;
-            queue.schedule_at(at, Event::ChunkArrived(id));
-        } else {
-            self.wires.set_out(queue, id, connection, leg, ends, size);
+            queue.schedule_in(delay, Event::ChunkArrived(id));
+            return;
         }
+        let hop = self.tables.hop(connection);
+        let load = Load {
+            connection: id,
+            leg,
+            hop: connection.hop,
+            ends,
+            parcel,
+            delay,
+            limits: hop.tcp.limits,
+            is_lossy: hop.verbs.is_none(),
+        };
+        self.wires.set_out(queue, &load);
     }
 }

@@ -4,7 +4,8 @@ use super::Check;
 use crate::error::FileError;
 use crate::ids::{ClassId, HostId, StageId};
 use crate::scenario::{
-    CompletionBy, GpuUse, HopFile, Scenario, Serve, Stage, StageRole, Transport, Verb, Verbs,
+    CompletionBy, GpuUse, HopFile, Registration, Scenario, Serve, Stage, StageRole, Transport,
+    Verb, Verbs,
 };
 
 impl Check<'_> {
@@ -35,7 +36,23 @@ impl Check<'_> {
         Ok(Some(Verbs {
             completion: hop.completion.unwrap_or_default(),
             verb: hop.verb.unwrap_or_default(),
+            registration: self.registration(key, hop, over)?,
         }))
+    }
+
+    /// When the hop at `key` registers what it sends; the memory of GPUs once.
+    fn registration(
+        &self,
+        key: &str,
+        hop: &HopFile,
+        over: Transport,
+    ) -> Result<Registration, FileError> {
+        let found = hop.registration.unwrap_or_default();
+        if over == Transport::Gdr && found == Registration::Each {
+            let problem = "must be `once` over `gdr`, which registers buffers of the GPU for each connection; found `each`";
+            return Err(self.source.invalid(&format!("{key}.registration"), problem));
+        }
+        Ok(found)
     }
 
     /// The hop at `key`, which has another transport, has no options of verbs.
@@ -44,6 +61,7 @@ impl Check<'_> {
         let given = [
             ("completion", completion),
             ("verb", hop.verb.map(Verb::name)),
+            ("registration", hop.registration.map(Registration::name)),
         ];
         for (option, value) in given {
             if let Some(found) = value {
