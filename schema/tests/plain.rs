@@ -325,6 +325,7 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             completion: None,
             verb: None,
             registration: None,
+            queue_pairs: None,
             tcp: None,
         };
         ClientsFile {

@@ -3,7 +3,7 @@
 use schema::ids::{ClientId, CoreSetId};
 
 use crate::fabric::packets::PacketEvent;
-use crate::ids::{BusId, ChannelId, ConnectionId, InstanceId, NicId, ServerId};
+use crate::ids::{BusId, ChannelId, ConnectionId, InstanceId, NicId, QpId, ServerId};
 use crate::network::Side;
 
 /// Everything that happens at an instant.
@@ -31,6 +31,8 @@ pub(crate) enum Event {
         /// From memory or to it.
         side: Side,
     },
+    /// A work request of a shared queue pair is acknowledged.
+    WorkCompleted(QpId),
     /// The receiver's network adapter has the context of the connection's queue pair.
     ContextFetched(ConnectionId),
     /// The receiver's network adapter says that the connection's message is in memory.

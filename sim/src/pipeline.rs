@@ -10,8 +10,8 @@ use crate::costs::{Amount, Costs};
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
-use crate::ids::{ConnectionId, InstanceId, NicId, RoleId, ServerId};
-use crate::network::{Message, Nic, Wires};
+use crate::ids::{ConnectionId, InstanceId, NicId, QpId, RoleId, ServerId};
+use crate::network::{Message, Nic, QueuePair, Wires};
 use crate::record::{At, Part, Population, Recorder, Window};
 use crate::server::{Gpus, Instance, Server};
 use crate::stations::{Cores, Job, Task, Threads};
@@ -27,6 +27,7 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) cores: Cores,
     pub(crate) wires: Wires<'a>,
     pub(crate) nics: Table<NicId, Nic>,
+    pub(crate) queue_pairs: Table<QpId, QueuePair>,
     /// The threads that receive, of roles where not each connection has its own.
     pub(crate) receivers: Table<RoleId, Option<Threads<ConnectionId>>>,
     pub(crate) clients: Table<ClientId, ClientState>,
@@ -122,6 +123,9 @@ impl<'a> Pipeline<'a> {
             ),
             wires: Wires::new(tables, costs),
             nics: tables.nics.rows().iter().map(|_| Nic::default()).collect(),
+            queue_pairs: (0..tables.n_queue_pairs)
+                .map(|_| QueuePair::default())
+                .collect(),
             receivers: (tables.roles.rows().iter())
                 .map(|role| role.receive_threads.map(Threads::new))
                 .collect(),
@@ -186,6 +190,7 @@ impl<'a> Pipeline<'a> {
             Event::ChunkArrived(connection) => self.on_arrived(queue, connection),
             Event::Posted(connection) => self.on_posted(queue, connection),
             Event::Moved { nic, side } => self.on_moved(queue, nic, side),
+            Event::WorkCompleted(pair) => self.on_work_completed(queue, pair),
             Event::ContextFetched(connection) => self.on_context_fetched(queue, connection),
             Event::Completed(connection) => self.on_completed(queue, connection),
             Event::BatchDue { server, generation } => {

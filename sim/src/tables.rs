@@ -31,6 +31,10 @@ pub(crate) struct Tables<'a> {
     pub(crate) groups: Table<GroupId, GroupRow>,
     pub(crate) clients: Table<ClientId, ClientRow>,
     pub(crate) connections: Table<ConnectionId, ClientId>,
+    /// By connection: its number in its group.
+    pub(crate) ordinals: Vec<u32>,
+    /// Number of directions of queue pairs that connections share.
+    pub(crate) n_queue_pairs: u32,
     /// Connections, each with its companion.
     pub(crate) companions: Vec<[ConnectionId; 2]>,
     pub(crate) servers: Table<ServerId, ServerRow<'a>>,
@@ -116,10 +120,22 @@ pub(crate) struct VerbsRow {
     pub(crate) options: Verbs,
     /// Of the hop's near end and of its far end.
     pub(crate) nics: [NicId; 2],
+    /// Those that its connections share.
+    pub(crate) queue_pairs: Option<QueuePairsRow>,
     /// Of the memory of the same ends, in bytes.
     pub(crate) page_sizes: [u64; 2],
     /// Where requests go and replies come from, if that is the memory of a GPU.
     pub(crate) gpus: Option<[GpuMemory; 2]>,
+}
+
+/// Queue pairs that connections share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueuePairsRow {
+    /// The number of the first one's first direction.
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    /// Most work requests of each in each direction.
+    pub(crate) outstanding: u32,
 }
 
 /// The memory of a GPU, as a network adapter reaches it.

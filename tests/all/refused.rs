@@ -75,19 +75,27 @@ fn hardware_refuses_faults_and_switches_between_namespaces() {
     assert_snapshot!(refusal_of(fault), @"error: DIR/scenario.toml:6: `faults`: faults of links are for the engine, see `tandem simulate`");
 }
 
-#[test]
-fn hardware_refuses_buffers_and_windows_of_tcp() {
+/// What `measure` says of the small pipeline with a change.
+fn refusal_of(from: &str, to: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
-    let hop = "to = \"work\", over = \"tcp\"";
-    let text = PROXIED.replace(hop, &format!("{hop}, tcp = {{ send-buffer = \"1 MB\" }}"));
-    let path = scenario(dir.path(), &text);
+    assert!(PROXIED.contains(from));
+    let path = scenario(dir.path(), &PROXIED.replace(from, to));
     let mut command = tandem();
     command.args(["measure", "-q"]).arg(path);
     let output = command.current_dir(dir.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     let message = String::from_utf8_lossy(&output.stderr);
     let message = message.replace(&dir.path().display().to_string(), "DIR");
-    assert_snapshot!(message.trim(), @"error: DIR/scenario.toml:35: `clients.0.path.1.tcp`: the kernel chooses buffers and windows; `tandem simulate` takes them");
+    message.trim().to_owned()
+}
+
+#[test]
+fn hardware_refuses_what_its_kernel_chooses_and_what_its_proxies_cannot() {
+    let hop = "to = \"work\", over = \"tcp\"";
+    let limited = format!("{hop}, tcp = {{ send-buffer = \"1 MB\" }}");
+    assert_snapshot!(refusal_of(hop, &limited), @"");
+    let cut = "proxy = { forward = \"cut-through\" }";
+    assert_snapshot!(refusal_of("proxy = {}", cut), @"");
 }
 
 #[test]

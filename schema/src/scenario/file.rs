@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::arrivals::ArrivalsFile;
 
-pub use super::verbs::{CompletionBy, NicFile, Registration, Verb};
+pub use super::verbs::{CompletionBy, NicFile, QueuePairs, Registration, Verb};
 
 use super::fabric::{FabricFile, FaultFile};
 use super::gpu::{GpuFile, GpuUseFile, KernelsFile, ProfiledFile};
@@ -405,6 +405,10 @@ pub struct HopFile {
     /// When the memory of what is sent is registered; once if not given. Only over `rdma`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
+    /// The queue pairs that its connections share; one for each if not given. Only over `rdma` and
+    /// `gdr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_pairs: Option<QueuePairs>,
     /// How TCP paces its messages; nothing limits them if not given. Only over `tcp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp>,

@@ -76,6 +76,17 @@ impl Registration {
     }
 }
 
+/// Queue pairs that connections of a hop share, and how much each has under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct QueuePairs {
+    /// Number of queue pairs, to which the connections of the group are dealt in turn.
+    pub count: u32,
+    /// Most work requests of each in each direction that are posted and not completed; what is more
+    /// waits in a line.
+    pub outstanding: u32,
+}
+
 /// How a hop over verbs works, checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Verbs {
@@ -85,4 +96,6 @@ pub struct Verbs {
     pub verb: Verb,
     /// When their memory is registered.
     pub registration: Registration,
+    /// The queue pairs that its connections share; `None` if each has its own.
+    pub queue_pairs: Option<QueuePairs>,
 }

@@ -50,6 +50,8 @@ impl<'a> Tables<'a> {
                 groups: Table::default(),
                 clients: Table::default(),
                 connections: Table::default(),
+                ordinals: Vec::new(),
+                n_queue_pairs: 0,
                 companions: Vec::new(),
                 servers: Table::default(),
                 gpus: Table::default(),
@@ -289,10 +291,16 @@ impl<'a> Compiler<'a> {
         let server = scenario.stages[self.tables.groups[row.group].stage].host;
         let connections = (0..scenario.connections(id)).map(|_| self.tables.connections.push(id));
         let connections: Vec<ConnectionId> = connections.collect();
+        let first = row.index * scenario.connections(id);
+        let numbers = (first..).take(connections.len());
+        self.tables.ordinals.extend(numbers);
         let is_cut = |hop: &Hop| hop.forward == Forward::CutThrough;
         if group.path.iter().any(is_cut) {
             for connection in &connections {
                 let companion = self.tables.connections.push(id);
+                self.tables
+                    .ordinals
+                    .push(self.tables.ordinals[connection.index()]);
                 self.tables.companions.push([*connection, companion]);
             }
         }

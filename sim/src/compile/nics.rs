@@ -10,7 +10,7 @@ use super::{Compiler, place};
 use crate::error::SimError;
 use crate::fabric::packets::Format;
 use crate::ids::{NicId, ServerId};
-use crate::tables::{GpuMemory, HopRow, NicRow, Segment, VerbsRow};
+use crate::tables::{GpuMemory, HopRow, NicRow, QueuePairsRow, Segment, VerbsRow};
 
 /// Most bytes of a message in a packet of an adapter that does not say: what RoCE puts into a frame of
 /// 1500 bytes, as MTUs of InfiniBand are powers of two.
@@ -30,6 +30,15 @@ impl<'a> Compiler<'a> {
         Ok(Some(VerbsRow {
             options,
             nics: [self.nic(hop.from)?, self.nic(to)?],
+            queue_pairs: options.queue_pairs.map(|pairs| {
+                let first = self.tables.n_queue_pairs;
+                self.tables.n_queue_pairs += 2 * pairs.count;
+                QueuePairsRow {
+                    first,
+                    count: pairs.count,
+                    outstanding: pairs.outstanding,
+                }
+            }),
             page_sizes: [self.page_size(hop.from)?, self.page_size(to)?],
             gpus: None,
         }))

@@ -15,6 +15,7 @@ mod forward;
 mod message;
 mod nic;
 mod poll;
+mod queue_pair;
 mod verbs;
 mod wire;
 
@@ -25,6 +26,7 @@ use schema::units::{Bytes, SimDuration};
 
 pub(crate) use message::Message;
 pub(crate) use nic::{Nic, Side, engine_of};
+pub(crate) use queue_pair::QueuePair;
 pub(crate) use wire::{AccessRow, FaultRow, WireTables, Wires};
 
 use crate::costs::Amount;

@@ -32,19 +32,28 @@ pub(crate) struct Nic {
     pub(super) contexts: Contexts,
 }
 
-/// The contexts of queue pairs that an adapter has, each of a connection's hop.
+/// A queue pair.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Pair {
+    /// A connection's own, on a hop.
+    Of(ConnectionId, u8),
+    /// One that several share.
+    Shared(usize),
+}
+
+/// The contexts of queue pairs that an adapter has.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Contexts {
     /// By queue pair, when it was used last; by that, the queue pair.
-    used: BTreeMap<(ConnectionId, u8), u64>,
-    order: BTreeMap<u64, (ConnectionId, u8)>,
+    used: BTreeMap<Pair, u64>,
+    order: BTreeMap<u64, Pair>,
     n_uses: u64,
 }
 
 impl Contexts {
     /// Uses the context of a queue pair, of which `most` are kept; whether it was there. Contexts are
     /// there from the start as long as all fit.
-    pub(super) fn touch(&mut self, pair: (ConnectionId, u8), most: u64) -> bool {
+    pub(super) fn touch(&mut self, pair: Pair, most: u64) -> bool {
         let was_there = self.used.contains_key(&pair) || (self.order.len() as u64) < most;
         if let Some(before) = self.used.insert(pair, self.n_uses) {
             self.order.remove(&before);

@@ -24,12 +24,13 @@
 //! What is left out: the sender's own completions, which nobody waits for; flow control, loss and
 //! retransmission; the adapter's cache of address translations.
 
+use schema::ids::Id;
 use schema::run::Leg;
 use schema::scenario::{Transport, Verb};
 use schema::units::{Bytes, SimDuration};
 
 use super::Side;
-use super::nic::token;
+use super::nic::{Pair, token};
 use super::wire::Parcel;
 use crate::costs::Amount;
 use crate::engine::EventQueue;
@@ -128,8 +129,8 @@ impl Pipeline<'_> {
         }
     }
 
-    /// The sender's thread has posted the message, or the notice of it.
-    pub(super) fn posted(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+    /// The sender's adapter gets to know of the message, or of the notice of it.
+    pub(super) fn ring(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         let [nic, _] = self.nics(id);
         let row = self.nic_row(nic);
         let fetch = match self.connections[id].message.transfer.what {
@@ -144,9 +145,13 @@ impl Pipeline<'_> {
     /// How long an adapter takes to have the context of the connection's queue pair.
     fn fetch_context(&mut self, nic: NicId, id: ConnectionId) -> SimDuration {
         let row = &self.tables.nics[nic];
-        let hop = self.connections[id].hop;
+        // A queue pair has two directions.
+        let pair = match self.queue_pair(id) {
+            Some((shared, _)) => Pair::Shared(shared.index() / 2),
+            None => Pair::Of(id, self.connections[id].hop),
+        };
         match row.qp_cache {
-            Some(contexts) if !self.nics[nic].contexts.touch((id, hop), contexts) => {
+            Some(contexts) if !self.nics[nic].contexts.touch(pair, contexts) => {
                 row.dma_read_latency
             }
             _ => SimDuration::ZERO,
@@ -344,6 +349,9 @@ impl Pipeline<'_> {
                         self.connections[id].message.transfer.waits_for_context = true;
                         queue.schedule_in(context, Event::ContextFetched(id));
                     }
+                }
+                if self.connections[id].message.transfer.n_arrived == self.n_bursts(id) {
+                    self.acknowledge_work(queue, id);
                 }
                 if !self.connections[id].message.transfer.waits_for_context {
                     self.join_engine(queue, receiver_nic, Side::Write, id);

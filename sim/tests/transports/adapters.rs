@@ -79,6 +79,44 @@ fn each_verb_has_headers_of_its_own() {
     }
 }
 
+/// Three clients post at once to one queue pair, which has one work request outstanding: each message
+/// goes when the one before is acknowledged, a propagation delay after all of it has arrived.
+#[test]
+fn what_a_queue_pair_may_not_have_outstanding_waits() {
+    const PROPAGATION: u64 = 1_000_000;
+    let arrivals = |bytes: u64, pairs: &str| {
+        let path = direct("rdma", pairs);
+        let run = run(&scenario_of(&path, bytes, 3, ""));
+        let wires = run.trace.iter().filter(|span| span.name == SpanName::Wire);
+        let first = wires.filter(|span| span.leg == Leg::Request && span.request.seq() == 0);
+        let mut ends: Vec<u64> = first.map(|span| span.end_ns).collect();
+        ends.sort_unstable();
+        ends
+    };
+    for bytes in SIZES {
+        let (fetch, read): (_, fn(u64) -> u64) = match bytes {
+            ..=INLINE => (0, |_| 0),
+            _ => (FETCH, host),
+        };
+        let to_wire = GAP + LATENCY + fetch;
+        let acknowledged = to_wire + bursts(bytes, read, |_| 0) + PROPAGATION;
+        let arrived = POST + to_wire + bursts(bytes, read, host) + LATENCY;
+        let expected = [0, 1, 2].map(|before| (arrived + before * acknowledged + 500) / 1000);
+        let one = r#", queue-pairs = { count = 1, outstanding = 1 }"#;
+        assert_eq!(arrivals(bytes, one), expected, "{bytes} B");
+        // With room for all, or a queue pair each, nothing waits.
+        let free = arrivals(bytes, "");
+        for pairs in [
+            "{ count = 1, outstanding = 3 }",
+            "{ count = 3, outstanding = 1 }",
+        ] {
+            let pairs = format!(", queue-pairs = {pairs}");
+            assert_eq!(arrivals(bytes, &pairs), free, "{bytes} B");
+        }
+        assert!(free[2] < expected[2], "{bytes} B");
+    }
+}
+
 /// Three connections take turns, each through both adapters. Where contexts of two fit, the least
 /// recently used has always gone: each message is later by a fetch at each adapter.
 #[test]
@@ -237,4 +275,44 @@ fn adapters_are_of_parts_that_are_adapters() {
     assert_snapshot!(without("post/rdma"), @"a.toml:6: `hosts.edge.part`: part `no-time` of profile `ideal` has no cost `post/rdma` (allowed: completion/event, completion/poll, dispatch, forward, notify, postprocess, prepare, receive/local, receive/tcp, send/local, send/tcp, translate)");
     assert_snapshot!(without("completion/event"), @"a.toml:8: `hosts.server.part`: part `no-time` of profile `ideal` has no cost `completion/event`, did you mean `completion/poll`? (allowed: completion/poll, dispatch, forward, notify, post/rdma, postprocess, prepare, receive/local, receive/tcp, send/local, send/tcp, translate)");
     assert_snapshot!(without("delay/rdma"), @"a.toml:24: `links.2.part`: part `switch` of profile `ideal` has no cost `delay/rdma`, did you mean `delay/tcp`? (allowed: delay/tcp)");
+}
+
+#[test]
+fn bursts_by_packets_arrive_as_those_of_a_fluid() {
+    for (bytes, verb) in [(1, ""), (8_192, ""), (602_112, r#", verb = "read""#)] {
+        let text = scenario_of(&direct("rdma", verb), bytes, 1, "");
+        let text = text.source().text().to_owned();
+        let rate = format!("rate = \"{RATE}\"");
+        let packets = text.replace(
+            &rate,
+            &format!("{rate}\nethernet = {{ mode = \"packets\" }}"),
+        );
+        let of = |text: String| times(&Scenario::parse(Path::new("a.toml"), text, &[]).unwrap());
+        assert_eq!(of(packets), of(text), "{bytes} B{verb}");
+    }
+}
+
+/// Two hosts send as fast as they can to one behind a buffer of a few packets.
+#[test]
+fn rdma_loses_nothing_where_a_buffer_is_full() {
+    let text = scenario_of(&direct("rdma", ""), 5_000_000, 2, "");
+    let text = text.source().text();
+    let [links, stages] = ["[[links]]", "[stages.ingress]"].map(|at| text.find(at).unwrap());
+    let fabric = format!(
+        "[fabric.star]\nrate = \"{RATE}\"\npart = \"switch\"\nethernet = {{ mode = \"packets\", buffer = \"16 KiB\" }}\n\n"
+    );
+    let clients = &text[text.find("[[clients]]").unwrap()..];
+    let others = clients.replace("on = \"edge\"", "on = \"gateway\"");
+    let text = [&text[..links], &fabric, &text[stages..], "\n", &others].concat();
+    let run = run(&Scenario::parse(Path::new("a.toml"), text, &[]).unwrap());
+    assert!(
+        run.manifest.warnings.is_empty(),
+        "{:?}",
+        run.manifest.warnings
+    );
+    let whole = run
+        .trace
+        .iter()
+        .filter(|span| span.name == SpanName::Request);
+    assert_eq!(whole.count(), 2 * 2 * 3);
 }

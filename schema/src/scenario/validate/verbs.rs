@@ -4,8 +4,8 @@ use super::Check;
 use crate::error::FileError;
 use crate::ids::{ClassId, HostId, StageId};
 use crate::scenario::{
-    CompletionBy, GpuUse, HopFile, Registration, Scenario, Serve, Stage, StageRole, Transport,
-    Verb, Verbs,
+    CompletionBy, GpuUse, HopFile, QueuePairs, Registration, Scenario, Serve, Stage, StageRole,
+    Transport, Verb, Verbs,
 };
 
 impl Check<'_> {
@@ -37,7 +37,18 @@ impl Check<'_> {
             completion: hop.completion.unwrap_or_default(),
             verb: hop.verb.unwrap_or_default(),
             registration: self.registration(key, hop, over)?,
+            queue_pairs: self.queue_pairs(key, hop)?,
         }))
+    }
+
+    /// The queue pairs that connections of the hop at `key` share.
+    fn queue_pairs(&self, key: &str, hop: &HopFile) -> Result<Option<QueuePairs>, FileError> {
+        if let Some(pairs) = hop.queue_pairs {
+            let key = |below: &str| format!("{key}.queue-pairs.{below}");
+            self.at_least_one(&key("count"), pairs.count)?;
+            self.at_least_one(&key("outstanding"), pairs.outstanding)?;
+        }
+        Ok(hop.queue_pairs)
     }
 
     /// When the hop at `key` registers what it sends; the memory of GPUs once.
@@ -62,6 +73,7 @@ impl Check<'_> {
             ("completion", completion),
             ("verb", hop.verb.map(Verb::name)),
             ("registration", hop.registration.map(Registration::name)),
+            ("queue-pairs", hop.queue_pairs.map(|_| "a table")),
         ];
         for (option, value) in given {
             if let Some(found) = value {

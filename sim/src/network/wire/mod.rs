@@ -23,29 +23,32 @@
 //! # Order
 //! At one instant faults that are over end before others begin.
 
+mod access;
+mod faults;
+mod paced;
+mod path;
+
 use std::collections::VecDeque;
 
-use rand::rngs::ChaCha8Rng;
-use schema::distribution::Sampler;
 use schema::ids::{ClientId, HostId, Id, Table};
-use schema::random::{Seed, stream};
+use schema::random::Seed;
 use schema::run::Leg;
 use schema::scenario::Tcp;
-use schema::units::{ByteRate, Bytes, SimDuration, SimTime};
+use schema::units::{Bytes, SimDuration, SimTime};
 
-use super::channel::{Carrier, Channel, Flight, Piece};
+use super::channel::{Carrier, Channel, Piece};
+pub(crate) use access::AccessRow;
+use access::AccessState;
+pub(crate) use faults::FaultRow;
+use path::Path;
+
 use crate::engine::{EventQueue, Forecast};
 use crate::event::Event;
-use crate::fabric::packets::{
-    Format, Lanes, Lines, News, Pace, PacketEvent, PacketNet, Stream, StreamId,
-};
-use crate::fabric::{Fabric, FlowId, Graph, LinkId, LinkState, Routes, VertexId};
+use crate::fabric::packets::{Format, Lanes, Lines, PacketNet};
+use crate::fabric::{Fabric, FlowId, Graph, LinkId, Routes, VertexId};
 use crate::ids::{ChannelId, ConnectionId};
-use crate::pipeline::{Connection, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::tables::Tables;
-
-/// Packets that a connection sends before it hears of any, if nothing is said (RFC 6928).
-const INITIAL_WINDOW: u32 = 10;
 
 /// What is between hosts.
 #[derive(Debug)]
@@ -59,27 +62,6 @@ pub(crate) struct WireTables {
     pub(crate) lanes: Vec<Lanes>,
     pub(crate) faults: Vec<FaultRow>,
     pub(crate) access: Option<AccessRow>,
-}
-
-/// A fault of a link.
-#[derive(Debug)]
-pub(crate) struct FaultRow {
-    /// Its directions.
-    pub(crate) links: [LinkId; 2],
-    pub(crate) from: SimTime,
-    pub(crate) until: SimTime,
-    /// `None` if it is down.
-    pub(crate) rate: Option<ByteRate>,
-}
-
-/// The access network of clients.
-#[derive(Debug)]
-pub(crate) struct AccessRow {
-    pub(crate) hosts: Vec<HostId>,
-    /// Of a client, there and back.
-    pub(crate) delay: Sampler,
-    /// Of a message.
-    pub(crate) jitter: Sampler,
 }
 
 /// All that is under way between hosts.
@@ -180,26 +162,6 @@ struct Chunk {
     piece: Option<Piece>,
 }
 
-#[derive(Clone, Debug)]
-struct Path {
-    ends: [HostId; 2],
-    /// As of which change of the links it was found.
-    found_at: u32,
-    links: Box<[LinkId]>,
-    /// Those of the links that have a rate.
-    limited: Box<[LinkId]>,
-    /// Propagation delay.
-    delay: SimDuration,
-}
-
-/// What a client has of the access network.
-#[derive(Debug)]
-struct AccessState {
-    delay: SimDuration,
-    /// By hop: how often it crosses the access network, and the streams of jitter there and back.
-    hops: Vec<Option<(u32, [ChaCha8Rng; 2])>>,
-}
-
 impl<'a> Wires<'a> {
     /// The links of `tables` with nothing on them; what is drawn has streams of `seed`.
     pub(crate) fn new(tables: &'a Tables<'a>, seed: Seed) -> Wires<'a> {
@@ -233,32 +195,6 @@ impl<'a> Wires<'a> {
             forecast: Forecast::default(),
             has_changed: false,
         }
-    }
-
-    /// Schedules the faults; at one instant those that are over end before others begin.
-    pub(crate) fn schedule_faults(&self, queue: &mut EventQueue<Event>) {
-        let faults = self.tables.faults.iter().zip(0..);
-        for (fault, index) in faults.clone() {
-            queue.schedule_at(fault.until, Event::FaultEnds(index));
-        }
-        for (fault, index) in faults {
-            queue.schedule_at(fault.from, Event::FaultBegins(index));
-        }
-    }
-
-    /// What the access network adds to the delay of the connection's message, drawn anew for each.
-    pub(super) fn draw_access(&mut self, connection: &Connection) -> SimDuration {
-        let Some(access) = &self.tables.access else {
-            return SimDuration::ZERO;
-        };
-        let state = &mut self.access[connection.client];
-        let Some((n, streams)) = &mut state.hops[usize::from(connection.hop)] else {
-            return SimDuration::ZERO;
-        };
-        let rng = &mut streams[connection.leg as usize];
-        (0..*n)
-            .map(|_| state.delay + access.jitter.sample(rng))
-            .sum()
     }
 
     /// A chunk sets out from one host to another.
@@ -303,59 +239,6 @@ impl<'a> Wires<'a> {
         }
     }
 
-    /// The channel of a wire, if something limits it or it goes by packets.
-    fn make_channel(&mut self, wire: WireId, load: &Load) -> Option<ChannelId> {
-        let hop = usize::from(load.hop);
-        let mut carrier = None;
-        if let Some(packets) = &mut self.packets {
-            let path = self.wires[wire].paths[hop].as_mut().expect("it was made");
-            let label = wire.connection().index() as u64;
-            let is_found = path.find(self.tables, &mut self.routes, label);
-            assert!(is_found, "links with packets have no faults");
-            path.found_at = self.n_changes;
-            let lanes = |link: &LinkId| self.tables.lanes[link.index()];
-            if path.links.iter().any(|link| lanes(link) != Lanes::Open) {
-                let may_lose = |link: &LinkId| matches!(lanes(link), Lanes::Buffer(_));
-                let is_lossy = load.is_lossy && path.links.iter().any(may_lose);
-                let pace = pace(load.limits.as_ref(), is_lossy);
-                let stream = packets.add(Stream::new(&path.links, load.parcel.format, pace));
-                self.streams
-                    .push(ChannelId::from_index(self.channels.len()));
-                carrier = Some(Carrier::Packets {
-                    stream,
-                    delays: VecDeque::new(),
-                    arrives: SimTime::ZERO,
-                });
-            }
-        }
-        let limits = load.limits.unwrap_or(Tcp::UNLIMITED);
-        if carrier.is_none() && load.limits.is_some() {
-            carrier = Some(Carrier::Fluid(Flight::new(&limits, load.parcel.format)));
-        }
-        let channel = Channel::new(wire, load.hop, limits, load.parcel.format, carrier?);
-        let id = self.channels.push(channel);
-        if let (Carrier::Packets { stream, .. }, Some(packets)) =
-            (&self.channels[id].carrier, &mut self.packets)
-        {
-            packets.set_room(SimTime::ZERO, *stream, Bytes(self.channels[id].buffer()));
-        }
-        Some(id)
-    }
-
-    /// What a channel may send sets out.
-    fn release(&mut self, queue: &mut EventQueue<Event>, id: ChannelId) {
-        while let Some(piece) = self.channels[id].next(queue.now(), id) {
-            let channel = &self.channels[id];
-            let (wire, hop) = (channel.wire, usize::from(channel.hop));
-            let chunk = Chunk {
-                bytes: channel.format.wire_bytes(Bytes(piece.bytes)),
-                delay: piece.delay,
-                piece: Some(piece),
-            };
-            self.put(queue, wire, hop, chunk);
-        }
-    }
-
     /// A chunk, or a piece of one, sets out on a hop of a wire.
     fn put(&mut self, queue: &mut EventQueue<Event>, wire_id: WireId, hop: usize, chunk: Chunk) {
         let wire = &mut self.wires[wire_id];
@@ -371,101 +254,11 @@ impl<'a> Wires<'a> {
         self.start(queue, wire_id);
     }
 
-    /// Whether the thread that sends on a wire may hand over so many bytes more.
-    pub(super) fn takes(&self, id: ConnectionId, leg: Leg, hop: u8, bytes: Bytes) -> bool {
+    /// Propagation delay of a hop that a wire has used; none inside a host.
+    pub(super) fn delay(&self, id: ConnectionId, leg: Leg, hop: u8) -> SimDuration {
         let wire = &self.wires[WireId::new(id, leg)];
-        let channel = wire.channels.get(usize::from(hop)).copied().flatten();
-        channel.is_none_or(|channel| self.channels[channel].takes(bytes))
-    }
-
-    /// The thread that receives from a wire has so many bytes that it has not begun to take.
-    pub(super) fn tell_backlog(
-        &mut self,
-        queue: &mut EventQueue<Event>,
-        id: ConnectionId,
-        leg: Leg,
-        hop: u8,
-        backlog: u64,
-    ) {
-        let wire = &self.wires[WireId::new(id, leg)];
-        let hop = usize::from(hop);
-        let Some(channel) = wire.channels[hop] else {
-            return;
-        };
-        let path = wire.paths[hop].as_ref().expect("a channel has a path");
-        queue.schedule_in(path.delay, Event::BacklogTold(channel));
-        self.channels[channel].tell(backlog);
-    }
-
-    /// The sender of a channel hears that a piece has arrived.
-    pub(crate) fn on_acknowledged(&mut self, queue: &mut EventQueue<Event>, id: ChannelId) {
-        let channel = &mut self.channels[id];
-        if let Carrier::Fluid(flight) = &mut channel.carrier {
-            channel.handed_over -= flight.on_acknowledged();
-        }
-        self.release(queue, id);
-        self.heard.push_back(id);
-    }
-
-    /// The sender of a channel hears what its receiver has not begun to take.
-    pub(crate) fn on_backlog_told(&mut self, queue: &mut EventQueue<Event>, id: ChannelId) {
-        let channel = &mut self.channels[id];
-        channel.on_told();
-        match (&channel.carrier, &mut self.packets) {
-            (Carrier::Packets { stream, .. }, Some(packets)) => {
-                packets.set_room(queue.now(), *stream, Bytes(channel.buffer()));
-                self.take_news(queue);
-            }
-            _ => self.release(queue, id),
-        }
-    }
-
-    /// Whose sender has had word: the connection, the direction and the hop; the first first.
-    pub(super) fn pop_heard(&mut self) -> Option<(ConnectionId, Leg, u8)> {
-        let channel = &self.channels[self.heard.pop_front()?];
-        Some((channel.wire.connection(), channel.wire.leg(), channel.hop))
-    }
-
-    /// Something happens to a packet.
-    pub(crate) fn on_packet(&mut self, queue: &mut EventQueue<Event>, event: PacketEvent) {
-        let packets = self.packets.as_mut().expect("there are packets");
-        packets.handle(queue.now(), event);
-        self.take_news(queue);
-    }
-
-    /// Packets that were lost.
-    pub(crate) fn n_lost(&self) -> u64 {
-        self.packets.as_ref().map_or(0, PacketNet::n_lost)
-    }
-
-    /// Schedules what packets do next, and passes on what they tell of.
-    fn take_news(&mut self, queue: &mut EventQueue<Event>) {
-        let packets = self.packets.as_mut().expect("there are packets");
-        while let Some((at, event)) = packets.pop_scheduled() {
-            queue.schedule_at(at, Event::Packet(event));
-        }
-        let channel_of = |stream: StreamId| self.streams[stream.index()];
-        while let Some(news) = packets.pop_news() {
-            match news {
-                News::Arrived(stream) => {
-                    let channel = &mut self.channels[channel_of(stream)];
-                    let Carrier::Packets {
-                        delays, arrives, ..
-                    } = &mut channel.carrier
-                    else {
-                        unreachable!("it has a stream");
-                    };
-                    let delay = delays.pop_front().expect("a chunk has arrived");
-                    *arrives = (queue.now() + delay).max(*arrives);
-                    queue.schedule_at(*arrives, Event::ChunkArrived(channel.wire.connection()));
-                }
-                News::Acknowledged(stream, bytes) => {
-                    let id = channel_of(stream);
-                    self.channels[id].handed_over -= bytes.0;
-                    self.heard.push_back(id);
-                }
-            }
-        }
+        let path = wire.paths.get(usize::from(hop)).and_then(Option::as_ref);
+        path.map_or(SimDuration::ZERO, |path| path.delay)
     }
 
     /// The first chunk of the wire, which has no flow, sets out on a path over links that are up.
@@ -534,63 +327,6 @@ impl<'a> Wires<'a> {
             queue.schedule_at(at, Event::Wires { generation });
         }
     }
-
-    pub(crate) fn on_fault_begins(&mut self, queue: &mut EventQueue<Event>, fault: u32) {
-        let fault = &self.tables.faults[fault as usize];
-        match fault.rate {
-            Some(rate) => self.set_rate(queue.now(), fault.links, |_| rate),
-            None => self.take_down(queue, fault.links),
-        }
-    }
-
-    pub(crate) fn on_fault_ends(&mut self, queue: &mut EventQueue<Event>, fault: u32) {
-        let tables = self.tables;
-        let fault = &tables.faults[fault as usize];
-        if fault.rate.is_some() {
-            let whole = |link| tables.graph.link(link).rate;
-            return self.set_rate(queue.now(), fault.links, whole);
-        }
-        for link in fault.links {
-            self.routes.set_state(link, LinkState::Up);
-        }
-        self.n_changes += 1;
-        for id in std::mem::take(&mut self.stalled) {
-            self.start(queue, id);
-        }
-    }
-
-    fn set_rate(&mut self, now: SimTime, links: [LinkId; 2], rate: impl Fn(LinkId) -> ByteRate) {
-        for link in links {
-            self.fabric.set_rate(now, link, rate(link));
-        }
-        self.has_changed = true;
-    }
-
-    fn take_down(&mut self, queue: &mut EventQueue<Event>, links: [LinkId; 2]) {
-        let now = queue.now();
-        // What ends at this instant has left.
-        while let Some(done) = self.fabric.pop_due(now) {
-            self.on_left(queue, done.token);
-        }
-        for link in links {
-            self.routes.set_state(link, LinkState::Down);
-        }
-        self.n_changes += 1;
-        for id in self.wires.ids() {
-            let wire = &mut self.wires[id];
-            let Some(flow) = wire.flow else { continue };
-            let path = wire.paths[wire.hop].as_ref().expect("a flow has a path");
-            if !path.links.iter().any(|link| links.contains(link)) {
-                continue;
-            }
-            let left = self.fabric.cancel(now, flow);
-            wire.flow = None;
-            let first = wire.chunks.front_mut().expect("a flow has a chunk");
-            first.bytes = left.expect("the flow is under way");
-            self.start(queue, id);
-        }
-        self.has_changed = true;
-    }
 }
 
 impl Wire {
@@ -616,68 +352,6 @@ impl Wire {
             flight.left(piece.bytes);
             let word = (piece.set_out + delay + path.delay).max(queue.now());
             queue.schedule_at(word, Event::Acknowledged(piece.channel));
-        }
-    }
-}
-
-/// How many packets of a stream are under way.
-fn pace(limits: Option<&Tcp>, is_lossy: bool) -> Pace {
-    let limits = limits.unwrap_or(&Tcp::UNLIMITED);
-    let initial = match (limits.initial_window, is_lossy) {
-        (Some(initial), _) => initial,
-        (None, true) => INITIAL_WINDOW,
-        (None, false) => return Pace::Unlimited,
-    };
-    Pace::Congestion {
-        initial,
-        min_rto: limits.min_rto,
-    }
-}
-
-impl Path {
-    /// A path that is still to be found.
-    fn unknown(ends: [HostId; 2]) -> Path {
-        Path {
-            ends,
-            found_at: u32::MAX,
-            links: Box::default(),
-            limited: Box::default(),
-            delay: SimDuration::ZERO,
-        }
-    }
-
-    /// Finds it anew for the connection that is `label`; whether there is one.
-    fn find(&mut self, tables: &WireTables, routes: &mut Routes, label: u64) -> bool {
-        let [from, to] = self.ends.map(|host| tables.hosts[host.index()]);
-        let Ok(links) = routes.path(&tables.graph, from, to, label) else {
-            return false;
-        };
-        let limited = links.iter().copied();
-        self.limited = limited
-            .filter(|link| tables.is_limited[link.index()])
-            .collect();
-        self.delay = tables.graph.propagation_delay(&links);
-        self.links = links.into();
-        true
-    }
-}
-
-impl AccessState {
-    fn new(tables: &Tables<'_>, access: &AccessRow, client: ClientId, seed: Seed) -> AccessState {
-        let row = &tables.scenario.clients[client];
-        let group = &tables.scenario.groups[row.group];
-        let name = format!("client/{}/{}", group.name, row.index);
-        let hops = group.path.iter().enumerate().map(|(index, hop)| {
-            let to = tables.scenario.stages[hop.to].host;
-            let ends = [hop.from, to];
-            let is_crossed = |host: &&HostId| hop.from != to && access.hosts.contains(host);
-            let n = ends.iter().filter(is_crossed).count();
-            let jitter = |leg: &str| stream(seed, &format!("{name}/hop/{index}/{leg}/jitter"));
-            (n > 0).then(|| (n as u32, ["request", "reply"].map(jitter)))
-        });
-        AccessState {
-            delay: (access.delay).sample(&mut stream(seed, &format!("{name}/access"))),
-            hops: hops.collect(),
         }
     }
 }
