@@ -261,6 +261,10 @@ pub(crate) enum PlotKind {
     Cdf,
     /// Latency and throughput against load
     Load,
+    /// Mean time by size of the requests, a line for each run
+    Sizes,
+    /// Payload per second by number of clients, a line for each name of a scenario
+    Goodput,
     /// What each GPU, context and host of one run did when
     Gantt,
 }

@@ -58,6 +58,7 @@ const fn units(per: Driver) -> (&'static str, f64, &'static str) {
         Driver::Requests => ("us/request", 1e6, "requests"),
         Driver::Seconds => ("s/s", 1.0, "s"),
         Driver::Kernels => ("us/kernel", 1e6, "kernels"),
+        Driver::Packets => ("us/packet", 1e6, "packets"),
     }
 }
 

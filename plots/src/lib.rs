@@ -8,6 +8,7 @@
 //! - [`breakdown`]: where the time of a request goes, stage by stage;
 //! - [`cdf`]: distributions of the end-to-end time;
 //! - [`load_curve`]: end-to-end time and throughput against load;
+//! - [`curves`]: scenarios side by side, against the size of requests or the number of clients;
 //! - [`accuracy`]: signed errors of the simulation beside the noise of the measurement;
 //! - [`gantt`]: what each GPU, context and host did when.
 //!
@@ -26,6 +27,7 @@ pub mod accuracy;
 pub mod breakdown;
 pub mod cdf;
 pub mod chrome;
+pub mod curves;
 pub mod gantt;
 pub mod load_curve;
 pub mod report;

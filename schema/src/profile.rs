@@ -125,6 +125,14 @@ pub mod cost {
     pub const FORWARD: &str = "forward";
     /// Core time to post a message to a network adapter, by bytes or requests.
     pub const POST: &str = "post/rdma";
+    /// Core time to make packets of what is sent over TCP, by packets, where the adapter does not
+    /// (neither TSO nor GSO); none if not given.
+    pub const SEGMENT: &str = "segment";
+    /// Core time to take what comes over TCP packet by packet, where nothing puts packets together
+    /// before (neither LRO nor GRO); none if not given.
+    pub const REASSEMBLE: &str = "reassemble";
+    /// Core time of a messaging library, at each end of a hop over TCP, by requests; none if not given.
+    pub const FRAME: &str = "frame";
     /// Of a GPU: the net that makes tensors of raw pixels, among its `nets`.
     pub const PREPROCESS: &str = "preprocess";
 
@@ -145,6 +153,9 @@ pub mod cost {
     pub fn delay(over: Transport) -> String {
         format!("delay/{}", over.name())
     }
+    /// Core time to register the memory of a message with a network adapter and to let go of it, by
+    /// bytes of its pages.
+    pub const REGISTER: &str = "register";
     /// Core time to learn that a network adapter has a message: of polling, what is left to do once it
     /// is there; of an event, interrupt and wake-up. By requests.
     pub fn completion(by: CompletionBy) -> String {
@@ -162,7 +173,7 @@ pub mod cost {
 
 /// The names of parameters.
 pub mod parameter {
-    use crate::scenario::GdrPath;
+    use crate::scenario::{GdrPath, Verb};
 
     /// Of a host: by what fraction a core is slower while the other cores of its machine are busy
     /// (shared caches, memory bandwidth, simultaneous multithreading). Unit 1, from 0.
@@ -173,6 +184,20 @@ pub mod parameter {
     /// Of a host: bandwidth of its memory, reads and writes together, for the same, in bytes per
     /// second.
     pub const MEMORY_BANDWIDTH: &str = "memory-bandwidth";
+
+    /// Of a host: bytes of a page, of which memory is registered.
+    pub const PAGE_SIZE: &str = "page-size";
+    /// Of a host: what a messaging library puts before each message over TCP, in bytes.
+    pub const MESSAGE_HEADER: &str = "message-header";
+
+    /// Of a link: data rate of each direction, in bytes per second; where the scenario gives none.
+    pub const RATE: &str = "rate";
+    /// Of a link: most bytes of an IP packet, headers included.
+    pub const MTU: &str = "mtu";
+    /// Of a link: what a frame takes on it beside its IP packet, in bytes.
+    pub const FRAME_HEADER: &str = "frame-header";
+    /// Of a link: what is TCP's of an IP packet, in bytes.
+    pub const TCP_HEADER: &str = "tcp-header";
 
     /// Of a GPU: number of streaming multiprocessors.
     pub const SMS: &str = "sms";
@@ -236,7 +261,15 @@ pub mod parameter {
     pub const DMA_READ_LATENCY: &str = "dma-read-latency";
     /// Of a network adapter: how much of a message it has whole before any of that goes on, in bytes.
     pub const BURST: &str = "burst";
+    /// Of a network adapter: queue pairs whose contexts it keeps; of others it fetches them.
+    pub const QP_CACHE: &str = "qp-cache";
+    /// Of a network adapter: what asks for a read takes on the wire beside its packet, in bytes.
+    pub const READ_REQUEST_HEADER: &str = "verb-header/read-request";
 
+    /// Of a network adapter: what a message of that verb takes on the wire beside its packets, in bytes.
+    pub fn verb_header(verb: Verb) -> String {
+        format!("verb-header/{}", verb.name())
+    }
     /// Of a network adapter: part of its PCIe bandwidth at which it writes to the memory of a GPU.
     pub fn gdr_write_factor(path: GdrPath) -> String {
         format!("gdr-write-factor/{}", path.name())
@@ -380,6 +413,8 @@ pub enum Driver {
     Seconds,
     /// Kernels launched.
     Kernels,
+    /// Packets of a message.
+    Packets,
 }
 
 impl Driver {
@@ -390,6 +425,7 @@ impl Driver {
             Driver::Requests => "requests",
             Driver::Seconds => "seconds",
             Driver::Kernels => "kernels",
+            Driver::Packets => "packets",
         }
     }
 }

@@ -324,6 +324,9 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             over: None,
             completion: None,
             verb: None,
+            registration: None,
+            queue_pairs: None,
+            tcp: None,
         };
         ClientsFile {
             name: Some("people".to_owned()),

@@ -21,6 +21,8 @@ pub(crate) struct Amount {
     pub(crate) seconds: f64,
     /// Number of kernels launched.
     pub(crate) kernels: u32,
+    /// Number of packets.
+    pub(crate) packets: u64,
 }
 
 impl Amount {
@@ -31,6 +33,7 @@ impl Amount {
             requests: 1,
             seconds: 0.0,
             kernels: 0,
+            packets: 0,
         }
     }
 
@@ -40,6 +43,7 @@ impl Amount {
             Driver::Requests => f64::from(self.requests),
             Driver::Seconds => self.seconds,
             Driver::Kernels => f64::from(self.kernels),
+            Driver::Packets => self.packets as f64,
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use schema::ids::{ClientId, CoreSetId};
 
-use crate::ids::{BusId, ConnectionId, InstanceId, NicId, ServerId};
+use crate::fabric::packets::PacketEvent;
+use crate::ids::{BusId, ChannelId, ConnectionId, InstanceId, NicId, QpId, ServerId};
 use crate::network::Side;
 
 /// Everything that happens at an instant.
@@ -30,6 +31,10 @@ pub(crate) enum Event {
         /// From memory or to it.
         side: Side,
     },
+    /// A work request of a shared queue pair is acknowledged.
+    WorkCompleted(QpId),
+    /// The receiver's network adapter has the context of the connection's queue pair.
+    ContextFetched(ConnectionId),
     /// The receiver's network adapter says that the connection's message is in memory.
     Completed(ConnectionId),
     /// The first request in the stage's line has waited long enough, unless the generation has
@@ -52,6 +57,12 @@ pub(crate) enum Event {
         /// Which of their forecasts this is; an older one than the latest is void.
         generation: u32,
     },
+    /// The sender of a channel hears what the receiver's host has.
+    Acknowledged(ChannelId),
+    /// The sender of a channel hears what the receiver's thread has not taken.
+    BacklogTold(ChannelId),
+    /// Something happens to a packet.
+    Packet(PacketEvent),
     /// A fault of a link begins; its number in the scenario.
     FaultBegins(u32),
     /// A fault of a link is over.

@@ -39,4 +39,8 @@ id! {
     NetId,
     /// The network adapter of a host.
     NicId,
+    /// A queue pair that connections share, in one direction.
+    QpId,
+    /// One direction of a connection over a hop that something limits.
+    ChannelId,
 }

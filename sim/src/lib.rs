@@ -25,14 +25,17 @@
 //!   Links may be degraded or down for a time, and access networks have jitter.
 //!   Over RDMA cores only post and learn of it, and network adapters move its bursts by DMA; over
 //!   GPUDirect RDMA to and from the memory of a GPU, on its PCIe link.
-//! - A proxy stores, translates and forwards. A serving stage is a line with a batcher in front of
+//! - A proxy stores, translates and forwards, or cuts through. A serving stage is a line with a batcher in front of
 //!   several instances ([`stations::BatchLine`]: largest and preferred sizes, a delay, batches that
 //!   grow until they start or close at their timeout), each a thread on the host's cores, or an
 //!   inference context on a GPU ([`gpu`]).
 //! - Clients are closed loops, or open-loop sources with a pool of connections each.
 //!
-//! Left out there: queues in switches, loss, windows and congestion control,
-//! how much the memory of hosts holds, and what cores take of its bandwidth.
+//! - Links may be of packets, which wait in buffers and are lost where those are full
+//!   ([`fabric::packets`]); connections of TCP may have socket buffers and a congestion window.
+//!
+//! Left out there: switches that do anything but forward in order, how much the
+//! memory of hosts holds, and what cores take of its bandwidth.
 //!
 //! # Order and randomness
 //! Time is in integer picoseconds. Events are handled in the order of (time, sequence): of those at

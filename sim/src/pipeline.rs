@@ -10,8 +10,8 @@ use crate::costs::{Amount, Costs};
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
-use crate::ids::{ConnectionId, InstanceId, NicId, RoleId, ServerId};
-use crate::network::{Message, Nic, Wires};
+use crate::ids::{ConnectionId, InstanceId, NicId, QpId, RoleId, ServerId};
+use crate::network::{Message, Nic, QueuePair, Wires};
 use crate::record::{At, Part, Population, Recorder, Window};
 use crate::server::{Gpus, Instance, Server};
 use crate::stations::{Cores, Job, Task, Threads};
@@ -27,6 +27,7 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) cores: Cores,
     pub(crate) wires: Wires<'a>,
     pub(crate) nics: Table<NicId, Nic>,
+    pub(crate) queue_pairs: Table<QpId, QueuePair>,
     /// The threads that receive, of roles where not each connection has its own.
     pub(crate) receivers: Table<RoleId, Option<Threads<ConnectionId>>>,
     pub(crate) clients: Table<ClientId, ClientState>,
@@ -70,6 +71,10 @@ pub(crate) struct Connection {
     pub(crate) hop: u8,
     pub(crate) leg: Leg,
     pub(crate) message: Message,
+    /// What carries its message on over the next hop while it still comes over the one before; and of
+    /// that, whose message it carries.
+    pub(crate) companion: Option<ConnectionId>,
+    pub(crate) primary: Option<ConnectionId>,
     /// Core time that the client has used for the request.
     pub(crate) client_core_time: SimDuration,
     step: Step,
@@ -99,6 +104,14 @@ impl<'a> Pipeline<'a> {
     ) -> Pipeline<'a> {
         let clients = tables.clients.ids();
         let servers = tables.servers.rows();
+        let connections = tables.connections.rows().iter();
+        let mut connections: Table<ConnectionId, Connection> = connections
+            .map(|client| Connection::new(tables, *client))
+            .collect();
+        for [connection, companion] in &tables.companions {
+            connections[*connection].companion = Some(*companion);
+            connections[*companion].primary = Some(*connection);
+        }
         Pipeline {
             tables,
             schedule: Schedule::new(tables.scenario),
@@ -110,15 +123,16 @@ impl<'a> Pipeline<'a> {
             ),
             wires: Wires::new(tables, costs),
             nics: tables.nics.rows().iter().map(|_| Nic::default()).collect(),
+            queue_pairs: (0..tables.n_queue_pairs)
+                .map(|_| QueuePair::default())
+                .collect(),
             receivers: (tables.roles.rows().iter())
                 .map(|role| role.receive_threads.map(Threads::new))
                 .collect(),
             clients: clients
                 .map(|id| ClientState::new(tables, id, arrivals))
                 .collect(),
-            connections: (tables.connections.rows().iter())
-                .map(|client| Connection::new(tables, *client))
-                .collect(),
+            connections,
             servers: servers.iter().map(Server::new).collect(),
             instances: (tables.instances.rows().iter())
                 .map(|server| Instance::new(tables, *server))
@@ -176,12 +190,23 @@ impl<'a> Pipeline<'a> {
             Event::ChunkArrived(connection) => self.on_arrived(queue, connection),
             Event::Posted(connection) => self.on_posted(queue, connection),
             Event::Moved { nic, side } => self.on_moved(queue, nic, side),
+            Event::WorkCompleted(pair) => self.on_work_completed(queue, pair),
+            Event::ContextFetched(connection) => self.on_context_fetched(queue, connection),
             Event::Completed(connection) => self.on_completed(queue, connection),
             Event::BatchDue { server, generation } => {
                 self.on_batch_due(queue, server, generation);
             }
             Event::Gpus { bus, generation } => self.on_gpus(bus, generation),
             Event::Wires { generation } => self.wires.on_forecast(generation),
+            Event::Acknowledged(channel) => {
+                self.wires.on_acknowledged(queue, channel);
+                self.unblock_senders(queue);
+            }
+            Event::BacklogTold(channel) => self.wires.on_backlog_told(queue, channel),
+            Event::Packet(packet) => {
+                self.wires.on_packet(queue, packet);
+                self.unblock_senders(queue);
+            }
             Event::FaultBegins(fault) => self.wires.on_fault_begins(queue, fault),
             Event::FaultEnds(fault) => self.wires.on_fault_ends(queue, fault),
             Event::FloorPassed(instance) => self.on_part_done(queue, instance),
@@ -364,6 +389,8 @@ impl Connection {
             hop: 0,
             leg: Leg::Request,
             message: Message::default(),
+            companion: None,
+            primary: None,
             step: Step::Prepare,
             step_start: SimTime::ZERO,
             client_core_time: SimDuration::ZERO,

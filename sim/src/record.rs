@@ -44,7 +44,7 @@ impl Part {
         Part {
             hop: Some(connection.hop),
             leg: connection.leg,
-            bytes: connection.message.bytes,
+            bytes: connection.message.payload,
             ..Part::of(name, host)
         }
     }

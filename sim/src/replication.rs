@@ -45,6 +45,8 @@ pub(crate) struct Replication {
     pub(crate) events: u64,
     /// What each law was used for.
     pub(crate) used: Vec<Used>,
+    /// Packets that were lost in full buffers.
+    pub(crate) n_lost: u64,
     /// What the laws of each net on a GPU were used for.
     pub(crate) nets_used: Vec<Used>,
 }
@@ -77,6 +79,7 @@ pub(crate) fn run(
     Ok(Replication {
         cpu,
         events: queue.n_scheduled(),
+        n_lost: pipeline.wires.n_lost(),
         trace,
         completions,
         used: pipeline.costs.into_used(),

@@ -4,11 +4,12 @@ use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
 use schema::scenario::{
-    BatchPolicy, GpuUse, HandBack, LaunchFile, Peers, Scenario, Transport, Verbs,
+    BatchPolicy, Forward, GpuUse, HandBack, LaunchFile, Peers, Scenario, Tcp, Transport, Verbs,
 };
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use crate::costs::Used;
+use crate::fabric::packets::Format;
 use crate::gpu::{DeviceSpec, HostSpec, Kernel, LinkSpec, ProcessSpec};
 use crate::ids::{
     ConnectionId, GpuId, InstanceId, LawId, NetId, NicId, RoleId, ServerId, SourceId,
@@ -30,6 +31,12 @@ pub(crate) struct Tables<'a> {
     pub(crate) groups: Table<GroupId, GroupRow>,
     pub(crate) clients: Table<ClientId, ClientRow>,
     pub(crate) connections: Table<ConnectionId, ClientId>,
+    /// By connection: its number in its group.
+    pub(crate) ordinals: Vec<u32>,
+    /// Number of directions of queue pairs that connections share.
+    pub(crate) n_queue_pairs: u32,
+    /// Connections, each with its companion.
+    pub(crate) companions: Vec<[ConnectionId; 2]>,
     pub(crate) servers: Table<ServerId, ServerRow<'a>>,
     pub(crate) instances: Table<InstanceId, ServerId>,
     pub(crate) host_specs: Table<HostId, HostSpec>,
@@ -89,6 +96,23 @@ pub(crate) struct HopRow {
     pub(crate) to_role: RoleId,
     /// Over network adapters only.
     pub(crate) verbs: Option<VerbsRow>,
+    /// Over TCP only.
+    pub(crate) tcp: TcpRow,
+    /// When the stage that it leads to passes messages on.
+    pub(crate) forward: Forward,
+}
+
+/// A hop over TCP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TcpRow {
+    /// How its messages are put into packets.
+    pub(crate) format: Format,
+    /// Most bytes that its threads work on at once.
+    pub(crate) chunk: Bytes,
+    /// What limits it, if anything does.
+    pub(crate) limits: Option<Tcp>,
+    /// What a messaging library puts before each message, there and back.
+    pub(crate) message_header: [Bytes; 2],
 }
 
 /// A hop over network adapters.
@@ -97,8 +121,22 @@ pub(crate) struct VerbsRow {
     pub(crate) options: Verbs,
     /// Of the hop's near end and of its far end.
     pub(crate) nics: [NicId; 2],
+    /// Those that its connections share.
+    pub(crate) queue_pairs: Option<QueuePairsRow>,
+    /// Of the memory of the same ends, in bytes.
+    pub(crate) page_sizes: [u64; 2],
     /// Where requests go and replies come from, if that is the memory of a GPU.
     pub(crate) gpus: Option<[GpuMemory; 2]>,
+}
+
+/// Queue pairs that connections share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueuePairsRow {
+    /// The number of the first one's first direction.
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    /// Most work requests of each in each direction.
+    pub(crate) outstanding: u32,
 }
 
 /// The memory of a GPU, as a network adapter reaches it.
@@ -122,9 +160,13 @@ pub(crate) struct NicRow {
     pub(crate) dma_read_latency: SimDuration,
     /// Most bytes of a message that go to it with the post.
     pub(crate) inline_limit: u64,
-    /// Most bytes of a message in a packet, and what each takes beside them.
-    pub(crate) mtu: u64,
-    pub(crate) header: u64,
+    /// How messages are put into packets.
+    pub(crate) format: Format,
+    /// What a message takes on the wire beside its packets, by verb; and what asks for a read.
+    pub(crate) verb_headers: [Bytes; 3],
+    pub(crate) read_request_header: Bytes,
+    /// Queue pairs whose contexts it keeps; `None` if all.
+    pub(crate) qp_cache: Option<u64>,
     /// Bytes that it moves as one: a number of whole packets.
     pub(crate) burst: u64,
     /// In each direction; `None` if it never limits.
@@ -153,6 +195,14 @@ pub(crate) struct HopSources {
     pub(crate) delay: [Option<SourceId>; 2],
     /// What it costs the receiver to read from the sender's memory; `None` if it does not.
     pub(crate) ask: Option<[SourceId; 2]>,
+    /// Of memory for each message, there and back; `None` if it is done once.
+    pub(crate) register: [Option<SourceId>; 2],
+    /// What it costs beside that to put messages into packets and to take them out, where no adapter
+    /// does; and what a messaging library costs its ends.
+    pub(crate) segment: [Option<SourceId>; 2],
+    pub(crate) reassemble: [Option<SourceId>; 2],
+    /// Of the sender and the receiver.
+    pub(crate) frame: [[Option<SourceId>; 2]; 2],
     /// Of the proxy to which the hop leads: to move a message from one side to the other, or to hand
     /// it on where both sides are network adapters that share its memory. `None` at a stage that
     /// serves, and where handing on costs nothing.
@@ -326,7 +376,11 @@ impl Tables<'_> {
             let of = format!("net `{}` of part `{}`", row.name, row.part);
             warning(&of, net.per, net.range, used)
         });
-        let mut warnings: Vec<String> = laws.chain(nets).collect();
+        let n_lost: u64 = replications.iter().map(|r| r.n_lost).sum();
+        let lost = (n_lost > 0).then(|| {
+            format!("buffers of links were full: {n_lost} packets were lost and sent again")
+        });
+        let mut warnings: Vec<String> = laws.chain(nets).chain(lost).collect();
         warnings.sort();
         warnings
     }
@@ -345,6 +399,7 @@ fn warning(of: &str, per: Driver, [low, high]: [f64; 2], used: Used) -> Option<S
         Driver::Requests => "requests",
         Driver::Seconds => "seconds",
         Driver::Kernels => "kernels",
+        Driver::Packets => "packets",
     };
     let span = |a: f64, b: f64| {
         if a < b {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use plots::curves::{Curve, Curves};
 use plots::load_curve::{Load, LoadPoint};
 use plots::{Lanes, Pair};
 use schema::run::{Run, RunKind};
@@ -17,6 +18,8 @@ pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure
     let draws = match arguments.kind {
         PlotKind::Cdf => Some("`cdf` draws"),
         PlotKind::Gantt => Some("`gantt` draws"),
+        PlotKind::Sizes => Some("`sizes` draws"),
+        PlotKind::Goodput => Some("`goodput` draws"),
         PlotKind::Breakdown | PlotKind::Load => None,
     };
     if let Some(draws) = draws
@@ -32,6 +35,8 @@ pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure
         }
         PlotKind::Cdf => plots::cdf::draw("cdf", &pairs(&runs, plots::cdf::end_to_end_s))?,
         PlotKind::Load => load(&runs)?,
+        PlotKind::Sizes => sizes(&runs)?,
+        PlotKind::Goodput => goodput(&runs)?,
         PlotKind::Gantt => gantt(arguments, &runs[0].1)?,
     };
     let saved = figure.save(&arguments.out)?;
@@ -47,6 +52,43 @@ pub(super) fn run(common: &Common, arguments: &Plot) -> Result<ExitCode, Failure
         super::print(&saved.join("\n"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line for each run, named after its scenario.
+fn sizes(runs: &[(String, Run)]) -> Result<plots::Figure, Failure> {
+    let curves = runs.iter().map(|(_, run)| Curve {
+        label: run.scenario.name.clone(),
+        points: plots::curves::time_by_size(run),
+    });
+    let curves: Vec<Curve> = curves.collect();
+    Ok(plots::curves::draw("sizes", Curves::TimeBySize, &curves)?)
+}
+
+/// A line for the runs of each scenario's name.
+fn goodput(runs: &[(String, Run)]) -> Result<plots::Figure, Failure> {
+    let mut curves: Vec<Curve> = Vec::new();
+    for (_, run) in runs {
+        let label = &run.scenario.name;
+        let at = curves.iter().position(|curve| curve.label == *label);
+        let at = at.unwrap_or_else(|| {
+            curves.push(Curve {
+                label: label.clone(),
+                points: Vec::new(),
+            });
+            curves.len() - 1
+        });
+        curves[at]
+            .points
+            .push(plots::curves::goodput_by_clients(run));
+    }
+    for curve in &mut curves {
+        curve.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    Ok(plots::curves::draw(
+        "goodput",
+        Curves::GoodputByClients,
+        &curves,
+    )?)
 }
 
 /// What the kind of figure does not go together with.

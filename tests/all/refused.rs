@@ -75,6 +75,29 @@ fn hardware_refuses_faults_and_switches_between_namespaces() {
     assert_snapshot!(refusal_of(fault), @"error: DIR/scenario.toml:6: `faults`: faults of links are for the engine, see `tandem simulate`");
 }
 
+/// What `measure` says of the small pipeline with a change.
+fn refusal_of(from: &str, to: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(PROXIED.contains(from));
+    let path = scenario(dir.path(), &PROXIED.replace(from, to));
+    let mut command = tandem();
+    command.args(["measure", "-q"]).arg(path);
+    let output = command.current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let message = String::from_utf8_lossy(&output.stderr);
+    let message = message.replace(&dir.path().display().to_string(), "DIR");
+    message.trim().to_owned()
+}
+
+#[test]
+fn hardware_refuses_what_its_kernel_chooses_and_what_its_proxies_cannot() {
+    let hop = "to = \"work\", over = \"tcp\"";
+    let limited = format!("{hop}, tcp = {{ send-buffer = \"1 MB\" }}");
+    assert_snapshot!(refusal_of(hop, &limited), @"");
+    let cut = "proxy = { forward = \"cut-through\" }";
+    assert_snapshot!(refusal_of("proxy = {}", cut), @"");
+}
+
 #[test]
 fn hardware_refuses_transports_of_verbs() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use plots::curves::{Curve, Curves};
 use plots::load_curve::{Load, LoadPoint};
-use plots::{Figure, Lanes, Pair, PlotError, accuracy, breakdown, cdf, gantt, load_curve};
+use plots::{Figure, Lanes, Pair, PlotError, accuracy, breakdown, cdf, curves, gantt, load_curve};
 use schema::comparison::Metric;
 use schema::stats::Estimate;
 use schema::summary::Summary;
@@ -62,6 +63,29 @@ fn a_load_curve() -> Figure {
     load_curve::draw("load", Load::Clients, &points).unwrap()
 }
 
+fn line(label: &str, points: &[(f64, f64)]) -> Curve {
+    Curve {
+        label: label.to_owned(),
+        points: points.to_vec(),
+    }
+}
+
+fn sizes() -> Figure {
+    let lines = [
+        line("tcp", &[(4e3, 1.1e-3), (602_112.0, 1.4e-3), (4e6, 3.2e-3)]),
+        line("gdr", &[(4e3, 1.0e-3), (4e6, 2.8e-3)]),
+    ];
+    curves::draw("sizes", Curves::TimeBySize, &lines).unwrap()
+}
+
+fn goodput() -> Figure {
+    let lines = [
+        line("small", &[(1.0, 1e9), (16.0, 1e8)]),
+        line("large", &[(16.0, 2.9e9)]),
+    ];
+    curves::draw("goodput", Curves::GoodputByClients, &lines).unwrap()
+}
+
 fn an_accuracy() -> Figure {
     let mut held_out = row(Metric::Mean, Some(-0.02));
     held_out.run = "runs/b".to_owned();
@@ -91,7 +115,15 @@ fn number(field: &str) -> f64 {
 
 #[test]
 fn a_figure_is_the_same_bytes_every_time() {
-    for draw in [a_breakdown, a_cdf, a_load_curve, an_accuracy, a_gantt] {
+    for draw in [
+        a_breakdown,
+        a_cdf,
+        a_load_curve,
+        sizes,
+        goodput,
+        an_accuracy,
+        a_gantt,
+    ] {
         let dirs = [(); 2].map(|()| {
             let dir = tempfile::tempdir().unwrap();
             draw().save(&dir.path().join("figures")).unwrap();
@@ -110,6 +142,19 @@ fn a_figure_is_the_same_bytes_every_time() {
 }
 
 #[test]
+fn curves_have_their_numbers_beside_them() {
+    insta::assert_snapshot!(sizes().csv.replace('\n', "; "), @"");
+    insta::assert_snapshot!(goodput().csv.replace('\n', "; "), @"");
+    let refused = |lines: &[Curve]| {
+        let drawn = curves::draw("sizes", Curves::TimeBySize, lines);
+        drawn.err().unwrap().to_string()
+    };
+    insta::assert_snapshot!(refused(&[]), @"");
+    insta::assert_snapshot!(refused(&[line("tcp", &[])]), @"");
+    insta::assert_snapshot!(refused(&[line("tcp", &[(1.0, f64::NAN)])]), @"");
+}
+
+#[test]
 fn the_png_is_one_column_wide_at_300_dpi() {
     let dir = tempfile::tempdir().unwrap();
     let [_, png, _] = an_accuracy().save(dir.path()).unwrap();
@@ -124,6 +169,8 @@ fn every_text_is_at_least_7_points() {
         a_breakdown(),
         a_cdf(),
         a_load_curve(),
+        sizes(),
+        goodput(),
         an_accuracy(),
         a_gantt(),
     ];

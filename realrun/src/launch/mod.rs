@@ -15,7 +15,9 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{BatchClose, Extent, HandBack, Hop, Placement, Scenario, StageRole, Work};
+use schema::scenario::{
+    BatchClose, Extent, Forward, HandBack, Hop, Placement, Scenario, StageRole, Work,
+};
 
 pub use placement::netns_problem;
 
@@ -225,6 +227,17 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
         if let Some(hop) = group.path.iter().position(is_verbs) {
             let problem = "this build has no verbs transport; `tandem simulate` runs RDMA";
             return refuse(&format!("clients.{index}.path.{hop}.over"), problem);
+        }
+    }
+    for (index, group) in scenario.groups.rows().iter().enumerate() {
+        if let Some(hop) = group.path.iter().find(|hop| hop.forward != Forward::Store) {
+            let stage = &scenario.stages[hop.to].name;
+            let problem = "proxies take whole messages on hardware; `tandem simulate` runs others";
+            return refuse(&format!("stages.{stage}.proxy.forward"), problem);
+        }
+        if let Some(hop) = group.path.iter().position(|hop| hop.tcp.is_some()) {
+            let problem = "the kernel chooses buffers and windows; `tandem simulate` takes them";
+            return refuse(&format!("clients.{index}.path.{hop}.tcp"), problem);
         }
     }
     for (_, stage) in scenario.stages.iter() {

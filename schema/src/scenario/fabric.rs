@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tcp::Ethernet;
 use crate::distribution::Distribution;
 use crate::ids::{HostId, LinkId, SwitchId};
 use crate::units::{ByteRate, SimDuration};
@@ -44,6 +45,9 @@ pub struct CableFile {
     /// The profile's part of the cables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+    /// That they are an Ethernet; without it `rate` is that of payload alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ethernet: Option<Ethernet>,
 }
 
 /// A leaf-spine.
@@ -70,6 +74,9 @@ pub struct LeafSpineFile {
     /// The profile's part of the cables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+    /// That they are an Ethernet; without it `rate` is that of payload alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ethernet: Option<Ethernet>,
 }
 
 /// A fat-tree, with cables that are all alike.
@@ -87,6 +94,9 @@ pub struct FatTreeFile {
     /// The profile's part of the cables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+    /// That they are an Ethernet; without it `rate` is that of payload alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ethernet: Option<Ethernet>,
 }
 
 /// A leaf-spine with an access network in front of it.
@@ -121,6 +131,9 @@ pub struct AccessFile {
     /// The profile's part of the cables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+    /// That they are an Ethernet; without it `rate` is that of payload alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ethernet: Option<Ethernet>,
 }
 
 /// A time for which a link is worse than it is or does not work at all.

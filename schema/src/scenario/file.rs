@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::arrivals::ArrivalsFile;
 
-pub use super::verbs::{CompletionBy, NicFile, Verb};
+pub use super::verbs::{CompletionBy, NicFile, QueuePairs, Registration, Verb};
 
 use super::fabric::{FabricFile, FaultFile};
 use super::gpu::{GpuFile, GpuUseFile, KernelsFile, ProfiledFile};
 use super::plain::{
     BalanceFile, ForkFile, JoinFile, NextFile, ReleaseFile, StationFile, TokensFile,
 };
+use super::tcp::{Ethernet, Tcp};
 use crate::units::{ByteRate, Bytes, SimDuration};
 
 /// A scenario file.
@@ -145,6 +146,9 @@ pub struct LinkFile {
     /// One-way propagation delay; zero if neither it nor a part is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<SimDuration>,
+    /// That it is an Ethernet; without it `rate` is that of payload alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ethernet: Option<Ethernet>,
 }
 
 /// A stage of the pipeline: `serve` or `proxy` on a host, or a plain one.
@@ -314,7 +318,28 @@ pub enum HandBack {
 /// What a proxy does. It keeps one connection to the next stage for each of its clients.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct ProxyFile {}
+pub struct ProxyFile {
+    /// When it begins to pass a message on; when it has all of it if not given.
+    #[serde(default, skip_serializing_if = "Forward::is_default")]
+    pub forward: Forward,
+}
+
+/// When a proxy begins to pass a message on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forward {
+    /// When it has all of it.
+    #[default]
+    Store,
+    /// When it has the first chunk of it; each other follows when it is there.
+    CutThrough,
+}
+
+impl Forward {
+    fn is_default(&self) -> bool {
+        *self == Forward::default()
+    }
+}
 
 /// A group of like clients.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -377,6 +402,16 @@ pub struct HopFile {
     /// What moves its messages; a write with immediate data if not given. Only over `rdma` and `gdr`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verb: Option<Verb>,
+    /// When the memory of what is sent is registered; once if not given. Only over `rdma`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
+    /// The queue pairs that its connections share; one for each if not given. Only over `rdma` and
+    /// `gdr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_pairs: Option<QueuePairs>,
+    /// How TCP paces its messages; nothing limits them if not given. Only over `tcp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Tcp>,
 }
 
 /// How bytes get from one role to the next.

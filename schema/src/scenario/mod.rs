@@ -8,6 +8,7 @@ mod file;
 mod gpu;
 mod plain;
 mod source;
+mod tcp;
 mod validate;
 mod verbs;
 
@@ -19,6 +20,7 @@ pub use file::*;
 pub use gpu::*;
 pub use plain::*;
 pub use source::Source;
+pub use tcp::{Ethernet, LinkMode, Tcp};
 pub use verbs::Verbs;
 
 use crate::arrivals::read_replay;
@@ -120,6 +122,8 @@ pub struct Link {
     pub rate: Option<ByteRate>,
     /// One-way propagation delay, without what the part adds.
     pub delay: SimDuration,
+    /// What packets look like on it; as its part says if `None`.
+    pub ethernet: Option<Ethernet>,
 }
 
 /// A stage of the pipeline.
@@ -312,8 +316,12 @@ pub struct Hop {
     pub over: Transport,
     /// How it gets there.
     pub way: Way,
+    /// When the stage that it leads to passes messages on to the next hop, and back.
+    pub forward: Forward,
     /// How it works over `rdma` and `gdr`; `None` over others.
     pub verbs: Option<Verbs>,
+    /// How TCP paces its messages; `None` if nothing limits them.
+    pub tcp: Option<Tcp>,
 }
 
 /// The text of a scenario file.

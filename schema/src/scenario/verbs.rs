@@ -55,6 +55,38 @@ impl Verb {
     }
 }
 
+/// When the memory of what is sent is registered with the adapter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Registration {
+    /// Buffers are registered once, before the first request.
+    #[default]
+    Once,
+    /// Each message's memory before it is sent, and let go of after.
+    Each,
+}
+
+impl Registration {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Registration::Once => "once",
+            Registration::Each => "each",
+        }
+    }
+}
+
+/// Queue pairs that connections of a hop share, and how much each has under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct QueuePairs {
+    /// Number of queue pairs, to which the connections of the group are dealt in turn.
+    pub count: u32,
+    /// Most work requests of each in each direction that are posted and not completed; what is more
+    /// waits in a line.
+    pub outstanding: u32,
+}
+
 /// How a hop over verbs works, checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Verbs {
@@ -62,4 +94,8 @@ pub struct Verbs {
     pub completion: CompletionBy,
     /// What moves its messages.
     pub verb: Verb,
+    /// When their memory is registered.
+    pub registration: Registration,
+    /// The queue pairs that its connections share; `None` if each has its own.
+    pub queue_pairs: Option<QueuePairs>,
 }

@@ -101,7 +101,11 @@ impl PartOf<'_> {
             | parameter::MEMORY_BANDWIDTH
             | parameter::MESSAGE_RATE
             | parameter::PATH_MTU
+            | parameter::QP_CACHE
+            | parameter::PAGE_SIZE
+            | parameter::RATE
             | parameter::BURST => 1.0,
+            parameter::MTU => 576.0,
             name if name.starts_with("gdr-") => 1e-3,
             parameter::TIME_SLICE => 1e-12,
             _ => 0.0,

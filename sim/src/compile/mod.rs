@@ -3,16 +3,19 @@
 mod gpus;
 mod hosts;
 mod nics;
+mod packets;
 mod wires;
 
 use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{Hop, Scenario, StageRole, Transport, Verb, Way, Work};
+use schema::scenario::{
+    Forward, Hop, Registration, Scenario, StageRole, Transport, Verb, Way, Work,
+};
 
 use crate::error::SimError;
 use crate::fabric::Routes;
-use crate::ids::{LawId, RoleId, ServerId, SourceId};
+use crate::ids::{ConnectionId, LawId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
 use crate::tables::{
     ClientRow, GroupRow, HopRow, HopSources, Law, OnCores, Role, ServerRow, SourceRow, Tables,
@@ -21,13 +24,16 @@ use crate::tables::{
 /// The words for there and back in names of streams.
 const LEGS: [&str; 2] = ["request", "reply"];
 
+/// Costs whose work has packets.
+const PACKET_COSTS: [&str; 3] = [cost::SEGMENT, cost::REASSEMBLE, cost::FRAME];
+
 impl<'a> Tables<'a> {
     /// The tables of `scenario` with the costs of `profile`.
     pub(crate) fn compile(
         scenario: &'a Scenario,
         profile: &'a Profile,
     ) -> Result<Tables<'a>, SimError> {
-        let wires = wires::wires(scenario)?;
+        let wires = wires::wires(scenario, profile)?;
         let mut compiler = Compiler {
             routes: Routes::new(&wires.graph),
             scenario,
@@ -45,6 +51,9 @@ impl<'a> Tables<'a> {
                 groups: Table::default(),
                 clients: Table::default(),
                 connections: Table::default(),
+                ordinals: Vec::new(),
+                n_queue_pairs: 0,
+                companions: Vec::new(),
                 servers: Table::default(),
                 host_specs: Table::default(),
                 gpus: Table::default(),
@@ -166,7 +175,8 @@ impl<'a> Compiler<'a> {
         let role = self.role_of_clients(group.host);
         let mut from_role = role;
         let mut path = Vec::with_capacity(group.path.len());
-        for hop in &group.path {
+        for (index, hop) in group.path.iter().enumerate() {
+            let key = format!("clients.{}.path.{index}", id.index());
             let to_role = self.role_of_stage(hop.to);
             path.push(HopRow {
                 to: hop.to,
@@ -174,6 +184,8 @@ impl<'a> Compiler<'a> {
                 from_role,
                 to_role,
                 verbs: self.verbs(hop)?,
+                tcp: self.tcp(&key, hop)?,
+                forward: hop.forward,
             });
             from_role = to_role;
         }
@@ -280,10 +292,23 @@ impl<'a> Compiler<'a> {
             hops.push(self.hop_sources(hop, next, &name(&format!("hop/{index}")))?);
         }
         let server = scenario.stages[self.tables.groups[row.group].stage].host;
+        let connections = (0..scenario.connections(id)).map(|_| self.tables.connections.push(id));
+        let connections: Vec<ConnectionId> = connections.collect();
+        let first = row.index * scenario.connections(id);
+        let numbers = (first..).take(connections.len());
+        self.tables.ordinals.extend(numbers);
+        let is_cut = |hop: &Hop| hop.forward == Forward::CutThrough;
+        if group.path.iter().any(is_cut) {
+            for connection in &connections {
+                let companion = self.tables.connections.push(id);
+                self.tables
+                    .ordinals
+                    .push(self.tables.ordinals[connection.index()]);
+                self.tables.companions.push([*connection, companion]);
+            }
+        }
         let client = ClientRow {
-            connections: (0..scenario.connections(id))
-                .map(|_| self.tables.connections.push(id))
-                .collect(),
+            connections,
             wakeup: self.of_host_if_any(group.host, cost::WAKEUP, name("wakeup"))?,
             prepare: self.of_host(group.host, cost::PREPARE, name("prepare"))?,
             postprocess: self.of_host(group.host, cost::POSTPROCESS, name("postprocess"))?,
@@ -312,6 +337,8 @@ impl<'a> Compiler<'a> {
         let both = |this: &mut Self, make: &dyn Fn(&mut Self, usize) -> Result<_, SimError>| {
             Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
         };
+        let packets = self.packet_sources(hop, ends, name)?;
+        let registers = (hop.verbs).is_some_and(|verbs| verbs.registration == Registration::Each);
         let is_shared = hop.over.is_verbs() && next.is_some_and(|next| next.over.is_verbs());
         Ok(HopSources {
             send: both(self, &|this, i| {
@@ -330,6 +357,17 @@ impl<'a> Compiler<'a> {
                 })
             }))
             .transpose()?,
+            register: if registers {
+                [
+                    Some(self.of_host(ends[0].0, cost::REGISTER, leg(0, "register"))?),
+                    Some(self.of_host(ends[1].0, cost::REGISTER, leg(1, "register"))?),
+                ]
+            } else {
+                [None; 2]
+            },
+            segment: packets.segment,
+            reassemble: packets.reassemble,
+            frame: packets.frame,
             translate: self.translate(to, next.is_some(), is_shared, name)?,
             is_shared,
         })
@@ -412,6 +450,21 @@ impl<'a> Compiler<'a> {
         has.then(|| self.of_host(host, cost, name)).transpose()
     }
 
+    /// A parameter of a host's part.
+    fn host_parameter(&self, host: HostId, name: &str, default: f64) -> Result<f64, SimError> {
+        let row = &self.scenario.hosts[host];
+        let Some(part) = self.profile.parts.get(&row.part) else {
+            return Ok(default);
+        };
+        let wanted_by = place(self.scenario, &format!("hosts.{}.part", row.name));
+        let part = gpus::PartOf {
+            name: &row.part,
+            part,
+            wanted_by,
+        };
+        part.or(name, default)
+    }
+
     fn of_host(&mut self, host: HostId, cost: &str, name: String) -> Result<SourceId, SimError> {
         self.counted_source(Asker::Host(host), cost, name)
     }
@@ -429,7 +482,12 @@ impl<'a> Compiler<'a> {
         let per = match law.law.per {
             Driver::Seconds => "second of work asked for, which only synthetic inference has",
             Driver::Kernels if cost != cost::LAUNCH => "kernel, which only `launch` has",
-            Driver::Bytes | Driver::Requests | Driver::Kernels => return Ok(source),
+            Driver::Packets if !PACKET_COSTS.contains(&cost) => {
+                "packet, which only `segment`, `reassemble` and `frame` have"
+            }
+            Driver::Bytes | Driver::Requests | Driver::Kernels | Driver::Packets => {
+                return Ok(source);
+            }
         };
         Err(SimError::Driver {
             wanted_by: place(self.scenario, &asker.key(self.scenario)),

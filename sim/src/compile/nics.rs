@@ -2,18 +2,21 @@
 
 use schema::ids::HostId;
 use schema::profile::{PartKind, parameter};
-use schema::scenario::{CompletionBy, Hop, Transport};
-use schema::units::{ByteRate, SimDuration};
+use schema::scenario::{CompletionBy, Hop, Transport, Verb};
+use schema::units::{ByteRate, Bytes, SimDuration};
 
 use super::gpus::PartOf;
 use super::{Compiler, place};
 use crate::error::SimError;
+use crate::fabric::packets::Format;
 use crate::ids::{NicId, ServerId};
-use crate::tables::{GpuMemory, HopRow, NicRow, Segment, VerbsRow};
+use crate::tables::{GpuMemory, HopRow, NicRow, QueuePairsRow, Segment, VerbsRow};
 
 /// Most bytes of a message in a packet of an adapter that does not say: what RoCE puts into a frame of
 /// 1500 bytes, as MTUs of InfiniBand are powers of two.
 const PATH_MTU: f64 = 1024.0;
+/// Bytes of a page of x86.
+const PAGE_SIZE: f64 = 4096.0;
 /// What an adapter that does not say has whole before any of it goes on; see `calibrate::nic`.
 const BURST: f64 = 8192.0;
 
@@ -27,6 +30,16 @@ impl<'a> Compiler<'a> {
         Ok(Some(VerbsRow {
             options,
             nics: [self.nic(hop.from)?, self.nic(to)?],
+            queue_pairs: options.queue_pairs.map(|pairs| {
+                let first = self.tables.n_queue_pairs;
+                self.tables.n_queue_pairs += 2 * pairs.count;
+                QueuePairsRow {
+                    first,
+                    count: pairs.count,
+                    outstanding: pairs.outstanding,
+                }
+            }),
+            page_sizes: [self.page_size(hop.from)?, self.page_size(to)?],
             gpus: None,
         }))
     }
@@ -42,14 +55,25 @@ impl<'a> Compiler<'a> {
         let mtu = part.or(parameter::PATH_MTU, PATH_MTU)? as u64;
         let burst = part.or(parameter::BURST, BURST)? as u64;
         let rate = part.or(parameter::MESSAGE_RATE, f64::INFINITY)?;
+        let header = |name: &str| Ok::<_, SimError>(Bytes(part.or(name, 0.0)? as u64));
+        let verb_headers = [Verb::WriteWithImmediate, Verb::Send, Verb::Read];
+        let [write, send, read] = verb_headers.map(|verb| header(&parameter::verb_header(verb)));
         let row = NicRow {
             host,
+            verb_headers: [write?, send?, read?],
+            read_request_header: header(parameter::READ_REQUEST_HEADER)?,
+            qp_cache: (part.part.parameters.contains_key(parameter::QP_CACHE))
+                .then(|| part.or(parameter::QP_CACHE, 0.0))
+                .transpose()?
+                .map(|contexts| contexts as u64),
             gap: SimDuration::from_secs_f64(1.0 / rate),
             latency: seconds(parameter::NIC_LATENCY)?,
             dma_read_latency: seconds(parameter::DMA_READ_LATENCY)?,
             inline_limit: part.or(parameter::INLINE_LIMIT, 0.0)? as u64,
-            mtu,
-            header: part.or(parameter::PACKET_HEADER, 0.0)? as u64,
+            format: Format {
+                payload: Bytes(mtu),
+                header: Bytes(part.or(parameter::PACKET_HEADER, 0.0)? as u64),
+            },
             burst: burst.div_ceil(mtu) * mtu,
             pcie: (part.part.parameters.contains_key(parameter::PCIE_BANDWIDTH))
                 .then(|| part.or(parameter::PCIE_BANDWIDTH, f64::INFINITY))
@@ -57,6 +81,12 @@ impl<'a> Compiler<'a> {
                 .and_then(|rate| ByteRate::from_bytes_per_s(rate as u64)),
         };
         Ok(self.tables.nics.push(row))
+    }
+
+    /// Bytes of a page of a host's memory.
+    fn page_size(&self, host: HostId) -> Result<u64, SimError> {
+        let size = self.host_parameter(host, parameter::PAGE_SIZE, PAGE_SIZE)?;
+        Ok(size as u64)
     }
 
     /// The part of a host's adapter.

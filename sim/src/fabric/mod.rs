@@ -5,7 +5,8 @@
 //! - [`Routes`] finds the path of a flow: shortest, one of those of equal cost by a hash of the flow.
 //! - [`Fabric`] divides the rates of the links among the flows that are under way, max-min fairly, and
 //!   says when each has moved all of its bytes.
-//! - [`packets`] moves the same bytes packet by packet, to check the fluid answer against.
+//! - [`packets`] moves the same bytes packet by packet, with lines, buffers that may be full, and the
+//!   windows of TCP.
 //!
 //! # What is modelled
 //! - A flow is a number of bytes over a path. All its links carry it at one rate, at once: that of the
@@ -14,7 +15,8 @@
 //! - Rates of links may change, and links may fail: see [`Fabric::set_rate`] and [`Routes::set_state`].
 //!
 //! # What is left out
-//! Packets, queues and their delays, loss, and the time that a transport takes to find its rate.
+//! Of the fluid: packets, queues and their delays, loss, and the time that a transport takes to find its
+//! rate.
 //! Propagation is not part of a flow's time: its last byte is at the receiver
 //! [`Graph::propagation_delay`] after it ends.
 //!

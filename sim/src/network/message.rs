@@ -7,7 +7,9 @@ use super::verbs::Transfer;
 /// A message on its way: how far its chunks are, and its costs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message {
+    /// What goes over the hop: the payload, and what a messaging library puts before it.
     pub(crate) bytes: Bytes,
+    pub(crate) payload: Bytes,
     /// Most bytes in a chunk.
     pub(crate) chunk: Bytes,
     /// Core time of the sender for all chunks.
@@ -34,6 +36,10 @@ pub(crate) struct Message {
     pub(super) n_arrived: u64,
     pub(super) n_received: u64,
     pub(super) is_receiving: bool,
+    /// Whether the sender waits for room in its buffer.
+    pub(super) is_blocked: bool,
+    /// Whether a proxy has begun to pass it on.
+    pub(super) is_passed_on: bool,
     /// Between network adapters.
     pub(super) transfer: Transfer,
 }
@@ -76,12 +82,33 @@ impl Message {
         self.share(self.receive_cost, self.n_received)
     }
 
+    /// Size of the next chunk to be handed over.
+    pub(crate) fn next_size(&self) -> Bytes {
+        Bytes(self.offset(self.n_sent + 1) - self.offset(self.n_sent))
+    }
+
     /// The next chunk is handed over at the instant `now`; its size.
     pub(crate) fn hand_over(&mut self, now: SimTime) -> Bytes {
-        let size = self.offset(self.n_sent + 1) - self.offset(self.n_sent);
+        let size = self.next_size();
         self.n_sent += 1;
         self.handed_over = now;
-        Bytes(size)
+        size
+    }
+
+    /// What has been handed over.
+    pub(crate) fn sent(&self) -> u64 {
+        self.offset(self.n_sent)
+    }
+
+    /// What the receiver has taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.offset(self.n_received)
+    }
+
+    /// What has arrived and the receiver has not begun to take.
+    pub(crate) fn backlog(&self) -> u64 {
+        let begun = self.n_received + u64::from(self.is_receiving);
+        self.offset(self.n_arrived) - self.offset(begun.min(self.n_arrived))
     }
 
     /// The next chunk arrives at the instant `now`; whether the receiver, idle so far, takes it.

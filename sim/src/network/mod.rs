@@ -3,26 +3,30 @@
 //! The sender's thread hands a message over in chunks, each when its core time is done; they go over
 //! the links one after the other, as described in `wire.rs`; the receiver's thread takes them one at
 //! a time, in order. So sending, the wire and receiving overlap, as they do in a kernel's sockets.
-//! Chunks are never lost and there is no window: a sender never waits for its receiver. A stage whose `receive-threads` are given has so many threads
-//! for all of its connections instead: each takes a message when all of it is there, first come
-//! first served.
+//! A sender never waits for its receiver, unless its hop has buffers or a congestion window: see
+//! `channel.rs`. A stage whose `receive-threads` are given has so many threads for all of its
+//! connections instead: each takes a message when all of it is there, first come first served.
 //!
 //! Over `rdma` and `gdr` the threads only post and learn of messages, and network adapters move them
 //! burst by burst: DMA from memory, the wire, DMA to memory, all overlapping; see `verbs.rs`.
 
+mod channel;
+mod forward;
 mod message;
 mod nic;
 mod poll;
+mod queue_pair;
 mod verbs;
 mod wire;
 
 use schema::ids::HostId;
 use schema::run::{Leg, SpanName};
-use schema::scenario::Transport;
+use schema::scenario::{Transport, Verb};
 use schema::units::{Bytes, SimDuration};
 
 pub(crate) use message::Message;
 pub(crate) use nic::{Nic, Side, engine_of};
+pub(crate) use queue_pair::QueuePair;
 pub(crate) use wire::{AccessRow, FaultRow, WireTables, Wires};
 
 use crate::costs::Amount;
@@ -33,16 +37,25 @@ use crate::pipeline::Pipeline;
 use crate::record::{At, Part};
 use crate::stations::{Job, Task};
 use verbs::Transfer;
+use wire::Parcel;
 
 /// Most bytes of a message that go from one end to the other as one. 64 KiB is the most that Linux
 /// puts into one segment-offload buffer (`GSO_LEGACY_MAX_SIZE`, include/linux/netdevice.h), so the
 /// most that a sender's core works on before the wire or the receiver sees any of it.
 pub const CHUNK: Bytes = Bytes(64 * 1024);
 
+/// What goes from one end to the other as one where nothing divides messages.
+pub(crate) const WHOLE: Bytes = Bytes(u64::MAX);
+
 impl Pipeline<'_> {
     /// The connection's thread starts to send the message of its hop and leg, which was ready when
     /// its part before ended.
     pub(crate) fn send(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        self.send_after(queue, id, SimDuration::ZERO);
+    }
+
+    /// The same, of which the thread's core time is longer by `more`.
+    fn send_after(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, more: SimDuration) {
         let now = queue.now();
         let connection = &mut self.connections[id];
         let sources = &self.tables.clients[connection.client].hops[usize::from(connection.hop)];
@@ -54,19 +67,44 @@ impl Pipeline<'_> {
             Leg::Reply => class.reply,
         };
         let amount = Amount::one(bytes);
-        let chunk = match hop.over {
-            Transport::Tcp => CHUNK,
-            Transport::Local | Transport::Rdma | Transport::Gdr => Message::WHOLE,
+        let stream = match hop.over {
+            Transport::Tcp => Bytes(bytes.0 + hop.tcp.message_header[leg].0),
+            Transport::Local | Transport::Rdma | Transport::Gdr => bytes,
         };
+        let packets = Amount {
+            packets: hop.tcp.format.n_packets(stream),
+            ..amount
+        };
+        let chunk = hop.tcp.chunk;
         let drawn = sources.delay[leg].map(|delay| self.costs.draw_delay(delay, amount));
         let access = self.wires.draw_access(connection);
         let [sender, receiver] = self.roles(id).map(|role| self.cores.past(now, role));
+        let mut send_cost = more + self.costs.draw(sources.send[leg], amount, sender);
+        let mut receive_cost = self.costs.draw(sources.receive[leg], amount, receiver);
+        if hop.over == Transport::Tcp {
+            let [framed, taken] = sources.frame[leg];
+            for source in [sources.segment[leg], framed].into_iter().flatten() {
+                send_cost += self.costs.draw(source, packets, sender);
+            }
+            for source in [sources.reassemble[leg], taken].into_iter().flatten() {
+                receive_cost += self.costs.draw(source, packets, receiver);
+            }
+        }
+        if let (Some(register), Some(verbs)) = (sources.register[leg], &hop.verbs) {
+            let nic = &self.tables.nics[verbs.nics[leg]];
+            if verbs.options.verb == Verb::Read || bytes.0 > nic.inline_limit {
+                let page = verbs.page_sizes[leg];
+                let pages = Amount::one(Bytes(bytes.0.div_ceil(page) * page));
+                send_cost += self.costs.draw(register, pages, sender);
+            }
+        }
         let connection = &mut self.connections[id];
         connection.message = Message {
-            bytes,
+            bytes: stream,
+            payload: bytes,
             chunk,
-            send_cost: self.costs.draw(sources.send[leg], amount, sender),
-            receive_cost: self.costs.draw(sources.receive[leg], amount, receiver),
+            send_cost,
+            receive_cost,
             delay: drawn.unwrap_or_default() + access,
             ready: connection.done,
             start: now,
@@ -75,7 +113,33 @@ impl Pipeline<'_> {
                 .map_or_else(Transfer::default, |verbs| Transfer::new(verbs.options.verb)),
             ..Message::default()
         };
-        self.send_chunk(queue, id);
+        self.send_chunk_if_taken(queue, id);
+    }
+
+    /// The sender's thread works on the next chunk, or waits until its buffer has room for it.
+    fn send_chunk_if_taken(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+        let connection = &self.connections[id];
+        let (leg, hop) = (connection.leg, connection.hop);
+        let size = connection.message.next_size();
+        let until = connection.message.sent() + size.0;
+        let goes = self.wires.takes(id, leg, hop, size)
+            && (self.tables.hop(&self.connections[id]).over != Transport::Tcp
+                || self.is_there(id, until));
+        self.connections[id].message.is_blocked = !goes;
+        if goes {
+            self.send_chunk(queue, id);
+        }
+    }
+
+    /// Senders whose buffers have got room go on.
+    pub(crate) fn unblock_senders(&mut self, queue: &EventQueue<Event>) {
+        while let Some((id, leg, hop)) = self.wires.pop_heard() {
+            let connection = &self.connections[id];
+            let is_it = connection.leg == leg && connection.hop == hop;
+            if is_it && connection.message.is_blocked {
+                self.send_chunk_if_taken(queue, id);
+            }
+        }
     }
 
     fn send_chunk(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
@@ -103,7 +167,12 @@ impl Pipeline<'_> {
         if self.tables.hop(&self.connections[id]).verbs.is_some() {
             self.posted(queue, id);
         } else {
-            self.cross(queue, id, size);
+            let parcel = Parcel {
+                bytes: size,
+                format: self.tables.hop(&self.connections[id]).tcp.format,
+                extra: Bytes(0),
+            };
+            self.cross(queue, id, parcel);
         }
         if self.connections[id].message.is_sent() {
             self.add_client_core_time(id, Leg::Request);
@@ -111,7 +180,7 @@ impl Pipeline<'_> {
             self.let_go(id);
             self.poll_for_next(now, id);
         } else {
-            self.send_chunk(queue, id);
+            self.send_chunk_if_taken(queue, id);
         }
     }
 
@@ -128,6 +197,8 @@ impl Pipeline<'_> {
         if self.receivers[receiver].is_none() {
             if message.arrive(queue.now()) {
                 self.receive_chunk(queue, id);
+            } else {
+                self.tell_backlog(queue, id);
             }
         } else if message.arrive_whole(queue.now())
             && let Some(id) = self.want_thread(queue.now(), receiver, id)
@@ -147,7 +218,7 @@ impl Pipeline<'_> {
         let [from, to] = [sender, receiver].map(|role| self.tables.roles[role].machine);
         let connection = &self.connections[id];
         if from != to && connection.leg == Leg::Request && !self.is_by_gdr(id) {
-            self.costs.hold(to, connection.message.bytes);
+            self.costs.hold(to, connection.message.payload);
         }
     }
 
@@ -158,6 +229,17 @@ impl Pipeline<'_> {
         if from != to && connection.leg == Leg::Reply && !self.is_by_gdr(id) {
             let class = &self.tables.scenario.classes[connection.class];
             self.costs.let_go(from, class.payload);
+        }
+    }
+
+    /// The sender gets to know what of the message has arrived and waits for the receiver's thread.
+    fn tell_backlog(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let connection = &self.connections[id];
+        let limits = self.tables.hop(connection).tcp.limits;
+        if limits.is_some_and(|tcp| tcp.receive_buffer.is_some()) {
+            let (leg, hop) = (connection.leg, connection.hop);
+            let backlog = connection.message.backlog();
+            self.wires.tell_backlog(queue, id, leg, hop, backlog);
         }
     }
 
@@ -184,14 +266,18 @@ impl Pipeline<'_> {
             return self.on_notice(queue, id, used);
         }
         message.receive_used += used;
-        if message.take() {
+        let goes_on = message.take();
+        if goes_on {
+            self.tell_backlog(queue, id);
             self.receive_chunk(queue, id);
-        } else if self.connections[id].message.is_received() {
+        }
+        self.pass_on(queue, id);
+        if !goes_on && self.connections[id].message.is_received() {
             self.thread_done(queue, id);
             self.add_client_core_time(id, Leg::Reply);
             self.record_received(id, queue);
             self.connections[id].done = queue.now();
-            self.on_message(queue, id);
+            self.received_whole(queue, id);
         }
     }
 

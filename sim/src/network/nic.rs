@@ -4,13 +4,15 @@
 //! and the next burst of a message queues behind what came in the meantime: so messages share it in
 //! turn. A burst goes on when all of it is there.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use schema::ids::Id;
 use schema::units::{Bytes, SimDuration, SimTime};
 
 use crate::ids::{ConnectionId, NicId};
 use crate::tables::NicRow;
+
+use super::wire::Parcel;
 
 /// What an adapter's DMA engine does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +29,43 @@ pub(crate) struct Nic {
     /// When it may begin with the next message that it is to send.
     free_at: SimTime,
     engines: [Engine; 2],
+    pub(super) contexts: Contexts,
+}
+
+/// A queue pair.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Pair {
+    /// A connection's own, on a hop.
+    Of(ConnectionId, u8),
+    /// One that several share.
+    Shared(usize),
+}
+
+/// The contexts of queue pairs that an adapter has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contexts {
+    /// By queue pair, when it was used last; by that, the queue pair.
+    used: BTreeMap<Pair, u64>,
+    order: BTreeMap<u64, Pair>,
+    n_uses: u64,
+}
+
+impl Contexts {
+    /// Uses the context of a queue pair, of which `most` are kept; whether it was there. Contexts are
+    /// there from the start as long as all fit.
+    pub(super) fn touch(&mut self, pair: Pair, most: u64) -> bool {
+        let was_there = self.used.contains_key(&pair) || (self.order.len() as u64) < most;
+        if let Some(before) = self.used.insert(pair, self.n_uses) {
+            self.order.remove(&before);
+        }
+        self.order.insert(self.n_uses, pair);
+        self.n_uses += 1;
+        if self.order.len() as u64 > most {
+            let (_, oldest) = self.order.pop_first().expect("it has some");
+            self.used.remove(&oldest);
+        }
+        was_there
+    }
 }
 
 /// A DMA engine of an adapter.
@@ -83,9 +122,13 @@ impl NicRow {
         Bytes((message.0 - index * self.burst).min(self.burst))
     }
 
-    /// What a burst takes on the wire: its bytes and the headers of its packets.
-    pub(super) fn on_wire(&self, burst: Bytes) -> Bytes {
-        Bytes(burst.0 + burst.0.div_ceil(self.mtu).max(1) * self.header)
+    /// Bytes on the wire, in packets, with `extra` beside them.
+    pub(super) fn parcel(&self, bytes: Bytes, extra: Bytes) -> Parcel {
+        Parcel {
+            bytes,
+            format: self.format,
+            extra,
+        }
     }
 
     /// How long a burst takes between the adapter and the memory of its host.

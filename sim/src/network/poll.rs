@@ -29,6 +29,9 @@ impl Pipeline<'_> {
             }
         }
         for id in self.tables.connections.ids() {
+            if self.connections[id].primary.is_some() {
+                continue;
+            }
             let n_hops = self.tables.groups[self.connections[id].group].path.len();
             for hop in (0..).take(n_hops) {
                 self.poll(now, id, hop, Leg::Request);

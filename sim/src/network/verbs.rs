@@ -17,16 +17,21 @@
 //! share it with copies, at no more than its own PCIe bandwidth times a factor of the way between the
 //! two. What is in the memory of a GPU is never inline.
 //!
-//! What is left out: registration, which is done before the first request; the sender's own
-//! completions, which nobody waits for; flow control, loss and retransmission; the adapter's caches of
-//! queue pairs and of address translations.
+//! Memory is registered before the first request, or that of each message before it is posted. An
+//! adapter that keeps the contexts of so many queue pairs fetches others when a message of theirs sets
+//! out or arrives, in place of that which was used least recently.
+//!
+//! What is left out: the sender's own completions, which nobody waits for; flow control, loss and
+//! retransmission; the adapter's cache of address translations.
 
+use schema::ids::Id;
 use schema::run::Leg;
 use schema::scenario::{Transport, Verb};
 use schema::units::{Bytes, SimDuration};
 
-use super::nic::token;
-use super::{Message, Side};
+use super::Side;
+use super::nic::{Pair, token};
+use super::wire::Parcel;
 use crate::costs::Amount;
 use crate::engine::EventQueue;
 use crate::event::Event;
@@ -47,6 +52,19 @@ pub(crate) struct Transfer {
     n_read: u64,
     n_arrived: u64,
     n_written: u64,
+    reads: Reads,
+    /// Whether what has arrived waits until the adapter has the queue pair's context.
+    waits_for_context: bool,
+}
+
+/// What the sender's adapter does about the next burst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Reads {
+    /// It reads it in its turn, or has not been told to.
+    #[default]
+    GoesOn,
+    /// It waits until that is there.
+    Waits,
 }
 
 /// What is on its way.
@@ -111,8 +129,8 @@ impl Pipeline<'_> {
         }
     }
 
-    /// The sender's thread has posted the message, or the notice of it.
-    pub(super) fn posted(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+    /// The sender's adapter gets to know of the message, or of the notice of it.
+    pub(super) fn ring(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         let [nic, _] = self.nics(id);
         let row = self.nic_row(nic);
         let fetch = match self.connections[id].message.transfer.what {
@@ -120,7 +138,24 @@ impl Pipeline<'_> {
             _ => SimDuration::ZERO,
         };
         let taken = self.nics[nic].take(queue.now(), row.gap);
-        queue.schedule_at(taken + row.latency + fetch, Event::Posted(id));
+        let context = self.fetch_context(nic, id);
+        queue.schedule_at(taken + context + row.latency + fetch, Event::Posted(id));
+    }
+
+    /// How long an adapter takes to have the context of the connection's queue pair.
+    fn fetch_context(&mut self, nic: NicId, id: ConnectionId) -> SimDuration {
+        let row = &self.tables.nics[nic];
+        // A queue pair has two directions.
+        let pair = match self.queue_pair(id) {
+            Some((shared, _)) => Pair::Shared(shared.index() / 2),
+            None => Pair::Of(id, self.connections[id].hop),
+        };
+        match row.qp_cache {
+            Some(contexts) if !self.nics[nic].contexts.touch(pair, contexts) => {
+                row.dma_read_latency
+            }
+            _ => SimDuration::ZERO,
+        }
     }
 
     /// Whether the payload of the connection's message goes to the adapter with the post.
@@ -128,7 +163,11 @@ impl Pipeline<'_> {
         let message = &self.connections[id].message;
         let [nic, _] = self.nics(id);
         let hop_reads = self.verbs(id).options.verb == Verb::Read;
+        // What is passed on goes with the post only where it was one burst.
+        let is_whole =
+            (self.connections[id].primary).is_none_or(|primary| self.n_bursts(primary) == 1);
         !hop_reads
+            && is_whole
             && message.bytes.0 <= self.nic_row(nic).inline_limit
             && self.gpu_memory(id, Side::Read).is_none()
     }
@@ -138,22 +177,25 @@ impl Pipeline<'_> {
         let [nic, receiver] = self.nics(id);
         match self.connections[id].message.transfer.what {
             What::Notice => {
-                let size = self.nic_row(nic).on_wire(NOTICE);
-                self.cross(queue, id, size);
+                let parcel = self.nic_row(nic).parcel(NOTICE, Bytes(0));
+                self.cross(queue, id, parcel);
             }
             What::Wish => {
-                let size = self.nic_row(receiver).on_wire(Bytes(0));
-                self.cross_back(queue, id, size);
+                let row = self.nic_row(receiver);
+                self.cross_back(queue, id, row.parcel(Bytes(0), row.read_request_header));
             }
             What::Payload if self.is_inline(id) => {
                 let row = self.nic_row(nic);
                 let bytes = self.connections[id].message.bytes;
                 for index in 0..row.n_bursts(bytes) {
                     self.connections[id].message.transfer.n_read += 1;
-                    self.cross(queue, id, row.on_wire(row.burst_of(bytes, index)));
+                    self.cross(queue, id, self.burst_parcel(id, &row, index));
                 }
             }
-            What::Payload => self.join_engine(queue, nic, Side::Read, id),
+            What::Payload => {
+                self.connections[id].message.transfer.reads = Reads::Waits;
+                self.read_on(queue, id);
+            }
         }
     }
 
@@ -217,21 +259,73 @@ impl Pipeline<'_> {
         let (bytes, index) = (message.bytes, message.transfer.n_read);
         message.transfer.n_read += 1;
         if message.transfer.n_read < row.n_bursts(bytes) {
-            self.nics[nic].engine(Side::Read).join(id);
+            if self.is_burst_there(id) {
+                self.nics[nic].engine(Side::Read).join(id);
+            } else {
+                self.connections[id].message.transfer.reads = Reads::Waits;
+            }
         }
-        self.cross(queue, id, row.on_wire(row.burst_of(bytes, index)));
+        self.cross(queue, id, self.burst_parcel(id, &row, index));
+    }
+
+    /// Burst `index` of the connection's message on the wire; the first has the headers of its verb.
+    fn burst_parcel(&self, id: ConnectionId, row: &NicRow, index: u64) -> Parcel {
+        let bytes = self.connections[id].message.bytes;
+        let extra = match index {
+            0 => row.verb_headers[self.verbs(id).options.verb as usize],
+            _ => Bytes(0),
+        };
+        row.parcel(row.burst_of(bytes, index), extra)
     }
 
     fn on_written(&mut self, queue: &mut EventQueue<Event>, nic: NicId, id: ConnectionId) {
-        let [sender, _] = self.nics(id);
-        let n_bursts = self
-            .nic_row(sender)
-            .n_bursts(self.connections[id].message.bytes);
+        // A thread that passes the message on learns of its first burst, others of the last.
+        let told = match self.cut_to(id) {
+            Some(_) => 1,
+            None => self.n_bursts(id),
+        };
         let transfer = &mut self.connections[id].message.transfer;
         transfer.n_written += 1;
-        if transfer.n_written == n_bursts {
+        if transfer.n_written == told {
             let at = queue.now() + self.nic_row(nic).latency;
             queue.schedule_at(at, Event::Completed(id));
+        }
+        if self.connections[id].message.is_passed_on {
+            self.pass_on(queue, id);
+        }
+    }
+
+    /// Number of bursts of the connection's message.
+    fn n_bursts(&self, id: ConnectionId) -> u64 {
+        let [sender, _] = self.nics(id);
+        let row = &self.tables.nics[sender];
+        row.n_bursts(self.connections[id].message.bytes)
+    }
+
+    /// Bytes of the connection's message that are in the memory of its receiver.
+    pub(super) fn written(&self, id: ConnectionId) -> u64 {
+        let [sender, _] = self.nics(id);
+        let message = &self.connections[id].message;
+        let burst = self.tables.nics[sender].burst;
+        (message.transfer.n_written * burst).min(message.bytes.0)
+    }
+
+    /// Whether the next burst to be read of the connection's message is in memory.
+    fn is_burst_there(&self, id: ConnectionId) -> bool {
+        let [nic, _] = self.nics(id);
+        let burst = self.tables.nics[nic].burst;
+        let n_read = self.connections[id].message.transfer.n_read;
+        self.is_there(id, (n_read + 1) * burst)
+    }
+
+    /// The sender's adapter, if it waits for the next burst of the connection's message and that is
+    /// there, reads it.
+    pub(super) fn read_on(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let waits = self.connections[id].message.transfer.reads == Reads::Waits;
+        if waits && self.is_burst_there(id) {
+            self.connections[id].message.transfer.reads = Reads::GoesOn;
+            let [nic, _] = self.nics(id);
+            self.join_engine(queue, nic, Side::Read, id);
         }
     }
 
@@ -239,10 +333,10 @@ impl Pipeline<'_> {
     /// the adapter that it is for.
     pub(super) fn on_burst(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         let now = queue.now();
-        let [sender, receiver] = self.nics(id);
+        let [sender, receiver_nic] = self.nics(id);
         match self.connections[id].message.transfer.what {
             What::Notice => {
-                let at = now + self.nic_row(receiver).latency;
+                let at = now + self.nic_row(receiver_nic).latency;
                 queue.schedule_at(at, Event::Completed(id));
             }
             What::Wish => {
@@ -257,9 +351,30 @@ impl Pipeline<'_> {
                 if is_first {
                     let [sender, receiver] = self.roles(id);
                     self.hold(id, sender, receiver);
+                    let context = self.fetch_context(receiver_nic, id);
+                    if context > SimDuration::ZERO {
+                        self.connections[id].message.transfer.waits_for_context = true;
+                        queue.schedule_in(context, Event::ContextFetched(id));
+                    }
                 }
-                self.join_engine(queue, receiver, Side::Write, id);
+                if self.connections[id].message.transfer.n_arrived == self.n_bursts(id) {
+                    self.acknowledge_work(queue, id);
+                }
+                if !self.connections[id].message.transfer.waits_for_context {
+                    self.join_engine(queue, receiver_nic, Side::Write, id);
+                }
             }
+        }
+    }
+
+    /// The receiver's adapter has the context of the connection's queue pair, and goes on with what
+    /// has arrived.
+    pub(crate) fn on_context_fetched(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let [_, nic] = self.nics(id);
+        let transfer = &mut self.connections[id].message.transfer;
+        transfer.waits_for_context = false;
+        for _ in 0..transfer.n_arrived {
+            self.join_engine(queue, nic, Side::Write, id);
         }
     }
 
@@ -323,9 +438,4 @@ impl Pipeline<'_> {
     pub(super) fn is_by_gdr(&self, id: ConnectionId) -> bool {
         self.tables.hop(&self.connections[id]).over == Transport::Gdr
     }
-}
-
-impl Message {
-    /// Most bytes that a message between network adapters hands to its thread at once: all.
-    pub(super) const WHOLE: Bytes = Bytes(u64::MAX);
 }

@@ -194,6 +194,7 @@ impl Pipeline<'_> {
                     requests: n,
                     seconds: server.seconds * f64::from(n),
                     kernels: 0,
+                    packets: 0,
                 }
             }
         }

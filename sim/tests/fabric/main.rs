@@ -4,6 +4,7 @@
 mod by_hand;
 mod fairness;
 mod fixture;
+mod loss;
 mod metamorphic;
 mod packets;
 mod routes;

@@ -1,7 +1,7 @@
 //! Packets against the fluid: how far they are apart, and why.
 
 use schema::units::{ByteRate, Bytes, SimDuration, SimTime};
-use sim::fabric::packets::{Lines, PacketFlow, PacketSpec, simulate};
+use sim::fabric::packets::{Format, Lanes, Lines, Pace, PacketFlow, PacketSpec, simulate};
 use sim::fabric::topology::{Cable, Topology, star};
 use sim::fabric::{Fabric, Graph, Routes};
 
@@ -11,9 +11,11 @@ use crate::fixture::{Start, chain, gb, links, ps, rate, run};
 /// and ICRC (12 and 4), and 20 of preamble and gap.
 fn spec(lines: Lines) -> PacketSpec {
     PacketSpec {
-        payload: Bytes(4_096),
-        header: Bytes(82),
-        window: 64,
+        format: Format {
+            payload: Bytes(4_096),
+            header: Bytes(82),
+        },
+        pace: Pace::Window(64),
         lines,
     }
 }
@@ -27,13 +29,13 @@ fn both(graph: &Graph, flows: &[PacketFlow], spec: &PacketSpec) -> (Vec<f64>, Ve
             .map(|(end, flow)| end.since(flow.start).as_secs_f64())
             .collect()
     };
-    let packets = simulate(graph, flows, spec, |_| true);
+    let (packets, _) = simulate(graph, flows, spec, |_| Lanes::Line);
     let starts: Vec<Start> = flows
         .iter()
         .map(|flow| Start {
             at: flow.start,
             path: flow.path.clone(),
-            bytes: spec.wire_bytes(flow.bytes),
+            bytes: spec.format.wire_bytes(flow.bytes),
             cap: None,
         })
         .collect();
@@ -83,11 +85,12 @@ fn alone_packets_are_stored_and_forwarded_to_the_picosecond() {
     let graph = chain(&[gb(1), gb(2), gb(1)]);
     let spec = spec(Lines::Shared);
     // One packet of 100 + 82 bytes: 182 + 91 + 182 ns.
-    let ends = simulate(&graph, &[flow(3, &[0, 1, 2], 100)], &spec, |_| true);
+    let line = |_| Lanes::Line;
+    let (ends, _) = simulate(&graph, &[flow(3, &[0, 1, 2], 100)], &spec, line);
     assert_eq!(ends, [ps(3_000 + 455_000)]);
     // Three of 4,096 and one of 12: the first link sends them back to back, and the last forwards the
     // fourth after the third.
-    let ends = simulate(&graph, &[flow(0, &[0, 1, 2], 12_300)], &spec, |_| true);
+    let (ends, _) = simulate(&graph, &[flow(0, &[0, 1, 2], 12_300)], &spec, line);
     let whole = 4_178_000;
     assert_eq!(ends, [ps(3 * whole + whole / 2 + whole + 94_000)]);
 }
@@ -192,7 +195,7 @@ fn short_transfers_that_share_a_bottleneck() {
 fn over_links_that_are_not_queued_nothing_waits() {
     let graph = chain(&[gb(1)]);
     let flows = [flow(0, &[0], 100), flow(0, &[0], 100)];
-    let at = |is_queued: bool| simulate(&graph, &flows, &spec(Lines::Shared), |_| is_queued);
-    assert_eq!(at(true), [ps(182_000), ps(364_000)]);
-    assert_eq!(at(false), [ps(182_000); 2]);
+    let at = |lanes: Lanes| simulate(&graph, &flows, &spec(Lines::Shared), |_| lanes).0;
+    assert_eq!(at(Lanes::Line), [ps(182_000), ps(364_000)]);
+    assert_eq!(at(Lanes::Open), [ps(182_000); 2]);
 }

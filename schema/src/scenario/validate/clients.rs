@@ -4,8 +4,8 @@ use super::{Check, LOWEST_PRIORITY, allowed};
 use crate::error::FileError;
 use crate::ids::{ClassId, HostId, Table};
 use crate::scenario::{
-    Class, ClassFile, Client, ClientsFile, Group, Hop, Placement, Scenario, Serve, StageRole,
-    Transport, Way, Work,
+    Class, ClassFile, Client, ClientsFile, Forward, Group, Hop, Placement, Scenario, Serve,
+    StageRole, Transport, Way, Work,
 };
 use crate::units::Bytes;
 
@@ -200,12 +200,19 @@ impl Check<'_> {
                 to,
                 over,
                 way,
+                forward: self.forward(&hop.to),
+                tcp: self.tcp(&key, hop, over, way)?,
                 verbs: self.verbs(&key, hop, over, [from, scenario.stages[to].host], scenario)?,
             });
             if over == Transport::Gdr {
                 self.leads_to_a_gpu(&key, hop, &scenario.stages[to])?;
             }
             from = scenario.stages[to].host;
+        }
+        for pair in hops.windows(2) {
+            if pair[0].forward == Forward::CutThrough {
+                self.cut_through([&pair[0], &pair[1]], scenario)?;
+            }
         }
         Ok(hops)
     }

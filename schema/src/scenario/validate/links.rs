@@ -6,8 +6,8 @@ use super::Check;
 use crate::error::{FileError, suggest};
 use crate::ids::{HostId, Id, LinkId, SwitchId, Table};
 use crate::scenario::{
-    Access, FabricFile, FatTreeFile, Fault, FaultFile, LeafSpineFile, Link, Scenario, Switch,
-    Vertex, Way,
+    Access, Ethernet, FabricFile, FatTreeFile, Fault, FaultFile, LeafSpineFile, Link, Scenario,
+    Switch, Vertex, Way,
 };
 use crate::units::{ByteRate, SimDuration};
 
@@ -41,6 +41,7 @@ struct Cable {
     rate: Option<ByteRate>,
     delay: SimDuration,
     part: Option<String>,
+    ethernet: Option<Ethernet>,
 }
 
 impl Network {
@@ -58,6 +59,7 @@ impl Network {
             part: cable.part.clone(),
             rate: cable.rate,
             delay: cable.delay,
+            ethernet: cable.ethernet,
         });
     }
 }
@@ -160,6 +162,7 @@ impl Check<'_> {
                 part: link.part.clone(),
                 rate: link.rate,
                 delay: link.delay.unwrap_or(SimDuration::ZERO),
+                ethernet: self.ethernet(&format!("links.{index}"), link.ethernet, link.rate)?,
             });
         }
         Ok(())
@@ -178,6 +181,7 @@ impl Check<'_> {
                         rate: Some(star.rate),
                         delay: star.delay,
                         part: star.part.clone(),
+                        ethernet: self.ethernet(&key, star.ethernet, Some(star.rate))?,
                     },
                     border: None,
                 })
@@ -199,6 +203,7 @@ impl Check<'_> {
                     rate: access.border_rate,
                     delay: access.border_delay,
                     part: None,
+                    ethernet: None,
                 };
                 let key = format!("{key}.access");
                 for spine in spines {
@@ -209,6 +214,7 @@ impl Check<'_> {
                     rate: Some(access.rate),
                     delay: SimDuration::ZERO,
                     part: access.part.clone(),
+                    ethernet: self.ethernet(&key, access.ethernet, Some(access.rate))?,
                 };
                 places.border = Some((border, cable));
                 network.access = Some(Access {
@@ -253,6 +259,7 @@ impl Check<'_> {
             rate: Some(rate),
             delay: file.uplink_delay.expect("the default was filled in"),
             part: file.part.clone(),
+            ethernet: self.ethernet(key, file.ethernet, Some(rate))?,
         };
         for leaf in &leaves {
             for spine in &spines {
@@ -268,6 +275,7 @@ impl Check<'_> {
                 rate: Some(file.rate),
                 delay: file.delay,
                 part: file.part.clone(),
+                ethernet: file.ethernet,
             },
             border: None,
         };
@@ -293,6 +301,7 @@ impl Check<'_> {
             rate: Some(file.rate),
             delay: file.delay,
             part: file.part.clone(),
+            ethernet: self.ethernet(key, file.ethernet, Some(file.rate))?,
         };
         let width = half as usize;
         let pods = edges.chunks(width).zip(aggregations.chunks(width));

@@ -5,6 +5,8 @@ mod gpus;
 mod hosts;
 mod links;
 mod plain;
+mod proxies;
+mod tcp;
 mod verbs;
 
 use super::{

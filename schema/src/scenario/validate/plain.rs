@@ -7,7 +7,7 @@ use crate::distribution::Distribution;
 use crate::error::{FileError, suggest};
 use crate::ids::{HostId, StageId};
 use crate::scenario::{
-    Balance, BalanceFile, ClientsFile, Discipline, DisciplineName, Hop, Lot, Next, Order,
+    Balance, BalanceFile, ClientsFile, Discipline, DisciplineName, Forward, Hop, Lot, Next, Order,
     PlainKind, PlainStage, PolicyName, Stage, StageFile, StageRole, Station, StationFile,
     TokensFile, Transport, Way,
 };
@@ -378,12 +378,15 @@ impl Check<'_> {
                 return Err(self.source.invalid(&format!("{key}.over"), problem));
             }
             self.no_verbs(&key, hop, "to a plain stage")?;
+            self.no_tcp(&key, hop, "one to a plain stage")?;
             Ok(Hop {
                 from,
                 to: self.stage(&format!("{key}.to"), &hop.to)?,
                 over: Transport::Local,
                 way: Way::Inside,
+                forward: Forward::Store,
                 verbs: None,
+                tcp: None,
             })
         })
         .collect()

@@ -4,7 +4,8 @@ use super::Check;
 use crate::error::FileError;
 use crate::ids::{ClassId, HostId, StageId};
 use crate::scenario::{
-    CompletionBy, GpuUse, HopFile, Scenario, Serve, Stage, StageRole, Transport, Verb, Verbs,
+    CompletionBy, GpuUse, HopFile, QueuePairs, Registration, Scenario, Serve, Stage, StageRole,
+    Transport, Verb, Verbs,
 };
 
 impl Check<'_> {
@@ -35,7 +36,34 @@ impl Check<'_> {
         Ok(Some(Verbs {
             completion: hop.completion.unwrap_or_default(),
             verb: hop.verb.unwrap_or_default(),
+            registration: self.registration(key, hop, over)?,
+            queue_pairs: self.queue_pairs(key, hop)?,
         }))
+    }
+
+    /// The queue pairs that connections of the hop at `key` share.
+    fn queue_pairs(&self, key: &str, hop: &HopFile) -> Result<Option<QueuePairs>, FileError> {
+        if let Some(pairs) = hop.queue_pairs {
+            let key = |below: &str| format!("{key}.queue-pairs.{below}");
+            self.at_least_one(&key("count"), pairs.count)?;
+            self.at_least_one(&key("outstanding"), pairs.outstanding)?;
+        }
+        Ok(hop.queue_pairs)
+    }
+
+    /// When the hop at `key` registers what it sends; the memory of GPUs once.
+    fn registration(
+        &self,
+        key: &str,
+        hop: &HopFile,
+        over: Transport,
+    ) -> Result<Registration, FileError> {
+        let found = hop.registration.unwrap_or_default();
+        if over == Transport::Gdr && found == Registration::Each {
+            let problem = "must be `once` over `gdr`, which registers buffers of the GPU for each connection; found `each`";
+            return Err(self.source.invalid(&format!("{key}.registration"), problem));
+        }
+        Ok(found)
     }
 
     /// The hop at `key`, which has another transport, has no options of verbs.
@@ -44,6 +72,8 @@ impl Check<'_> {
         let given = [
             ("completion", completion),
             ("verb", hop.verb.map(Verb::name)),
+            ("registration", hop.registration.map(Registration::name)),
+            ("queue-pairs", hop.queue_pairs.map(|_| "a table")),
         ];
         for (option, value) in given {
             if let Some(found) = value {
