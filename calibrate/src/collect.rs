@@ -103,9 +103,9 @@ impl Collector<'_> {
         for (span, bytes) in operations.values() {
             self.span(span, *bytes);
         }
-        for (message, sides) in &messages {
+        for sides in messages.values() {
             if let [Some(send), Some(receive)] = sides {
-                self.delay(message.2, send, receive);
+                self.delay(send, receive);
             }
         }
     }
@@ -128,8 +128,8 @@ impl Collector<'_> {
         Some(&self.scenario.groups[client.group])
     }
 
-    fn hop(&self, span: &Span) -> Option<Hop> {
-        self.group(span)?.path.get(usize::from(span.hop?)).copied()
+    fn hop(&self, span: &Span) -> Option<&Hop> {
+        self.group(span)?.path.get(usize::from(span.hop?))
     }
 
     /// Adds the sample that a span (or the spans of one operation, of `bytes` in all) gives.
@@ -166,7 +166,7 @@ impl Collector<'_> {
             (SpanName::Receive, _, Some(over)) => {
                 self.on_host(span, &cost::receive(over), Clock::Core, by_bytes);
             }
-            (SpanName::Queue, ..) => self.dispatch(span),
+            (SpanName::Queue, Some(_), _) => self.dispatch(span),
             _ => {}
         }
     }
@@ -210,9 +210,8 @@ impl Collector<'_> {
 
     /// The time between a message's last byte being sent and its first being taken, without what
     /// the scenario's own rate and delay of the link account for.
-    fn delay(&mut self, hop: u8, send: &Span, receive: &Span) {
-        let hop = self.group(send).map(|group| group.path[usize::from(hop)]);
-        let hop = hop.expect("the span is well formed");
+    fn delay(&mut self, send: &Span, receive: &Span) {
+        let hop = self.hop(send).expect("the span is well formed");
         let (part, kind, known) = match hop.way {
             // Of no link in particular.
             Way::Switched => return,
@@ -330,11 +329,7 @@ impl Collector<'_> {
 const fn is_on_device(span: &Span) -> bool {
     matches!(
         span.name,
-        SpanName::Queue
-            | SpanName::H2d
-            | SpanName::Preprocess
-            | SpanName::Inference
-            | SpanName::D2h
+        SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
     )
 }
 

@@ -139,7 +139,7 @@ pub(crate) fn inference_driver(work: &Work, batch_size: u32) -> (Driver, f64, Sh
 pub(crate) fn serve(scenario: &Scenario, stage: StageId) -> Option<&Serve> {
     match &scenario.stages.rows().get(stage.index())?.role {
         StageRole::Serve(serve) => Some(serve),
-        StageRole::Proxy | StageRole::Plain(_) => None,
+        StageRole::Proxy(_) | StageRole::Plain(_) => None,
     }
 }
 

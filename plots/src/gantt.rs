@@ -114,7 +114,7 @@ impl Colors {
             let roles = stages.iter().map(|id| &run.scenario.stages[*id].role);
             let mut serves = roles.filter_map(|role| match role {
                 StageRole::Serve(serve) => Some(serve),
-                StageRole::Proxy | StageRole::Plain(_) => None,
+                StageRole::Proxy(_) | StageRole::Plain(_) => None,
             });
             Colors::Turns {
                 of: if serves.any(|serve| serve.batch.max > 1) {

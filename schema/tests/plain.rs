@@ -324,6 +324,8 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             over: None,
             completion: None,
             verb: None,
+            balance: None,
+            weights: Vec::new(),
         };
         ClientsFile {
             name: Some("people".to_owned()),

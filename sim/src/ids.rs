@@ -39,4 +39,10 @@ id! {
     NetId,
     /// The network adapter of a host.
     NicId,
+    /// A path of hops that requests take.
+    PathId,
+    /// A sender's choice among the replicas of a stage.
+    BalancerId,
+    /// The connections that a proxy keeps to a stage.
+    PoolId,
 }

@@ -30,6 +30,8 @@
 //!   grow until they start or close at their timeout), each a thread on the host's cores, or an
 //!   inference context on a GPU ([`gpu`]).
 //! - Clients are closed loops, or open-loop sources with a pool of connections each.
+//! - Of a stage on several hosts there is a replica on each. Senders choose one for each request, and
+//!   proxies may keep few connections to each ([`scenario::Balancing`](schema::scenario::Balancing)).
 //!
 //! Left out there: queues in switches, loss, windows and congestion control,
 //! the memory of hosts and its limits.
@@ -58,6 +60,7 @@ mod pipeline;
 mod precision;
 pub mod queueing;
 mod record;
+mod replicas;
 mod replication;
 mod server;
 pub mod stations;

@@ -10,12 +10,12 @@ use crate::costs::{Amount, Costs};
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
-use crate::ids::{ConnectionId, InstanceId, NicId, RoleId, ServerId};
+use crate::ids::{BalancerId, ConnectionId, InstanceId, NicId, PathId, PoolId, RoleId, ServerId};
 use crate::network::{Message, Nic, Wires};
 use crate::record::{At, Part, Population, Recorder, Window};
 use crate::server::{Gpus, Instance, Server};
-use crate::stations::{Cores, Job, Task, Threads};
-use crate::tables::Tables;
+use crate::stations::{Balancer, Cores, Job, Task, Threads};
+use crate::tables::{ConnectionRow, Tables};
 use crate::workload::ClientState;
 
 /// All components of a replication.
@@ -31,6 +31,12 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) receivers: Table<RoleId, Option<Threads<ConnectionId>>>,
     pub(crate) clients: Table<ClientId, ClientState>,
     pub(crate) connections: Table<ConnectionId, Connection>,
+    /// The near and the far end of each hop of each connection, as far as they are known.
+    pub(crate) ends: Vec<[RoleId; 2]>,
+    pub(crate) balancers: Table<BalancerId, Balancer<RoleId>>,
+    pub(crate) pools: Table<PoolId, Threads<ConnectionId>>,
+    /// Requests under way to, at and from each role that a balancer chose.
+    pub(crate) present: Table<RoleId, u32>,
     pub(crate) servers: Table<ServerId, Server>,
     pub(crate) instances: Table<InstanceId, Instance>,
     pub(crate) gpus: Gpus,
@@ -56,6 +62,10 @@ pub(crate) struct CoreTime {
 pub(crate) struct Connection {
     pub(crate) client: ClientId,
     pub(crate) group: GroupId,
+    pub(crate) path: PathId,
+    /// Where the sources of its hops are in the tables, and the ends of its hops among all.
+    pub(crate) sources: usize,
+    pub(crate) ends: usize,
     /// Where the client is.
     pub(crate) host: HostId,
     pub(crate) request: RequestId,
@@ -99,7 +109,19 @@ impl<'a> Pipeline<'a> {
     ) -> Pipeline<'a> {
         let clients = tables.clients.ids();
         let servers = tables.servers.rows();
+        let mut ends = Vec::new();
+        let connections = tables.connections.rows().iter();
+        let connections = connections.map(|row| Connection::new(tables, row, &mut ends));
         Pipeline {
+            connections: connections.collect(),
+            ends,
+            balancers: (tables.balancers.rows().iter())
+                .map(|row| row.balancer(costs))
+                .collect(),
+            pools: (tables.pools.rows().iter())
+                .map(|n| Threads::new(*n))
+                .collect(),
+            present: tables.roles.ids().map(|_| 0).collect(),
             tables,
             schedule: Schedule::new(tables.scenario),
             costs: Costs::new(tables, costs),
@@ -115,9 +137,6 @@ impl<'a> Pipeline<'a> {
                 .collect(),
             clients: clients
                 .map(|id| ClientState::new(tables, id, arrivals))
-                .collect(),
-            connections: (tables.connections.rows().iter())
-                .map(|client| Connection::new(tables, *client))
                 .collect(),
             servers: servers.iter().map(Server::new).collect(),
             instances: (tables.instances.rows().iter())
@@ -197,27 +216,26 @@ impl<'a> Pipeline<'a> {
     pub(crate) fn start_step(&mut self, queue: &EventQueue<Event>, id: ConnectionId, step: Step) {
         let connection = &self.connections[id];
         let client = &self.tables.clients[connection.client];
-        let group = &self.tables.groups[connection.group];
         let class = &self.tables.scenario.classes[connection.class];
+        let [origin, here] = [0, usize::from(connection.hop)].map(|hop| connection.ends + hop);
+        let (origin, here) = (self.ends[origin][0], self.ends[here][1]);
         let (payload, reply) = (Amount::one(class.payload), Amount::one(class.reply));
-        let hop = usize::from(connection.hop);
         let (source, role, amount) = match step {
-            Step::Prepare => (client.prepare, group.role, payload),
+            Step::Prepare => (client.prepare, origin, payload),
             Step::Translate => {
-                let row = &client.hops[hop];
+                let row = self.tables.sources(connection);
                 let amount = match connection.leg {
                     _ if row.is_shared => Amount::one(Bytes(0)),
                     Leg::Request => payload,
                     Leg::Reply => reply,
                 };
-                let role = group.path[hop].to_role;
                 let Some(translate) = row.translate else {
-                    return self.submit_step(queue, id, step, role, SimDuration::ZERO);
+                    return self.submit_step(queue, id, step, here, SimDuration::ZERO);
                 };
-                (translate[connection.leg as usize], role, amount)
+                (translate[connection.leg as usize], here, amount)
             }
-            Step::Notify => (client.notify, group.path[hop].to_role, reply),
-            Step::Postprocess => (client.postprocess, group.role, reply),
+            Step::Notify => (client.notify, here, reply),
+            Step::Postprocess => (client.postprocess, origin, reply),
         };
         let past = self.cores.past(queue.now(), role);
         let demand = self.costs.draw(source, amount, past);
@@ -249,10 +267,10 @@ impl<'a> Pipeline<'a> {
         self.connections[id].done = queue.now();
         let connection = &mut self.connections[id];
         match (step, connection.leg) {
-            (Step::Prepare, _) => self.send(queue, id),
+            (Step::Prepare, _) => self.go_on(queue, id),
             (Step::Translate, Leg::Request) => {
                 connection.hop += 1;
-                self.send(queue, id);
+                self.go_on(queue, id);
             }
             (Step::Translate, Leg::Reply) => self.send(queue, id),
             (Step::Postprocess, _) => self.complete(queue, id),
@@ -269,14 +287,18 @@ impl<'a> Pipeline<'a> {
 
     /// The thread at the far end of the connection's message has all of it.
     pub(crate) fn on_message(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
-        let connection = &mut self.connections[id];
-        let last = self.tables.groups[connection.group].path.len() - 1;
-        match (connection.leg, usize::from(connection.hop)) {
-            (Leg::Request, hop) if hop == last => self.join_line(queue, id),
-            (Leg::Request, _) => self.start_step(queue, id, Step::Translate),
-            (Leg::Reply, 0) => self.start_step(queue, id, Step::Postprocess),
-            (Leg::Reply, _) => {
-                connection.hop -= 1;
+        let connection = &self.connections[id];
+        let last = self.tables.paths[connection.path].hops.len() - 1;
+        let hop = usize::from(connection.hop);
+        match connection.leg {
+            Leg::Request if hop == last => self.join_line(queue, id),
+            Leg::Request => self.start_step(queue, id, Step::Translate),
+            Leg::Reply => {
+                self.returned(queue, id);
+                if hop == 0 {
+                    return self.start_step(queue, id, Step::Postprocess);
+                }
+                self.connections[id].hop -= 1;
                 self.start_step(queue, id, Step::Translate);
             }
         }
@@ -290,8 +312,9 @@ impl<'a> Pipeline<'a> {
         let connection = &self.connections[id];
         let group = &self.tables.groups[connection.group];
         let class = &self.tables.scenario.classes[connection.class];
-        let hop = &group.path[usize::from(connection.hop)];
-        let at_proxy = self.tables.roles[hop.to_role].host;
+        let hop = self.tables.hop(connection);
+        let [_, far] = self.ends[connection.ends + usize::from(connection.hop)];
+        let at_proxy = self.tables.roles[far].host;
         let (name, host, stage, bytes) = match (connection.step, connection.leg) {
             (Step::Prepare, _) => (
                 SpanName::Prepare,
@@ -349,13 +372,31 @@ impl<'a> Pipeline<'a> {
 }
 
 impl Connection {
-    fn new(tables: &Tables<'_>, client: ClientId) -> Connection {
+    /// A connection that carries nothing; `ends` gets those of its hops.
+    fn new(
+        tables: &Tables<'_>,
+        &ConnectionRow {
+            client,
+            path,
+            sources,
+        }: &ConnectionRow,
+        ends: &mut Vec<[RoleId; 2]>,
+    ) -> Connection {
         let group = tables.scenario.clients[client].group;
         let row = &tables.scenario.groups[group];
+        let first = ends.len();
+        let mut near = tables.clients[client].role;
+        for hop in &tables.paths[path].hops {
+            ends.push([near, hop.first_role]);
+            near = hop.first_role;
+        }
         Connection {
             client,
             group,
-            host: row.host,
+            path,
+            sources,
+            ends: first,
+            host: tables.scenario.clients[client].host,
             request: RequestId::new(client, 0),
             class: row.classes[0],
             ready: SimTime::ZERO,

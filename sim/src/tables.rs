@@ -4,14 +4,15 @@ use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
 use schema::scenario::{
-    BatchPolicy, GpuUse, HandBack, LaunchFile, Peers, Scenario, Transport, Verbs,
+    BatchPolicy, GpuUse, HandBack, LaunchFile, Peers, PolicyName, Scenario, Transport, Verbs,
 };
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use crate::costs::Used;
 use crate::gpu::{DeviceSpec, Kernel, LinkSpec, ProcessSpec};
 use crate::ids::{
-    ConnectionId, GpuId, InstanceId, LawId, NetId, NicId, RoleId, ServerId, SourceId,
+    BalancerId, ConnectionId, GpuId, InstanceId, LawId, NetId, NicId, PathId, PoolId, RoleId,
+    ServerId, SourceId,
 };
 use crate::network::WireTables;
 use crate::pipeline::Connection;
@@ -28,8 +29,13 @@ pub(crate) struct Tables<'a> {
     pub(crate) roles: Table<RoleId, Role>,
     pub(crate) wires: WireTables,
     pub(crate) groups: Table<GroupId, GroupRow>,
+    pub(crate) paths: Table<PathId, PathRow>,
+    pub(crate) balancers: Table<BalancerId, BalancerRow>,
+    /// How many connections each has.
+    pub(crate) pools: Table<PoolId, u32>,
     pub(crate) clients: Table<ClientId, ClientRow>,
-    pub(crate) connections: Table<ConnectionId, ClientId>,
+    pub(crate) hop_sources: Vec<HopSources>,
+    pub(crate) connections: Table<ConnectionId, ConnectionRow>,
     pub(crate) servers: Table<ServerId, ServerRow<'a>>,
     pub(crate) instances: Table<InstanceId, ServerId>,
     pub(crate) gpus: Table<GpuId, GpuRow>,
@@ -62,6 +68,14 @@ pub(crate) struct Role {
     pub(crate) host: HostId,
     pub(crate) set: CoreSetId,
     pub(crate) machine: usize,
+    /// Its number among the replicas of its stage, or its host's among those of its kind.
+    pub(crate) replica: usize,
+    /// Of a serving stage.
+    pub(crate) server: Option<ServerId>,
+    /// Of hops over network adapters.
+    pub(crate) nic: Option<NicId>,
+    /// Where requests go and replies come from over `gdr`.
+    pub(crate) memory: Option<[GpuMemory; 2]>,
     /// Threads that receive its messages; `None` if each connection has its own.
     pub(crate) receive_threads: Option<u32>,
     /// Whether those threads poll for messages.
@@ -71,33 +85,66 @@ pub(crate) struct Role {
 /// A group of clients.
 #[derive(Debug)]
 pub(crate) struct GroupRow {
-    pub(crate) role: RoleId,
     pub(crate) is_closed_loop: bool,
-    pub(crate) path: Vec<HopRow>,
-    pub(crate) server: ServerId,
+    pub(crate) path: PathId,
     /// The stage at the end of the path.
     pub(crate) stage: StageId,
 }
 
-/// A hop of a group's path.
-#[derive(Clone, Copy, Debug)]
+/// A path of hops that requests take.
+#[derive(Debug)]
+pub(crate) struct PathRow {
+    pub(crate) hops: Vec<HopRow>,
+}
+
+/// A hop of a path.
+#[derive(Clone, Debug)]
 pub(crate) struct HopRow {
     pub(crate) to: StageId,
     pub(crate) over: Transport,
-    pub(crate) from_role: RoleId,
-    pub(crate) to_role: RoleId,
     /// Over network adapters only.
-    pub(crate) verbs: Option<VerbsRow>,
+    pub(crate) verbs: Option<Verbs>,
+    /// The roles of its stage's replicas: the first, and how many.
+    pub(crate) first_role: RoleId,
+    pub(crate) n_roles: usize,
+    pub(crate) choice: Choice,
+    /// By replica of the sender and then of the receiver; empty if the sender keeps a connection for
+    /// each of its own.
+    pub(crate) pools: Vec<PoolId>,
+    /// The number of the way from the first sender to the first receiver among those of the path.
+    pub(crate) first_way: usize,
 }
 
-/// A hop over network adapters.
+/// Which replica of its stage a hop leads to.
+#[derive(Clone, Debug)]
+pub(crate) enum Choice {
+    /// The only one.
+    Only,
+    /// The one on the host of the sender.
+    Same,
+    /// One that the sender chooses; by replica of the sender.
+    Balanced(Vec<BalancerId>),
+}
+
+/// A sender's choice among the replicas of a stage.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct BalancerRow {
+    pub(crate) sender: RoleId,
+    /// The first and how many.
+    pub(crate) to: (RoleId, usize),
+    pub(crate) policy: PolicyName,
+    pub(crate) weights: Vec<f64>,
+    /// Of its stream.
+    pub(crate) name: String,
+}
+
+/// A connection through the whole pipeline.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct VerbsRow {
-    pub(crate) options: Verbs,
-    /// Of the hop's near end and of its far end.
-    pub(crate) nics: [NicId; 2],
-    /// Where requests go and replies come from, if that is the memory of a GPU.
-    pub(crate) gpus: Option<[GpuMemory; 2]>,
+pub(crate) struct ConnectionRow {
+    pub(crate) client: ClientId,
+    pub(crate) path: PathId,
+    /// Where those of its first hop are in the table.
+    pub(crate) sources: usize,
 }
 
 /// The memory of a GPU, as a network adapter reaches it.
@@ -130,17 +177,16 @@ pub(crate) struct NicRow {
     pub(crate) pcie: Option<ByteRate>,
 }
 
-/// A client, with the sources of the costs that its connections' threads have.
+/// A client, with the sources of the costs that its connections' threads have beside those of hops.
 #[derive(Debug)]
 pub(crate) struct ClientRow {
+    pub(crate) role: RoleId,
     pub(crate) connections: Vec<ConnectionId>,
     /// `None` where the profile has no such cost.
     pub(crate) wakeup: Option<SourceId>,
     pub(crate) prepare: SourceId,
     pub(crate) postprocess: SourceId,
     pub(crate) notify: SourceId,
-    /// By hop of the path.
-    pub(crate) hops: Vec<HopSources>,
 }
 
 /// The sources of a client's costs on a hop, there and back.
@@ -165,6 +211,9 @@ pub(crate) struct HopSources {
 pub(crate) struct ServerRow<'a> {
     pub(crate) stage: StageId,
     pub(crate) role: RoleId,
+    /// Its number among the replicas of its stage, and how many there are.
+    pub(crate) replica: u32,
+    pub(crate) replicas: u32,
     pub(crate) batch: BatchPolicy,
     pub(crate) hand_back: HandBack,
     pub(crate) instances: Vec<InstanceId>,
@@ -288,7 +337,12 @@ pub(crate) enum Steps {
 impl Tables<'_> {
     /// The hop that the connection's request is on or has passed last.
     pub(crate) fn hop(&self, connection: &Connection) -> &HopRow {
-        &self.groups[connection.group].path[usize::from(connection.hop)]
+        &self.paths[connection.path].hops[usize::from(connection.hop)]
+    }
+
+    /// The sources of the costs of that hop.
+    pub(crate) fn sources(&self, connection: &Connection) -> &HopSources {
+        &self.hop_sources[connection.sources + usize::from(connection.hop)]
     }
 
     /// Number of machines that hosts are on.

@@ -122,7 +122,7 @@ pub(crate) fn run_of(scenario: &Scenario, trace: Vec<Span>, cpu: &[(&str, f64)])
 /// The spans of one client's requests, one after the other, every cost drawn from `laws`.
 pub(crate) fn draw(scenario: &Scenario, laws: &Laws, seed: Seed) -> Vec<Span> {
     let group = &scenario.groups.rows()[0];
-    let hop = group.path[0];
+    let hop = &group.path[0];
     let stage = &scenario.stages[hop.to];
     let StageRole::Serve(serve) = &stage.role else {
         panic!("the path ends at a server")

@@ -234,8 +234,14 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
                            `tandem simulate` runs stages with fewer";
             return refuse(&key("receive-threads"), problem);
         }
-        let StageRole::Serve(serve) = &stage.role else {
-            continue;
+        let serve = match &stage.role {
+            StageRole::Serve(serve) => serve,
+            StageRole::Proxy(proxy) if proxy.pool.is_some() => {
+                let problem = "a proxy has a connection onward for each of its own on hardware; \
+                               `tandem simulate` runs pools";
+                return refuse(&key("proxy.pool"), problem);
+            }
+            _ => continue,
         };
         if serve.gpu.is_some() {
             let problem =

@@ -74,7 +74,7 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
                 connection: index,
                 hop: 0,
             };
-            let hop = group.path[0];
+            let hop = &group.path[0];
             let connection = connect(
                 hop.over,
                 shared.address(hop.to)?,

@@ -45,7 +45,8 @@ pub enum SpanName {
     Receive,
     /// A proxy moves the message from one transport to the other.
     Translate,
-    /// The request waits for an inference context and for its batch.
+    /// The request waits for an inference context and for its batch; at a proxy, for one of the
+    /// connections that it keeps to the next stage.
     Queue,
     /// Copy from host to device.
     H2d,
@@ -165,7 +166,8 @@ pub struct Span {
     pub leg: Leg,
     /// Number of the batch among its stage's; zero outside inference contexts.
     pub batch: u32,
-    /// Number of the inference context among its stage's; zero outside them.
+    /// Number of the inference context among its stage's, those of one replica after those of another;
+    /// zero outside them.
     pub context: u32,
     /// For `kernel`, its number in the work of its stage.
     pub kernel: Option<u32>,
@@ -202,11 +204,13 @@ impl Span {
 
 /// What a span's resource is called: the transport of its hop, or the part of its host.
 fn resource(scenario: &Scenario, span: &Span) -> &'static str {
+    let is_at_proxy = || matches!(scenario.stages[span.stage].role, StageRole::Proxy(_));
     match (span.name, span.hop) {
         (SpanName::Send | SpanName::Wire | SpanName::Receive, Some(hop)) => {
             let group = scenario.clients[span.request.client()].group;
             scenario.groups[group].path[usize::from(hop)].over.name()
         }
+        (SpanName::Queue, _) if is_at_proxy() => "host",
         (SpanName::Queue | SpanName::H2d | SpanName::Preprocess, _)
         | (SpanName::Inference | SpanName::D2h | SpanName::Kernel | SpanName::P2p, _) => "device",
         _ => "host",
@@ -497,14 +501,14 @@ fn check(span: Span, scenario: &Scenario, n_replications: u32) -> Result<Span, S
                 "`{name}` is at stage `{stage}`, which serves nothing"
             ));
         };
-        check_place(&span, serve)?;
+        check_place(&span, serve, stage.replicas)?;
     }
     Ok(span)
 }
 
 /// Whether the context of a span exists, and its kernel as far as the scenario knows kernels.
-fn check_place(span: &Span, serve: &Serve) -> Result<(), String> {
-    let (context, n) = (span.context, serve.instances);
+fn check_place(span: &Span, serve: &Serve, replicas: u32) -> Result<(), String> {
+    let (context, n) = (span.context, serve.instances * replicas);
     if context >= n {
         return Err(format!("`context` is {context} of {n}, counted from 0"));
     }

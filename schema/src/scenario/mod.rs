@@ -6,6 +6,7 @@
 mod fabric;
 mod file;
 mod gpu;
+mod hops;
 mod plain;
 mod source;
 mod validate;
@@ -17,13 +18,16 @@ use std::sync::Arc;
 pub use fabric::*;
 pub use file::*;
 pub use gpu::*;
+pub use hops::{Balancing, Hop};
 pub use plain::*;
 pub use source::Source;
 pub use verbs::Verbs;
 
 use crate::arrivals::read_replay;
 use crate::error::FileError;
-use crate::ids::{ClassId, ClientId, CoreSetId, GroupId, HostId, LinkId, StageId, SwitchId, Table};
+use crate::ids::{
+    ClassId, ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, SwitchId, Table,
+};
 use crate::nets::NetInfo;
 use crate::random::Seed;
 use crate::units::{ByteRate, Bytes, SimDuration};
@@ -95,6 +99,10 @@ pub struct CoreSet {
 pub struct Host {
     /// Its name.
     pub name: String,
+    /// Its key in the file, which several may share: those follow one another.
+    pub key: String,
+    /// Its number among those.
+    pub replica: usize,
     /// The profile's part that gives its costs.
     pub part: String,
     /// The cores its roles run on.
@@ -127,8 +135,10 @@ pub struct Link {
 pub struct Stage {
     /// Its name.
     pub name: String,
-    /// Where it runs.
+    /// Where it runs; of several hosts, on which a replica each runs, the first.
     pub host: HostId,
+    /// Number of its replicas.
+    pub replicas: u32,
     /// Threads that receive messages of all its connections; `None` if each has its own.
     pub receive_threads: Option<u32>,
     /// What it does.
@@ -139,11 +149,19 @@ pub struct Stage {
 #[derive(Clone, PartialEq, Debug)]
 pub enum StageRole {
     /// Forwards.
-    Proxy,
+    Proxy(Proxy),
     /// Serves a net.
     Serve(Serve),
     /// Stands on no host: a queueing station, or what leads requests between them.
     Plain(PlainStage),
+}
+
+/// A proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proxy {
+    /// Connections that each of its replicas keeps to each replica of a next stage; `None` if it has
+    /// one for each of its clients'.
+    pub pool: Option<u32>,
 }
 
 /// A serving stage.
@@ -260,7 +278,7 @@ impl Work {
 pub struct Group {
     /// Its name.
     pub name: String,
-    /// Where they run.
+    /// Where they run; of several hosts the first.
     pub host: HostId,
     /// When each client sends.
     pub arrivals: ArrivalsFile,
@@ -280,6 +298,8 @@ pub struct Client {
     pub group: GroupId,
     /// Its number in the group, from zero.
     pub index: u32,
+    /// Where it runs.
+    pub host: HostId,
 }
 
 /// A kind of request.
@@ -301,27 +321,17 @@ pub struct Class {
     pub stream_priority: Option<i32>,
 }
 
-/// A hop of a path.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hop {
-    /// The host it starts from.
-    pub from: HostId,
-    /// The stage it leads to.
-    pub to: StageId,
-    /// The transport.
-    pub over: Transport,
-    /// How it gets there.
-    pub way: Way,
-    /// How it works over `rdma` and `gdr`; `None` over others.
-    pub verbs: Option<Verbs>,
-}
-
 /// The text of a scenario file.
 pub fn to_toml(file: &ScenarioFile) -> String {
     toml::to_string(file).expect("a scenario can be written as TOML")
 }
 
 impl Scenario {
+    /// The host of a replica of the stage.
+    pub fn host_of(&self, stage: StageId, replica: u32) -> HostId {
+        HostId::from_index(self.stages[stage].host.index() + replica as usize)
+    }
+
     /// The number of the machine that the host is on.
     pub fn machine(&self, host: HostId) -> usize {
         self.core_sets[self.hosts[host].core_set].machine

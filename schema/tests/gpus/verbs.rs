@@ -48,7 +48,7 @@ fn message(from: &str, to: &str) -> String {
 }
 
 fn last_hop(scenario: &Scenario) -> schema::scenario::Hop {
-    *scenario.groups.rows()[0].path.last().unwrap()
+    scenario.groups.rows()[0].path.last().unwrap().clone()
 }
 
 #[test]

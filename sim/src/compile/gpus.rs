@@ -6,8 +6,8 @@ use schema::gpu::GpuNet;
 use schema::ids::{HostId, Id, StageId};
 use schema::profile::{Driver, Part, PartKind, cost, parameter};
 use schema::scenario::{
-    Device, GpuUse, GpuWork, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Peers,
-    Serve, StageRole, Transport, Work,
+    Device, GpuUse, GpuWork, Group, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority,
+    Peers, Proxy, Serve, StageRole, Transport, Work,
 };
 use schema::units::{Bytes, SimDuration};
 
@@ -164,7 +164,7 @@ impl<'a> Compiler<'a> {
     /// The part of a GPU.
     fn part_of_gpu(&self, host: HostId, gpu: u32) -> Result<PartOf<'a>, SimError> {
         let row = &self.scenario.hosts[host].gpus[gpu as usize];
-        let key = format!("hosts.{}.gpus.{gpu}.part", self.scenario.hosts[host].name);
+        let key = format!("hosts.{}.gpus.{gpu}.part", self.scenario.hosts[host].key);
         let wanted_by = place(self.scenario, &key);
         let part = self.profile.part(&row.part, &wanted_by)?;
         if part.kind != PartKind::Gpu {
@@ -199,7 +199,7 @@ impl<'a> Compiler<'a> {
             };
             let (asked, has) = ((used(|m| m.compute), used(|m| m.memory)), (compute, memory));
             if asked.0 > has.0 || asked.1 > has.1 {
-                let host = &self.scenario.hosts[host].name;
+                let host = &self.scenario.hosts[host].key;
                 return Err(SimError::Partitions {
                     wanted_by: place(self.scenario, &format!("hosts.{host}.gpus.{gpu}.mig")),
                     part: part.name.to_owned(),
@@ -227,25 +227,25 @@ impl<'a> Compiler<'a> {
     /// How a serving stage runs on GPUs.
     pub(super) fn gpu_server(
         &mut self,
-        stage: StageId,
+        at: &Replica,
         serve: &'a Serve,
         gpu: &'a GpuUse,
     ) -> Result<GpuServer<'a>, SimError> {
-        let host = self.scenario.stages[stage].host;
+        let host = at.host;
         let mut contexts = Vec::with_capacity(gpu.contexts() as usize);
         for device in &gpu.devices {
-            let segments = self.segments(stage, serve, gpu, *device)?;
+            let segments = self.segments(at, serve, gpu, *device)?;
             for process in 0..gpu.processes {
                 let mut segments = segments.clone();
                 for segment in &mut segments {
-                    segment.process = self.process(segment.gpu, stage, gpu, *device, process);
+                    segment.process = self.process(segment.gpu, at.stage, gpu, *device, process);
                 }
                 for _ in 0..gpu.streams {
-                    contexts.push(self.context(stage, serve, gpu, *device, &segments)?);
+                    contexts.push(self.context(at, serve, gpu, *device, &segments)?);
                 }
             }
         }
-        let name = |what: &str| format!("stage/{}/{what}", self.scenario.stages[stage].name);
+        let name = |what: &str| format!("stage/{}/{what}", at.name);
         let (launch, staging) = (name("launch"), name("staging"));
         Ok(GpuServer {
             gpu,
@@ -261,23 +261,20 @@ impl<'a> Compiler<'a> {
 
     fn context(
         &mut self,
-        stage: StageId,
+        at: &Replica,
         serve: &'a Serve,
         gpu: &'a GpuUse,
         device: Device,
         segments: &[Segment],
     ) -> Result<ContextRow, SimError> {
-        let host = self.scenario.stages[stage].host;
+        let host = at.host;
         let memory = match gpu.host_memory {
             HostMemory::Pinned => "pinned",
             HostMemory::Pageable => "pageable",
         };
         let asker = Asker::Gpu(host, device.gpu);
         let index = self.tables.instances.len();
-        let name = |what: &str| {
-            let stage = &self.scenario.stages[stage].name;
-            format!("stage/{stage}/context/{index}/{what}")
-        };
+        let name = |what: &str| format!("stage/{}/context/{index}/{what}", at.name);
         let (h2d, d2h) = (name("h2d"), name("d2h"));
         let preprocess = (serve.work.is_raw())
             .then(|| self.net(host, device.gpu, cost::PREPROCESS, gpu))
@@ -293,12 +290,12 @@ impl<'a> Compiler<'a> {
     /// What a context of the stage runs on `device`, and on those that peer copies lead to.
     fn segments(
         &mut self,
-        stage: StageId,
+        at: &Replica,
         serve: &'a Serve,
         gpu: &'a GpuUse,
         device: Device,
     ) -> Result<Vec<Segment>, SimError> {
-        let host = self.scenario.stages[stage].host;
+        let host = at.host;
         let Work::Kernels(kernels) = &serve.work else {
             let key = serve.work.key();
             let key = key.strip_suffix("+raw").unwrap_or(&key);
@@ -312,18 +309,18 @@ impl<'a> Compiler<'a> {
             };
             return Ok(vec![segment]);
         };
-        self.segments_of_kernels(stage, kernels, gpu, device)
+        self.segments_of_kernels(at, kernels, gpu, device)
     }
 
     fn segments_of_kernels(
         &mut self,
-        stage: StageId,
+        at: &Replica,
         kernels: &'a Kernels,
         gpu: &'a GpuUse,
         device: Device,
     ) -> Result<Vec<Segment>, SimError> {
-        let host = self.scenario.stages[stage].host;
-        let name = &self.scenario.stages[stage].name;
+        let host = at.host;
+        let name = &self.scenario.stages[at.stage].name;
         let mut segments: Vec<Segment> = Vec::new();
         let mut here = device;
         let mut from = 0;
@@ -597,7 +594,8 @@ impl<'a> Compiler<'a> {
             };
             let is_here =
                 |d: &Device| d.gpu == row.gpu && d.instance.unwrap_or(0) as usize == device;
-            if stage.host != row.host || !gpu.devices.iter().any(is_here) {
+            let mut hosts = (0..stage.replicas).map(|i| self.scenario.host_of(last, i));
+            if hosts.all(|host| host != row.host) || !gpu.devices.iter().any(is_here) {
                 continue;
             }
             let clients = self
@@ -608,6 +606,7 @@ impl<'a> Compiler<'a> {
             let n: u32 = clients
                 .map(|(client, _)| self.scenario.connections(client))
                 .sum();
+            let n = self.pooled(group, n);
             let by_gdr = group
                 .path
                 .last()
@@ -621,6 +620,29 @@ impl<'a> Compiler<'a> {
         }
         sum
     }
+
+    /// How many of `n` connections of a group's clients go on to each replica of its last stage: those
+    /// that a proxy before it keeps.
+    fn pooled(&self, group: &Group, n: u32) -> u32 {
+        let Some([.., proxy, _]) = group.path.get(..) else {
+            return n;
+        };
+        let stage = &self.scenario.stages[proxy.to];
+        match stage.role {
+            StageRole::Proxy(Proxy { pool: Some(pool) }) => {
+                n.min(pool.saturating_mul(stage.replicas))
+            }
+            _ => n,
+        }
+    }
+}
+
+/// A replica of a stage, for which tables are made.
+pub(super) struct Replica {
+    pub(super) stage: StageId,
+    pub(super) host: HostId,
+    /// In names of streams.
+    pub(super) name: String,
 }
 
 impl<'a> NetRow<'a> {

@@ -2,20 +2,26 @@
 
 mod gpus;
 mod nics;
+mod paths;
 mod wires;
+
+use std::collections::BTreeMap;
 
 use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{Hop, Scenario, StageRole, Transport, Verb, Way, Work};
+use schema::scenario::{Hop, Scenario, Serve, StageRole, Transport, Verb, Way, Work};
 
 use crate::error::SimError;
 use crate::fabric::Routes;
-use crate::ids::{LawId, RoleId, ServerId, SourceId};
+use crate::ids::{LawId, PoolId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
 use crate::tables::{
-    ClientRow, GroupRow, HopRow, HopSources, Law, OnCores, Role, ServerRow, SourceRow, Tables,
+    ClientRow, ConnectionRow, GroupRow, HopSources, Law, OnCores, Role, ServerRow, SourceRow,
+    Tables,
 };
+use gpus::Replica;
+use paths::{replica_of, replicas};
 
 /// The words for there and back in names of streams.
 const LEGS: [&str; 2] = ["request", "reply"];
@@ -31,9 +37,9 @@ impl<'a> Tables<'a> {
             routes: Routes::new(&wires.graph),
             scenario,
             profile,
-            server_of: vec![None; scenario.stages.len()],
             role_of_stage: vec![None; scenario.stages.len()],
             role_of_clients: vec![None; scenario.hosts.len()],
+            pool_of: BTreeMap::new(),
             tables: Tables {
                 scenario,
                 core_sets: core_sets(scenario, profile)?,
@@ -42,7 +48,11 @@ impl<'a> Tables<'a> {
                 roles: Table::default(),
                 wires,
                 groups: Table::default(),
+                paths: Table::default(),
+                balancers: Table::default(),
+                pools: Table::default(),
                 clients: Table::default(),
+                hop_sources: Vec::new(),
                 connections: Table::default(),
                 servers: Table::default(),
                 gpus: Table::default(),
@@ -112,7 +122,7 @@ fn contention(scenario: &Scenario, profile: &Profile, part: &str) -> Result<f64,
         .find(|host| host.part == part)
         .expect("a core set is some host's");
     Err(SimError::Contention {
-        wanted_by: place(scenario, &format!("hosts.{}.part", host.name)),
+        wanted_by: place(scenario, &format!("hosts.{}.part", host.key)),
         part: part.to_owned(),
         found,
     })
@@ -131,10 +141,10 @@ impl Asker {
     /// The key that names its part.
     fn key(self, scenario: &Scenario) -> String {
         match self {
-            Asker::Host(host) => format!("hosts.{}.part", scenario.hosts[host].name),
+            Asker::Host(host) => format!("hosts.{}.part", scenario.hosts[host].key),
             Asker::Link(link) => format!("{}.part", scenario.links[link].key),
             Asker::Gpu(host, gpu) => {
-                format!("hosts.{}.gpus.{gpu}.part", scenario.hosts[host].name)
+                format!("hosts.{}.gpus.{gpu}.part", scenario.hosts[host].key)
             }
         }
     }
@@ -143,9 +153,11 @@ impl Asker {
 struct Compiler<'a> {
     scenario: &'a Scenario,
     profile: &'a Profile,
-    server_of: Vec<Option<ServerId>>,
+    /// The first of the replicas.
     role_of_stage: Vec<Option<RoleId>>,
     role_of_clients: Vec<Option<RoleId>>,
+    /// By sender and receiver.
+    pool_of: BTreeMap<(RoleId, RoleId), PoolId>,
     routes: Routes,
     tables: Tables<'a>,
 }
@@ -160,87 +172,115 @@ impl<'a> Compiler<'a> {
                 what: format!("a path of {} hops (at most 255)", group.path.len()),
             });
         }
-        let role = self.role_of_clients(group.host);
-        let mut from_role = role;
-        let mut path = Vec::with_capacity(group.path.len());
-        for hop in &group.path {
-            let to_role = self.role_of_stage(hop.to);
-            path.push(HopRow {
-                to: hop.to,
-                over: hop.over,
-                from_role,
-                to_role,
-                verbs: self.verbs(hop)?,
-            });
-            from_role = to_role;
+        let mut senders = Vec::new();
+        for client in scenario.clients.rows().iter().filter(|row| row.group == id) {
+            let role = self.role_of_clients(client.host);
+            if !senders.contains(&role) {
+                senders.push(role);
+            }
         }
-        let stage = group.path.last().expect("a path has a hop").to;
-        let server = self.server(stage)?;
-        self.reach_gpus(server, path.last_mut().expect("a path has a hop"))?;
-        self.note_polls(&path);
+        let path = self.path(&group.path, &senders)?;
         self.tables.groups.push(GroupRow {
-            role,
             is_closed_loop: group.arrivals.is_closed_loop(),
             path,
-            server,
-            stage,
+            stage: group.path.last().expect("a path has a hop").to,
         });
         Ok(())
     }
 
     fn role_of_clients(&mut self, host: HostId) -> RoleId {
-        let name = &self.scenario.hosts[host].name;
+        let row = &self.scenario.hosts[host];
         *self.role_of_clients[host.index()].get_or_insert_with(|| {
             self.tables.roles.push(Role {
-                name: format!("client {name}"),
+                name: format!("client {}", row.name),
                 host,
-                set: self.scenario.hosts[host].core_set,
+                set: row.core_set,
                 machine: self.scenario.machine(host),
+                replica: row.replica,
+                server: None,
+                nic: None,
+                memory: None,
                 receive_threads: None,
                 polls: false,
             })
         })
     }
 
-    fn role_of_stage(&mut self, stage: StageId) -> RoleId {
+    /// The roles of the replicas of a stage: the first, and how many.
+    fn roles_of_stage(&mut self, stage: StageId) -> Result<(RoleId, usize), SimError> {
         let row = &self.scenario.stages[stage];
+        let n = row.replicas as usize;
+        if let Some(known) = self.role_of_stage[stage.index()] {
+            return Ok((known, n));
+        }
         let kind = match row.role {
-            StageRole::Proxy => "proxy",
+            StageRole::Proxy(_) => "proxy",
             StageRole::Serve(_) => "server",
             StageRole::Plain(_) => unreachable!("plain stages are no pipeline's"),
         };
-        *self.role_of_stage[stage.index()].get_or_insert_with(|| {
+        let first = RoleId::from_index(self.tables.roles.len());
+        for replica in 0..row.replicas {
+            let host = self.scenario.host_of(stage, replica);
             self.tables.roles.push(Role {
-                name: format!("{kind} {}", row.name),
-                host: row.host,
-                set: self.scenario.hosts[row.host].core_set,
-                machine: self.scenario.machine(row.host),
+                name: format!("{kind} {}", replica_of(row, replica)),
+                host,
+                set: self.scenario.hosts[host].core_set,
+                machine: self.scenario.machine(host),
+                replica: replica as usize,
+                server: None,
+                nic: None,
+                memory: None,
                 receive_threads: row.receive_threads,
                 polls: false,
-            })
-        })
+            });
+        }
+        self.role_of_stage[stage.index()] = Some(first);
+        Ok((first, n))
     }
 
-    fn server(&mut self, stage: StageId) -> Result<ServerId, SimError> {
-        if let Some(known) = self.server_of[stage.index()] {
-            return Ok(known);
-        }
+    /// A serving stage: a server for each replica.
+    fn servers(&mut self, stage: StageId) -> Result<(), SimError> {
         let row = &self.scenario.stages[stage];
         let StageRole::Serve(serve) = &row.role else {
-            unreachable!("a path ends at a stage that serves")
+            return Ok(());
         };
+        let (first, n) = self.roles_of_stage(stage)?;
+        if self.tables.roles[first].server.is_some() {
+            return Ok(());
+        }
+        for role in replicas(first, n) {
+            let server = self.server(stage, serve, role)?;
+            self.tables.roles[role].server = Some(self.tables.servers.push(server));
+        }
+        Ok(())
+    }
+
+    fn server(
+        &mut self,
+        stage: StageId,
+        serve: &'a Serve,
+        role: RoleId,
+    ) -> Result<ServerRow<'a>, SimError> {
+        let row = &self.scenario.stages[stage];
         let key = serve.work.key();
-        let host = row.host;
-        let name = |what: &str| format!("stage/{}/{what}", row.name);
+        let Role { host, replica, .. } = self.tables.roles[role];
+        let at = Replica {
+            stage,
+            host,
+            name: replica_of(row, replica as u32),
+        };
+        let name = |what: &str| format!("stage/{}/{what}", at.name);
         let seconds = match &serve.work {
             Work::Net { .. } | Work::Profiled(_) | Work::Kernels(_) => 0.0,
             Work::Synthetic(synthetic) => synthetic.time.as_secs_f64(),
         };
         let id = ServerId::from_index(self.tables.servers.len());
         let instances = (0..serve.instances).map(|_| self.tables.instances.push(id));
-        let server = ServerRow {
+        Ok(ServerRow {
             stage,
-            role: self.role_of_stage[stage.index()].expect("the path was walked before"),
+            role,
+            replica: replica as u32,
+            replicas: row.replicas,
             batch: serve.batch.clone(),
             hand_back: serve.hand_back,
             instances: instances.collect(),
@@ -258,12 +298,10 @@ impl<'a> Compiler<'a> {
                 }),
             },
             gpu: match &serve.gpu {
-                Some(gpu) => Some(self.gpu_server(stage, serve, gpu)?),
+                Some(gpu) => Some(self.gpu_server(&at, serve, gpu)?),
                 None => None,
             },
-        };
-        self.server_of[stage.index()] = Some(id);
-        Ok(self.tables.servers.push(server))
+        })
     }
 
     fn client(&mut self, id: ClientId) -> Result<(), SimError> {
@@ -271,21 +309,28 @@ impl<'a> Compiler<'a> {
         let row = &scenario.clients[id];
         let group = &scenario.groups[row.group];
         let name = |what: &str| format!("client/{}/{}/{what}", group.name, row.index);
-        let mut hops = Vec::with_capacity(group.path.len());
+        let sources = self.tables.hop_sources.len();
         for (index, hop) in group.path.iter().enumerate() {
             let next = group.path.get(index + 1);
-            hops.push(self.hop_sources(hop, next, &name(&format!("hop/{index}")))?);
+            let sources = self.hop_sources(hop, next, &name(&format!("hop/{index}")))?;
+            self.tables.hop_sources.push(sources);
         }
-        let server = scenario.stages[self.tables.groups[row.group].stage].host;
+        let GroupRow { path, stage, .. } = self.tables.groups[row.group];
+        let connection = ConnectionRow {
+            client: id,
+            path,
+            sources,
+        };
+        let server = scenario.stages[stage].host;
         let client = ClientRow {
+            role: self.role_of_clients(row.host),
             connections: (0..scenario.connections(id))
-                .map(|_| self.tables.connections.push(id))
+                .map(|_| self.tables.connections.push(connection))
                 .collect(),
             wakeup: self.of_host_if_any(group.host, cost::WAKEUP, name("wakeup"))?,
             prepare: self.of_host(group.host, cost::PREPARE, name("prepare"))?,
             postprocess: self.of_host(group.host, cost::POSTPROCESS, name("postprocess"))?,
             notify: self.of_host(server, cost::NOTIFY, name("notify"))?,
-            hops,
         };
         self.tables.clients.push(client);
         Ok(())

@@ -45,7 +45,7 @@ impl Pipeline<'_> {
     pub(crate) fn send(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         let now = queue.now();
         let connection = &mut self.connections[id];
-        let sources = &self.tables.clients[connection.client].hops[usize::from(connection.hop)];
+        let sources = self.tables.sources(connection);
         let hop = self.tables.hop(connection);
         let leg = connection.leg as usize;
         let class = &self.tables.scenario.classes[connection.class];
@@ -72,7 +72,7 @@ impl Pipeline<'_> {
             start: now,
             transfer: hop
                 .verbs
-                .map_or_else(Transfer::default, |verbs| Transfer::new(verbs.options.verb)),
+                .map_or_else(Transfer::default, |verbs| Transfer::new(verbs.verb)),
             ..Message::default()
         };
         self.send_chunk(queue, id);
@@ -255,10 +255,10 @@ impl Pipeline<'_> {
     /// The sender and the receiver of the connection's message.
     fn roles(&self, id: ConnectionId) -> [RoleId; 2] {
         let connection = &self.connections[id];
-        let hop = self.tables.hop(connection);
+        let [near, far] = self.ends[connection.ends + usize::from(connection.hop)];
         match connection.leg {
-            Leg::Request => [hop.from_role, hop.to_role],
-            Leg::Reply => [hop.to_role, hop.from_role],
+            Leg::Request => [near, far],
+            Leg::Reply => [far, near],
         }
     }
 }

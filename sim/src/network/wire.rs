@@ -111,10 +111,10 @@ impl WireId {
 
 #[derive(Clone, Debug)]
 struct Wire {
-    /// By hop of the path; those that it has used.
+    /// By hop of its path and pair of replicas; those that it has used.
     paths: Vec<Option<Path>>,
-    /// The hop of its chunks.
-    hop: usize,
+    /// Which of them its chunks take.
+    way: usize,
     /// The flow of the first chunk; none if there is none, or it waits for a link.
     flow: Option<FlowId>,
     /// What has set out and has not left, in order.
@@ -156,7 +156,7 @@ impl<'a> Wires<'a> {
     pub(crate) fn new(tables: &'a Tables<'a>, seed: Seed) -> Wires<'a> {
         let wire = Wire {
             paths: Vec::new(),
-            hop: 0,
+            way: 0,
             flow: None,
             chunks: VecDeque::new(),
             arrives: SimTime::ZERO,
@@ -212,7 +212,7 @@ impl<'a> Wires<'a> {
         id: ConnectionId,
         connection: &Connection,
         leg: Leg,
-        ends: [HostId; 2],
+        (way, ends): (usize, [HostId; 2]),
         size: Bytes,
     ) {
         let wire_id = WireId::new(id, leg);
@@ -228,11 +228,11 @@ impl<'a> Wires<'a> {
             }
             return;
         }
-        wire.hop = usize::from(connection.hop);
-        if wire.paths.len() <= wire.hop {
-            wire.paths.resize(wire.hop + 1, None);
+        wire.way = way;
+        if wire.paths.len() <= wire.way {
+            wire.paths.resize(wire.way + 1, None);
         }
-        let path = &mut wire.paths[wire.hop];
+        let path = &mut wire.paths[wire.way];
         if path.is_none() {
             *path = Some(Path::unknown(ends));
         }
@@ -242,7 +242,7 @@ impl<'a> Wires<'a> {
     /// The first chunk of the wire, which has no flow, sets out on a path over links that are up.
     fn start(&mut self, queue: &mut EventQueue<Event>, id: WireId) {
         let wire = &mut self.wires[id];
-        let path = wire.paths[wire.hop].as_mut().expect("it is set out on");
+        let path = wire.paths[wire.way].as_mut().expect("it is set out on");
         if path.found_at != self.n_changes {
             let label = id.connection().index() as u64;
             if !path.find(self.tables, &mut self.routes, label) {
@@ -350,7 +350,7 @@ impl<'a> Wires<'a> {
         for id in self.wires.ids() {
             let wire = &mut self.wires[id];
             let Some(flow) = wire.flow else { continue };
-            let path = wire.paths[wire.hop].as_ref().expect("a flow has a path");
+            let path = wire.paths[wire.way].as_ref().expect("a flow has a path");
             if !path.links.iter().any(|link| links.contains(link)) {
                 continue;
             }
@@ -368,7 +368,7 @@ impl Wire {
     /// The first chunk has left.
     fn leave(&mut self, queue: &mut EventQueue<Event>, connection: ConnectionId) {
         let chunk = self.chunks.pop_front().expect("something has left");
-        let path = self.paths[self.hop].as_ref().expect("it has a path");
+        let path = self.paths[self.way].as_ref().expect("it has a path");
         self.arrives = (queue.now() + path.delay + chunk.delay).max(self.arrives);
         queue.schedule_at(self.arrives, Event::ChunkArrived(connection));
     }
@@ -458,7 +458,8 @@ impl Pipeline<'_> {
             let at = queue.now() + connection.message.delay;
             queue.schedule_at(at, Event::ChunkArrived(id));
         } else {
-            self.wires.set_out(queue, id, connection, leg, ends, size);
+            let way = self.tables.hop(connection).first_way + self.pair(id);
+            (self.wires).set_out(queue, id, connection, leg, (way, ends), size);
         }
     }
 }

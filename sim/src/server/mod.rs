@@ -24,6 +24,7 @@ pub(crate) struct Server {
     line: BatchLine<ConnectionId>,
     /// When the next batch is due.
     timer: Forecast,
+    /// The number of its next batch: of one replica each is the next, of several one of each in turn.
     n_batches: u32,
 }
 
@@ -64,7 +65,7 @@ impl Server {
         Server {
             line: BatchLine::new(n, &row.batch),
             timer: Forecast::default(),
-            n_batches: 0,
+            n_batches: row.replica,
         }
     }
 }
@@ -89,7 +90,10 @@ impl Instance {
 impl Pipeline<'_> {
     /// The connection's request joins the line of its serving stage.
     pub(crate) fn join_line(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
-        let server = self.tables.groups[self.connections[id].group].server;
+        let connection = &self.connections[id];
+        let [_, role] = self.ends[connection.ends + usize::from(connection.hop)];
+        let server = self.tables.roles[role].server;
+        let server = server.expect("the path leads to a stage that serves");
         self.servers[server].line.arrive(queue.now(), id);
         self.form_batches(queue, server, None);
     }
@@ -137,7 +141,7 @@ impl Pipeline<'_> {
             let row = &mut self.instances[instance];
             server.line.take(now, &mut row.batch);
             row.number = server.n_batches;
-            server.n_batches += 1;
+            server.n_batches += self.tables.servers[id].replicas;
             self.dispatch(queue, instance, awake);
         }
     }
@@ -298,16 +302,22 @@ impl Pipeline<'_> {
     /// The instance is done with its batch and takes the next.
     fn release(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
         let server = self.tables.instances[id];
-        let index = self.context_idx(id);
+        let index = self.instance_idx(id);
         self.servers[server].line.release(index);
         self.form_batches(queue, server, Some(id));
     }
 
-    /// Number of the instance among its stage's.
-    fn context_idx(&self, id: InstanceId) -> u32 {
+    /// Number of the instance among its server's.
+    fn instance_idx(&self, id: InstanceId) -> u32 {
         let first = self.tables.servers[self.tables.instances[id]].instances[0];
         let index = id.index() - first.index();
         u32::try_from(index).expect("instances are counted in 32 bits")
+    }
+
+    /// Number of the instance among its stage's, those of one replica after those of another.
+    fn context_idx(&self, id: InstanceId) -> u32 {
+        let server = &self.tables.servers[self.tables.instances[id]];
+        server.replica * server.instances.len() as u32 + self.instance_idx(id)
     }
 
     /// Records the phase that ended, in a row for each request that it was for.

@@ -251,8 +251,7 @@ impl<'a> Pipeline<'a> {
         };
         // What comes from the memory of the GPU or goes there is not copied.
         let copied = requests.iter().filter(|connection| {
-            let group = &self.tables.groups[self.connections[**connection].group];
-            group.path.last().expect("a path has a hop").over != Transport::Gdr
+            self.tables.hop(&self.connections[**connection]).over != Transport::Gdr
         });
         let bytes = copied.map(|connection| {
             let class = &self.tables.scenario.classes[self.connections[*connection].class];

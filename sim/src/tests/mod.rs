@@ -1,10 +1,12 @@
-//! Tests of whole scenarios, by kind: closed form, links, theory, properties, metamorphic, frozen.
+//! Tests of whole scenarios, by kind: closed form, links, replicas, theory, properties, metamorphic,
+//! frozen.
 
 mod closed_form;
 mod frozen;
 mod links;
 mod metamorphic;
 mod properties;
+mod replicas;
 mod theory;
 
 use std::collections::BTreeMap;

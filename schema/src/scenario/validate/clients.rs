@@ -2,7 +2,7 @@
 
 use super::{Check, LOWEST_PRIORITY, allowed};
 use crate::error::FileError;
-use crate::ids::{ClassId, HostId, Table};
+use crate::ids::{ClassId, HostId, Id, Table};
 use crate::scenario::{
     Class, ClassFile, Client, ClientsFile, Group, Hop, Placement, Scenario, Serve, StageRole,
     Transport, Way, Work,
@@ -25,7 +25,7 @@ impl Check<'_> {
                 format!("there is a group `{name}` already"),
             ));
         }
-        let host = self.host_of_clients(&key, group)?;
+        let (host, n_hosts) = self.hosts_of_clients(&key, group)?;
         self.at_least_one(&format!("{key}.count"), group.count)?;
         group.arrivals.check().map_err(|(below, problem)| {
             let key = format!("{key}.arrivals.{below}");
@@ -54,15 +54,21 @@ impl Check<'_> {
             path,
         });
         for index in 0..group.count {
-            scenario.clients.push(Client { group: id, index });
+            let host = HostId::from_index(host.index() + (index % n_hosts) as usize);
+            scenario.clients.push(Client {
+                group: id,
+                index,
+                host,
+            });
         }
         Ok(())
     }
 
-    fn host_of_clients(&self, key: &str, group: &ClientsFile) -> Result<HostId, FileError> {
+    /// The hosts of the clients of a group: the first and how many.
+    fn hosts_of_clients(&self, key: &str, group: &ClientsFile) -> Result<(HostId, u32), FileError> {
         match &group.on {
-            Some(on) => self.host(&format!("{key}.on"), on),
-            None if self.is_plain() => Ok(self.nowhere()),
+            Some(on) => self.hosts(&format!("{key}.on"), on),
+            None if self.is_plain() => Ok((self.nowhere(), 1)),
             None => {
                 let hint = allowed(self.file.hosts.keys());
                 let problem = format!("must be given, since the path is not of plain stages{hint}");
@@ -162,6 +168,7 @@ impl Check<'_> {
             ));
         }
         let mut from = host;
+        let mut sender: Option<&String> = None;
         let mut hops: Vec<Hop> = Vec::new();
         for (index, hop) in file.iter().enumerate() {
             let key = format!("{key}.path.{index}");
@@ -173,7 +180,7 @@ impl Check<'_> {
             }
             let is_last = index + 1 == file.len();
             match (&scenario.stages[to].role, is_last) {
-                (StageRole::Proxy, true) => {
+                (StageRole::Proxy(_), true) => {
                     let problem = format!(
                         "a path must end at a stage that serves, `{}` is a proxy",
                         hop.to
@@ -201,7 +208,9 @@ impl Check<'_> {
                 over,
                 way,
                 verbs: self.verbs(&key, hop, over, [from, scenario.stages[to].host], scenario)?,
+                balance: self.balancing(&key, hop, sender, from, &scenario.stages[to])?,
             });
+            sender = Some(&hop.to);
             if over == Transport::Gdr {
                 self.leads_to_a_gpu(&key, hop, &scenario.stages[to])?;
             }

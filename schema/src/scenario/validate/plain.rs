@@ -76,6 +76,7 @@ impl Check<'_> {
         Ok(Stage {
             name: name.to_owned(),
             host,
+            replicas: 1,
             receive_threads: None,
             role: StageRole::Plain(PlainStage { kind, next }),
         })
@@ -378,12 +379,20 @@ impl Check<'_> {
                 return Err(self.source.invalid(&format!("{key}.over"), problem));
             }
             self.no_verbs(&key, hop, "to a plain stage")?;
+            if let Some(found) = hop.balance {
+                let problem = format!(
+                    "is for stages on several hosts, found `{}`; among plain stages a stage with `balance` chooses",
+                    found.name()
+                );
+                return Err(self.source.invalid(&format!("{key}.balance"), problem));
+            }
             Ok(Hop {
                 from,
                 to: self.stage(&format!("{key}.to"), &hop.to)?,
                 over: Transport::Local,
                 way: Way::Inside,
                 verbs: None,
+                balance: None,
             })
         })
         .collect()

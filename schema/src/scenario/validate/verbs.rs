@@ -26,9 +26,9 @@ impl Check<'_> {
                 let problem = format!(
                     "must be given, since `{key}` goes over `{}` and `{}` is one of its ends; write `nic = {{ part = \"PART\" }}`",
                     over.name(),
-                    host.name
+                    host.key
                 );
-                let key = format!("hosts.{}.nic", host.name);
+                let key = format!("hosts.{}.nic", host.key);
                 return Err(self.source.invalid(&key, problem));
             }
         }
