@@ -117,7 +117,8 @@ pub(crate) type Costs = BTreeMap<(String, String), Collected>;
 /// Whether at most one request of the run can be under way at a time.
 pub(crate) fn is_light(scenario: &Scenario) -> bool {
     let closed = |group: &Group| group.arrivals.is_closed_loop();
-    scenario.clients.len() == 1 && scenario.groups.rows().iter().all(closed)
+    let one_by_one = |group: &Group| closed(group) && group.branches.is_empty();
+    scenario.clients.len() == 1 && scenario.groups.rows().iter().all(one_by_one)
 }
 
 /// The driver of a batch's inference, the requests in it or the seconds asked for, and the shape of

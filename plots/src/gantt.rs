@@ -148,7 +148,11 @@ fn stage(scenario: &Scenario, span: &Span) -> StageId {
         return span.stage;
     }
     let client = &scenario.clients[span.request.client()];
-    let path = &scenario.groups[client.group].path;
+    let group = &scenario.groups[client.group];
+    let path = match (span.branch as usize).checked_sub(1) {
+        None => &group.path,
+        Some(index) => &scenario.call(&group.branches[index]).path,
+    };
     path.last().expect("a path has a hop").to
 }
 

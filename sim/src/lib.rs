@@ -33,6 +33,9 @@
 //! - Of a stage on several hosts there is a replica on each. Senders choose one for each request, and
 //!   proxies may keep few connections to each ([`scenario::Balancing`](schema::scenario::Balancing)).
 //!
+//! - A stage that serves may send its output on, and any stage may call others when it has its result:
+//!   a request branches, and its branches join ([`schema::scenario::Step`]).
+//!
 //! Left out there: queues in switches, loss, windows and congestion control,
 //! the memory of hosts and its limits.
 //!
@@ -46,6 +49,7 @@
 //! [`simulate`] are made before the first event, and the loop sees ids only, no names.
 #![forbid(unsafe_code)]
 
+mod calls;
 mod compare;
 mod compile;
 mod costs;

@@ -31,7 +31,8 @@ impl Pipeline<'_> {
     /// few connections to that, waits for one.
     pub(crate) fn go_on(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         self.choose(id);
-        let Some(pool) = self.pool(id) else {
+        let hop = usize::from(self.connections[id].hop);
+        let Some(pool) = self.pool(id, hop) else {
             return self.send(queue, id);
         };
         if self.pools[pool].want(id).is_some() {
@@ -55,29 +56,29 @@ impl Pipeline<'_> {
             }
         };
         self.ends[hop][1] = chosen;
-        let is_last =
-            usize::from(connection.hop) + 1 == self.tables.paths[connection.path].hops.len();
-        if !is_last {
+        let path = &self.tables.paths[connection.path];
+        if usize::from(connection.hop) + 1 < path.n_hops {
             self.ends[hop + 1][0] = chosen;
+        } else if path.is_straight() {
+            self.ends[hop + 1][1] = chosen;
         }
     }
 
-    /// The pool of connections over which the connection's request goes on its hop, if there is one.
-    fn pool(&self, id: ConnectionId) -> Option<PoolId> {
-        let connection = &self.connections[id];
-        let row = self.tables.hop(connection);
+    /// The pool of connections over which the connection's request goes on a hop, if there is one.
+    fn pool(&self, id: ConnectionId, hop: usize) -> Option<PoolId> {
+        let row = &self.tables.paths[self.connections[id].path].hops[hop];
         if row.pools.is_empty() {
             return None;
         }
-        Some(row.pools[self.pair(id)])
+        Some(row.pools[self.pair(id, hop)])
     }
 
-    /// The number of the pair of replicas between which the connection's request is.
-    pub(crate) fn pair(&self, id: ConnectionId) -> usize {
+    /// The number of the pair of replicas between which the connection's request is on a hop.
+    pub(crate) fn pair(&self, id: ConnectionId, hop: usize) -> usize {
         let connection = &self.connections[id];
-        let ends = self.ends[connection.ends + usize::from(connection.hop)];
+        let ends = self.ends[connection.ends + hop];
         let [near, far] = ends.map(|role| self.tables.roles[role].replica);
-        near * self.tables.hop(connection).n_roles + far
+        near * self.tables.paths[connection.path].hops[hop].n_roles + far
     }
 
     /// The connection's request has one of the pooled connections.
@@ -85,33 +86,33 @@ impl Pipeline<'_> {
         let now = queue.now();
         let connection = &self.connections[id];
         let [near, _] = self.ends[connection.ends + usize::from(connection.hop)];
-        let before = &self.tables.paths[connection.path].hops[usize::from(connection.hop) - 1];
-        let bytes = self.tables.scenario.classes[connection.class].payload;
+        let role = &self.tables.roles[near];
         let part = Part {
-            bytes,
-            ..Part::of(SpanName::Queue, self.tables.roles[near].host)
+            bytes: self.tables.input(connection),
+            ..Part::of(SpanName::Queue, role.host)
         };
         let at = At {
             ready: connection.done,
             start: now,
             end: now,
         };
-        self.record.part(connection, before.to, part, at);
+        let stage = role.stage.expect("a proxy keeps the connections");
+        self.record.part(connection, stage, part, at);
         self.connections[id].done = now;
         self.send(queue, id);
     }
 
-    /// The reply to the connection's request has come back over its hop.
-    pub(crate) fn returned(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+    /// The reply to the connection's request has come back over a hop.
+    pub(crate) fn returned(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, hop: usize) {
         let connection = &self.connections[id];
-        let row = self.tables.hop(connection);
+        let row = &self.tables.paths[connection.path].hops[hop];
         if let Choice::Balanced(balancers) = &row.choice {
-            let [near, far] = self.ends[connection.ends + usize::from(connection.hop)];
+            let [near, far] = self.ends[connection.ends + hop];
             let [near, index] = [near, far].map(|role| self.tables.roles[role].replica);
             self.balancers[balancers[near]].left(index);
             self.present[far] -= 1;
         }
-        if let Some(pool) = self.pool(id)
+        if let Some(pool) = self.pool(id, hop)
             && let Some(next) = self.pools[pool].done()
         {
             self.send_pooled(queue, next);

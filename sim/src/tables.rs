@@ -35,6 +35,8 @@ pub(crate) struct Tables<'a> {
     pub(crate) pools: Table<PoolId, u32>,
     pub(crate) clients: Table<ClientId, ClientRow>,
     pub(crate) hop_sources: Vec<HopSources>,
+    /// By client and call: the name of the stream that it draws from, if it draws.
+    pub(crate) call_draws: Vec<Option<String>>,
     pub(crate) connections: Table<ConnectionId, ConnectionRow>,
     pub(crate) servers: Table<ServerId, ServerRow<'a>>,
     pub(crate) instances: Table<InstanceId, ServerId>,
@@ -65,6 +67,8 @@ pub(crate) struct SourceRow {
 #[derive(Debug)]
 pub(crate) struct Role {
     pub(crate) name: String,
+    /// None of clients.
+    pub(crate) stage: Option<StageId>,
     pub(crate) host: HostId,
     pub(crate) set: CoreSetId,
     pub(crate) machine: usize,
@@ -94,7 +98,17 @@ pub(crate) struct GroupRow {
 /// A path of hops that requests take.
 #[derive(Debug)]
 pub(crate) struct PathRow {
+    /// Those that requests take, and then that of replies that go straight to the sender.
     pub(crate) hops: Vec<HopRow>,
+    /// How many requests take.
+    pub(crate) n_hops: usize,
+}
+
+impl PathRow {
+    /// Whether replies go straight from the last stage to the sender.
+    pub(crate) const fn is_straight(&self) -> bool {
+        self.hops.len() > self.n_hops
+    }
 }
 
 /// A hop of a path.
@@ -102,6 +116,13 @@ pub(crate) struct PathRow {
 pub(crate) struct HopRow {
     pub(crate) to: StageId,
     pub(crate) over: Transport,
+    /// Size of a request and of a reply; that of its class if `None`.
+    pub(crate) payload: Option<Bytes>,
+    pub(crate) reply: Option<Bytes>,
+    /// Whether its stage serves, and does not only forward.
+    pub(crate) serves: bool,
+    /// What its stage calls when it has its result.
+    pub(crate) steps: Vec<StepRow>,
     /// Over network adapters only.
     pub(crate) verbs: Option<Verbs>,
     /// The roles of its stage's replicas: the first, and how many.
@@ -113,6 +134,33 @@ pub(crate) struct HopRow {
     pub(crate) pools: Vec<PoolId>,
     /// The number of the way from the first sender to the first receiver among those of the path.
     pub(crate) first_way: usize,
+}
+
+/// Calls that a stage makes at once.
+#[derive(Clone, Debug)]
+pub(crate) struct StepRow {
+    pub(crate) calls: Vec<CallRow>,
+}
+
+/// A call that a stage makes.
+#[derive(Clone, Debug)]
+pub(crate) struct CallRow {
+    /// The branches that it may send, by their numbers.
+    pub(crate) branches: Vec<u32>,
+    /// Its number among all that a request of the group may cause.
+    pub(crate) site: usize,
+    /// With which probability it is made.
+    pub(crate) probability: f64,
+    /// By number of requests: with which probability it sends at most so many.
+    pub(crate) at_most: Vec<f64>,
+}
+
+impl CallRow {
+    /// Whether how many requests it sends is drawn.
+    pub(crate) fn draws(&self) -> bool {
+        let certain = self.at_most.iter().filter(|p| **p > 0.0).count() == 1;
+        self.probability < 1.0 || !certain
+    }
 }
 
 /// Which replica of its stage a hop leads to.
@@ -142,6 +190,12 @@ pub(crate) struct BalancerRow {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionRow {
     pub(crate) client: ClientId,
+    /// Which branch of the client's requests it carries; 0 for the request itself.
+    pub(crate) branch: u32,
+    /// That of the request itself, behind which those of its branches are in the table.
+    pub(crate) root: ConnectionId,
+    /// The one that carries what makes the call; none for the request itself.
+    pub(crate) parent: Option<ConnectionId>,
     pub(crate) path: PathId,
     /// Where those of its first hop are in the table.
     pub(crate) sources: usize,
@@ -186,12 +240,21 @@ pub(crate) struct ClientRow {
     pub(crate) wakeup: Option<SourceId>,
     pub(crate) prepare: SourceId,
     pub(crate) postprocess: SourceId,
-    pub(crate) notify: SourceId,
+    /// Where the connections of its branches begin in the table.
+    pub(crate) first_branch: usize,
+    /// Where the first of its calls is among all.
+    pub(crate) first_site: usize,
 }
 
 /// The sources of a client's costs on a hop, there and back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HopSources {
+    /// In names of streams.
+    pub(crate) name: String,
+    /// The first hosts that it joins.
+    pub(crate) ends: [HostId; 2],
+    /// Of the stage at its end, if that serves.
+    pub(crate) notify: Option<SourceId>,
     pub(crate) send: [SourceId; 2],
     pub(crate) receive: [SourceId; 2],
     /// `None` where no part has such a cost.
@@ -343,6 +406,38 @@ impl Tables<'_> {
     /// The sources of the costs of that hop.
     pub(crate) fn sources(&self, connection: &Connection) -> &HopSources {
         &self.hop_sources[connection.sources + usize::from(connection.hop)]
+    }
+
+    /// Size of the connection's request on a hop.
+    pub(crate) fn payload(&self, connection: &Connection, hop: usize) -> Bytes {
+        let given = self.paths[connection.path].hops[hop].payload;
+        given.unwrap_or_else(|| self.scenario.classes[connection.class].payload)
+    }
+
+    /// Size of the reply to the connection's request on a hop.
+    pub(crate) fn reply(&self, connection: &Connection, hop: usize) -> Bytes {
+        let given = self.paths[connection.path].hops[hop].reply;
+        given.unwrap_or_else(|| self.scenario.classes[connection.class].reply)
+    }
+
+    /// Size of what the stage that the connection's request is at takes in.
+    pub(crate) fn input(&self, connection: &Connection) -> Bytes {
+        self.payload(connection, usize::from(connection.hop))
+    }
+
+    /// Size of what the stage that the connection's request is at puts out.
+    pub(crate) fn output(&self, connection: &Connection) -> Bytes {
+        let next = usize::from(connection.hop) + 1;
+        if next == self.paths[connection.path].n_hops {
+            self.reply(connection, next - 1)
+        } else {
+            self.payload(connection, next)
+        }
+    }
+
+    /// Number of branches that a request of the group may have.
+    pub(crate) fn n_branches(&self, group: GroupId) -> usize {
+        self.scenario.groups[group].branches.len()
     }
 
     /// Number of machines that hosts are on.

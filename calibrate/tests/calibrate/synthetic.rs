@@ -281,6 +281,7 @@ impl Drawn {
         end_ns: u64,
     ) {
         self.spans.push(Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: 0,
@@ -310,6 +311,7 @@ pub(crate) fn id<I: Id>(index: usize) -> I {
 /// A span of no length of the first request, host and stage.
 pub(crate) fn span(name: SpanName) -> Span {
     Span {
+        branch: 0,
         kernel: None,
         context: 0,
         replication: 0,

@@ -117,6 +117,7 @@ pub(crate) fn run(took_ns: &[u64]) -> Run {
     let mut at = 0;
     for (seq, took) in (0..).zip(took_ns) {
         run.trace.push(Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: 0,

@@ -234,6 +234,7 @@ impl Sender {
         let last = group.path.last().expect("a path has a hop").to;
         let failed = timed.arrival.header.failed;
         let base = Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: 0,

@@ -152,6 +152,7 @@ impl Forwarder {
             (back, front)
         };
         let received = Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: 0,

@@ -9,6 +9,7 @@ pub use crate::arrivals::ArrivalsFile;
 pub use super::hops::{HopFile, Transport};
 pub use super::verbs::{CompletionBy, NicFile, Verb};
 
+use super::calls::StepFile;
 use super::fabric::{FabricFile, FaultFile};
 use super::gpu::{GpuFile, GpuUseFile, KernelsFile, ProfiledFile};
 use super::plain::{
@@ -178,6 +179,9 @@ pub struct StageFile {
     /// How the outputs of a batch are handed back; all at once if not given. Only with `serve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_back: Option<HandBack>,
+    /// What it calls before it replies, one step after the other. Not of plain stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepFile>,
     /// The GPUs it runs on; its host's cores if not given. Only with `serve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuUseFile>,
@@ -352,6 +356,10 @@ pub struct ClientsFile {
     pub classes: Vec<ClassFile>,
     /// The stages a request passes, in order, and the transport of each hop.
     pub path: Vec<HopFile>,
+    /// The transport of replies that go straight from the last stage to the client; back over the hops
+    /// if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_over: Option<Transport>,
 }
 
 /// A kind of request.

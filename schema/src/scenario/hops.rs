@@ -6,6 +6,7 @@ use super::fabric::Way;
 use super::plain::PolicyName;
 use super::verbs::{CompletionBy, Verb, Verbs};
 use crate::ids::{HostId, StageId};
+use crate::units::Bytes;
 
 /// A hop of a path.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -22,6 +23,13 @@ pub struct HopFile {
     /// What moves its messages; a write with immediate data if not given. Only over `rdma` and `gdr`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verb: Option<Verb>,
+    /// Size of a request on it; that on the hop before, or the output of the stage that serves before,
+    /// if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Bytes>,
+    /// Size of a reply on it; that on the hop after it, or the output of its stage, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Bytes>,
     /// To which replica of the stage a request goes; `round-robin` if not given. Not from a proxy,
     /// which says it itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,4 +94,8 @@ pub struct Hop {
     pub verbs: Option<Verbs>,
     /// How one of its stage's replicas is chosen; `None` if there is one, or it stays on its host.
     pub balance: Option<Balancing>,
+    /// Size of a request on it; that of the request's class if `None`.
+    pub payload: Option<Bytes>,
+    /// Size of a reply on it; that of the request's class if `None`.
+    pub reply: Option<Bytes>,
 }

@@ -3,6 +3,7 @@
 //! [`ScenarioFile`] mirrors the file. [`Scenario`] is what the program uses: checked, with names
 //! resolved to ids and every default filled in. Reading a scenario never looks at the machine.
 
+mod calls;
 mod fabric;
 mod file;
 mod gpu;
@@ -15,6 +16,7 @@ mod verbs;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use calls::*;
 pub use fabric::*;
 pub use file::*;
 pub use gpu::*;
@@ -143,6 +145,8 @@ pub struct Stage {
     pub receive_threads: Option<u32>,
     /// What it does.
     pub role: StageRole,
+    /// What it calls before it replies.
+    pub steps: Vec<Step>,
 }
 
 /// What a stage does.
@@ -286,9 +290,13 @@ pub struct Group {
     pub replayed: Option<Arc<[SimDuration]>>,
     /// Its classes.
     pub classes: Vec<ClassId>,
-    /// The way of a request; never empty. Either all stages are plain, or the last serves and all
-    /// before it are proxies.
+    /// The way of a request; never empty. Either all stages are plain, or all are on hosts.
     pub path: Vec<Hop>,
+    /// The hop of replies that go straight from the last stage to the client.
+    pub reply: Option<Hop>,
+    /// Every request that stages may send for one of its requests; branch `n` of a request is the
+    /// entry `n - 1`. Those of a call follow one another, each with its own behind it.
+    pub branches: Vec<Branch>,
 }
 
 /// One client.
@@ -332,18 +340,43 @@ impl Scenario {
         HostId::from_index(self.stages[stage].host.index() + replica as usize)
     }
 
+    /// The hop number `hop` of a branch of a client's requests; after the last of its path is that of
+    /// replies that go straight.
+    pub fn hop(&self, client: ClientId, branch: u32, hop: u8) -> Option<&Hop> {
+        let group = &self.groups[self.clients.rows().get(client.index())?.group];
+        let (path, reply) = match (branch as usize).checked_sub(1) {
+            None => (&group.path, group.reply.as_ref()),
+            Some(index) => {
+                let branch = group.branches.get(index)?;
+                let call = self.call(branch);
+                (&call.path, call.reply.as_ref())
+            }
+        };
+        match usize::from(hop) {
+            hop if hop == path.len() => reply,
+            hop => path.get(hop),
+        }
+    }
+
+    /// The call that a branch is of.
+    pub fn call(&self, branch: &Branch) -> &Call {
+        let step = &self.stages[branch.stage].steps[usize::from(branch.step)];
+        &step.calls[usize::from(branch.call)]
+    }
+
     /// The number of the machine that the host is on.
     pub fn machine(&self, host: HostId) -> usize {
         self.core_sets[self.hosts[host].core_set].machine
     }
 
-    /// What the largest request and the largest reply of `classes` take together.
-    pub fn largest(&self, classes: &[ClassId]) -> Bytes {
-        let most = |of: fn(&Class) -> Bytes| {
+    /// What the largest request and the largest reply of `classes` take together on a hop.
+    pub fn largest(&self, hop: &Hop, classes: &[ClassId]) -> Bytes {
+        let most = |given: Option<Bytes>, of: fn(&Class) -> Bytes| {
             let sizes = classes.iter().map(|class| of(&self.classes[*class]).0);
-            sizes.max().unwrap_or(0)
+            given.map_or_else(|| sizes.max().unwrap_or(0), |size| size.0)
         };
-        Bytes(most(|class| class.payload).saturating_add(most(|class| class.reply)))
+        let payload = most(hop.payload, |class| class.payload);
+        Bytes(payload.saturating_add(most(hop.reply, |class| class.reply)))
     }
 
     /// Reads and checks the scenario in the file `path`, with the overrides applied, and the traces

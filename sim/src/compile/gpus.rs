@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use schema::gpu::GpuNet;
-use schema::ids::{HostId, Id, StageId};
+use schema::ids::{ClassId, HostId, Id, StageId};
 use schema::profile::{Driver, Part, PartKind, cost, parameter};
 use schema::scenario::{
-    Device, GpuUse, GpuWork, Group, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority,
-    Peers, Proxy, Serve, StageRole, Transport, Work,
+    Device, GpuUse, GpuWork, Hop, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Peers,
+    Proxy, Serve, StageRole, Transport, Work,
 };
 use schema::units::{Bytes, SimDuration};
 
@@ -584,50 +584,59 @@ impl<'a> Compiler<'a> {
 
     /// What connections keep on a device, in bytes, and their number.
     fn memory_of_connections(&self, id: GpuId, device: usize) -> (f64, u32) {
-        let row = &self.tables.gpus[id];
         let mut sum = (0.0, 0);
         for (group_id, group) in self.scenario.groups.iter() {
-            let last = group.path.last().expect("a path has a hop").to;
-            let stage = &self.scenario.stages[last];
-            let StageRole::Serve(Serve { gpu: Some(gpu), .. }) = &stage.role else {
-                continue;
-            };
-            let is_here =
-                |d: &Device| d.gpu == row.gpu && d.instance.unwrap_or(0) as usize == device;
-            let mut hosts = (0..stage.replicas).map(|i| self.scenario.host_of(last, i));
-            if hosts.all(|host| host != row.host) || !gpu.devices.iter().any(is_here) {
-                continue;
-            }
-            let clients = self
-                .scenario
-                .clients
-                .iter()
-                .filter(|(_, client)| client.group == group_id);
+            let clients = self.scenario.clients.iter();
+            let clients = clients.filter(|(_, client)| client.group == group_id);
             let n: u32 = clients
                 .map(|(client, _)| self.scenario.connections(client))
                 .sum();
-            let n = self.pooled(group, n);
-            let by_gdr = group
-                .path
-                .last()
-                .is_some_and(|hop| hop.over == Transport::Gdr);
-            let needed = || self.scenario.largest(&group.classes);
-            let buffer = gpu.connection_buffer.or_else(|| by_gdr.then(needed));
-            if let Some(Bytes(buffer @ 1..)) = buffer {
-                sum.0 += f64::from(n) * buffer as f64;
-                sum.1 += n;
+            let branches = group.branches.iter();
+            let calls = branches.map(|branch| &self.scenario.call(branch).path);
+            for path in std::iter::once(&group.path).chain(calls) {
+                for (index, hop) in path.iter().enumerate() {
+                    let before = index.checked_sub(1).map(|before| &path[before]);
+                    let buffer = self.buffer_of_connection(id, device, hop, &group.classes);
+                    if let Bytes(buffer @ 1..) = buffer {
+                        let n = self.pooled(before, n);
+                        sum.0 += f64::from(n) * buffer as f64;
+                        sum.1 += n;
+                    }
+                }
             }
         }
         sum
     }
 
-    /// How many of `n` connections of a group's clients go on to each replica of its last stage: those
-    /// that a proxy before it keeps.
-    fn pooled(&self, group: &Group, n: u32) -> u32 {
-        let Some([.., proxy, _]) = group.path.get(..) else {
-            return n;
+    /// What a connection over a hop keeps on a device.
+    fn buffer_of_connection(
+        &self,
+        id: GpuId,
+        device: usize,
+        hop: &Hop,
+        classes: &[ClassId],
+    ) -> Bytes {
+        let row = &self.tables.gpus[id];
+        let stage = &self.scenario.stages[hop.to];
+        let StageRole::Serve(Serve { gpu: Some(gpu), .. }) = &stage.role else {
+            return Bytes(0);
         };
-        let stage = &self.scenario.stages[proxy.to];
+        let is_here = |d: &Device| d.gpu == row.gpu && d.instance.unwrap_or(0) as usize == device;
+        let mut hosts = (0..stage.replicas).map(|i| self.scenario.host_of(hop.to, i));
+        if hosts.all(|host| host != row.host) || !gpu.devices.iter().any(is_here) {
+            return Bytes(0);
+        }
+        let by_gdr = hop.over == Transport::Gdr;
+        let needed = || self.scenario.largest(hop, classes);
+        let buffer = gpu.connection_buffer.or_else(|| by_gdr.then(needed));
+        buffer.unwrap_or(Bytes(0))
+    }
+
+    /// How many of `n` connections go on from the stage at the end of the hop `before`: a proxy may keep
+    /// fewer.
+    fn pooled(&self, before: Option<&Hop>, n: u32) -> u32 {
+        let Some(before) = before else { return n };
+        let stage = &self.scenario.stages[before.to];
         match stage.role {
             StageRole::Proxy(Proxy { pool: Some(pool) }) => {
                 n.min(pool.saturating_mul(stage.replicas))

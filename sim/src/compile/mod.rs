@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{Hop, Scenario, Serve, StageRole, Transport, Verb, Way, Work};
+use schema::scenario::{Branch, Hop, Scenario, Serve, StageRole, Transport, Verb, Way, Work};
 
 use crate::error::SimError;
 use crate::fabric::Routes;
-use crate::ids::{LawId, PoolId, RoleId, ServerId, SourceId};
+use crate::ids::{ConnectionId, LawId, PathId, PoolId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
 use crate::tables::{
     ClientRow, ConnectionRow, GroupRow, HopSources, Law, OnCores, Role, ServerRow, SourceRow,
@@ -53,6 +53,7 @@ impl<'a> Tables<'a> {
                 pools: Table::default(),
                 clients: Table::default(),
                 hop_sources: Vec::new(),
+                call_draws: Vec::new(),
                 connections: Table::default(),
                 servers: Table::default(),
                 gpus: Table::default(),
@@ -67,6 +68,9 @@ impl<'a> Tables<'a> {
         }
         for client in scenario.clients.ids() {
             compiler.client(client)?;
+        }
+        for client in scenario.clients.ids() {
+            compiler.branches(client)?;
         }
         compiler.check_memory()?;
         Ok(compiler.tables)
@@ -128,6 +132,12 @@ fn contention(scenario: &Scenario, profile: &Profile, part: &str) -> Result<f64,
     })
 }
 
+/// A call in names of streams: its stage, step and number.
+fn call_of(scenario: &Scenario, branch: &Branch) -> String {
+    let stage = &scenario.stages[branch.stage].name;
+    format!("{stage}.{}.{}", branch.step, branch.call)
+}
+
 /// Who asks the profile for a cost.
 #[derive(Clone, Copy)]
 enum Asker {
@@ -166,10 +176,11 @@ impl<'a> Compiler<'a> {
     fn group(&mut self, id: GroupId) -> Result<(), SimError> {
         let scenario = self.scenario;
         let group = &scenario.groups[id];
-        if group.path.len() > usize::from(u8::MAX) {
+        // The hop of replies that go straight counts too.
+        if group.path.len() >= usize::from(u8::MAX) {
             return Err(SimError::Unsupported {
                 wanted_by: place(scenario, &format!("clients.{}.path", id.index())),
-                what: format!("a path of {} hops (at most 255)", group.path.len()),
+                what: format!("a path of {} hops (at most 254)", group.path.len()),
             });
         }
         let mut senders = Vec::new();
@@ -179,7 +190,7 @@ impl<'a> Compiler<'a> {
                 senders.push(role);
             }
         }
-        let path = self.path(&group.path, &senders)?;
+        let path = self.paths(id, &senders)?;
         self.tables.groups.push(GroupRow {
             is_closed_loop: group.arrivals.is_closed_loop(),
             path,
@@ -193,6 +204,7 @@ impl<'a> Compiler<'a> {
         *self.role_of_clients[host.index()].get_or_insert_with(|| {
             self.tables.roles.push(Role {
                 name: format!("client {}", row.name),
+                stage: None,
                 host,
                 set: row.core_set,
                 machine: self.scenario.machine(host),
@@ -223,6 +235,7 @@ impl<'a> Compiler<'a> {
             let host = self.scenario.host_of(stage, replica);
             self.tables.roles.push(Role {
                 name: format!("{kind} {}", replica_of(row, replica)),
+                stage: Some(stage),
                 host,
                 set: self.scenario.hosts[host].core_set,
                 machine: self.scenario.machine(host),
@@ -308,32 +321,109 @@ impl<'a> Compiler<'a> {
         let scenario = self.scenario;
         let row = &scenario.clients[id];
         let group = &scenario.groups[row.group];
-        let name = |what: &str| format!("client/{}/{}/{what}", group.name, row.index);
-        let sources = self.tables.hop_sources.len();
-        for (index, hop) in group.path.iter().enumerate() {
-            let next = group.path.get(index + 1);
-            let sources = self.hop_sources(hop, next, &name(&format!("hop/{index}")))?;
-            self.tables.hop_sources.push(sources);
-        }
-        let GroupRow { path, stage, .. } = self.tables.groups[row.group];
-        let connection = ConnectionRow {
-            client: id,
-            path,
-            sources,
-        };
-        let server = scenario.stages[stage].host;
+        let label = format!("client/{}/{}", group.name, row.index);
+        let name = |what: &str| format!("{label}/{what}");
+        let sources = self.sources_of_path(&group.path, group.reply.as_ref(), &label)?;
         let client = ClientRow {
             role: self.role_of_clients(row.host),
             connections: (0..scenario.connections(id))
-                .map(|_| self.tables.connections.push(connection))
+                .map(|_| {
+                    let root = ConnectionId::from_index(self.tables.connections.len());
+                    self.tables.connections.push(ConnectionRow {
+                        client: id,
+                        branch: 0,
+                        root,
+                        parent: None,
+                        path: self.tables.groups[row.group].path,
+                        sources,
+                    })
+                })
                 .collect(),
             wakeup: self.of_host_if_any(group.host, cost::WAKEUP, name("wakeup"))?,
             prepare: self.of_host(group.host, cost::PREPARE, name("prepare"))?,
             postprocess: self.of_host(group.host, cost::POSTPROCESS, name("postprocess"))?,
-            notify: self.of_host(server, cost::NOTIFY, name("notify"))?,
+            first_branch: 0,
+            first_site: 0,
         };
         self.tables.clients.push(client);
         Ok(())
+    }
+
+    /// What the branches of a client's requests need: a connection each, and sources.
+    fn branches(&mut self, id: ClientId) -> Result<(), SimError> {
+        let scenario = self.scenario;
+        let row = &scenario.clients[id];
+        let group = &scenario.groups[row.group];
+        let mut labels = vec![format!("client/{}/{}", group.name, row.index)];
+        let mut sources = Vec::with_capacity(group.branches.len());
+        for branch in &group.branches {
+            let call = scenario.call(branch);
+            let (parent, of) = (&labels[branch.parent as usize], call_of(scenario, branch));
+            let label = format!("{parent}/{of}.{}", branch.index);
+            sources.push(self.sources_of_path(&call.path, call.reply.as_ref(), &label)?);
+            labels.push(label);
+        }
+        self.tables.clients[id].first_site = self.tables.call_draws.len();
+        let path = self.tables.groups[row.group].path;
+        for (number, label) in labels.iter().enumerate() {
+            let path = PathId::from_index(path.index() + number);
+            for hop in &self.tables.paths[path].hops {
+                let of_stage = &scenario.stages[hop.to].name;
+                for (step, calls) in hop.steps.iter().enumerate() {
+                    for (call, row) in calls.calls.iter().enumerate() {
+                        let name = format!("{label}/{of_stage}.{step}.{call}");
+                        self.tables.call_draws.push(row.draws().then_some(name));
+                    }
+                }
+            }
+        }
+        self.tables.clients[id].first_branch = self.tables.connections.len();
+        for nth in 0..self.tables.clients[id].connections.len() {
+            let root = self.tables.clients[id].connections[nth];
+            let first = self.tables.connections.len();
+            for (index, branch) in group.branches.iter().enumerate() {
+                let parent = (branch.parent as usize).checked_sub(1);
+                self.tables.connections.push(ConnectionRow {
+                    client: id,
+                    branch: index as u32 + 1,
+                    root,
+                    parent: Some(parent.map_or(root, |of| ConnectionId::from_index(first + of))),
+                    path: PathId::from_index(path.index() + index + 1),
+                    sources: sources[index],
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The sources of a client's costs on the hops of a path; where the first is in the table.
+    fn sources_of_path(
+        &mut self,
+        path: &[Hop],
+        reply: Option<&Hop>,
+        label: &str,
+    ) -> Result<usize, SimError> {
+        let first = self.tables.hop_sources.len();
+        for (index, hop) in path.iter().enumerate() {
+            let next = path.get(index + 1);
+            let name = format!("{label}/hop/{index}");
+            let mut sources = self.hop_sources(hop, next, &name)?;
+            if let StageRole::Serve(_) = self.scenario.stages[hop.to].role {
+                let name = match next {
+                    None => format!("{label}/notify"),
+                    Some(_) => format!("{name}/notify"),
+                };
+                let host = self.scenario.stages[hop.to].host;
+                sources.notify = Some(self.of_host(host, cost::NOTIFY, name)?);
+            }
+            self.tables.hop_sources.push(sources);
+        }
+        if let Some(hop) = reply {
+            let name = format!("{label}/hop/{}", path.len());
+            let sources = self.hop_sources(hop, None, &name)?;
+            self.tables.hop_sources.push(sources);
+        }
+        Ok(first)
     }
 
     /// The sources of a hop; a proxy to which it leads goes on to `next`.
@@ -354,8 +444,12 @@ impl<'a> Compiler<'a> {
         let both = |this: &mut Self, make: &dyn Fn(&mut Self, usize) -> Result<_, SimError>| {
             Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
         };
+        let is_proxy = matches!(self.scenario.stages[hop.to].role, StageRole::Proxy(_));
         let is_shared = hop.over.is_verbs() && next.is_some_and(|next| next.over.is_verbs());
         Ok(HopSources {
+            name: name.to_owned(),
+            ends: ends[0].into(),
+            notify: None,
             send: both(self, &|this, i| {
                 this.of_host(ends[i].0, &send, leg(i, "send"))
             })?,
@@ -372,16 +466,16 @@ impl<'a> Compiler<'a> {
                 })
             }))
             .transpose()?,
-            translate: self.translate(to, next.is_some(), is_shared, name)?,
+            translate: self.translate(to, is_proxy || next.is_some(), is_shared, name)?,
             is_shared,
         })
     }
 
-    /// What it costs a proxy on `host`, if it is one, to get a message from one side to the other.
+    /// What it costs a proxy on `host`, or a stage that hands replies through, to get a message from one side to the other.
     fn translate(
         &mut self,
         host: HostId,
-        is_proxy: bool,
+        hands_on: bool,
         is_shared: bool,
         name: &str,
     ) -> Result<Option<[SourceId; 2]>, SimError> {
@@ -392,7 +486,7 @@ impl<'a> Compiler<'a> {
             (cost::TRANSLATE, "translate")
         };
         let is_free = is_shared && part.is_some_and(|part| !part.costs.contains_key(cost));
-        if !is_proxy || is_free {
+        if !hands_on || is_free {
             return Ok(None);
         }
         let [there, back] = LEGS.map(|leg| format!("{name}/{leg}/{what}"));

@@ -1,42 +1,90 @@
 //! From the paths of a scenario to the tables of hops: whom each leads to, and who chooses.
 
-use schema::ids::{Id, StageId};
-use schema::scenario::{CompletionBy, Hop, Proxy, Stage, StageRole};
+use schema::ids::{GroupId, Id, StageId};
+use schema::scenario::{Call, CompletionBy, Group, Hop, Proxy, Scenario, Stage, StageRole};
 
 use super::{Compiler, place};
 use crate::error::SimError;
 use crate::ids::{PathId, PoolId, RoleId};
-use crate::tables::{BalancerRow, Choice, HopRow, PathRow, Role};
+use crate::tables::{BalancerRow, CallRow, Choice, HopRow, PathRow, Role, StepRow};
 
 impl Compiler<'_> {
-    /// The table's row of a path that `senders` send over, of which the first is the first of its kind.
-    pub(super) fn path(&mut self, hops: &[Hop], senders: &[RoleId]) -> Result<PathId, SimError> {
+    /// The tables' rows of a group's path and of its branches' paths, in their order.
+    pub(super) fn paths(&mut self, id: GroupId, senders: &[RoleId]) -> Result<PathId, SimError> {
+        let scenario = self.scenario;
+        let group = &scenario.groups[id];
+        let mut steps = steps_of(scenario, group).into_iter();
+        let mut next = || steps.next().expect("each branch has steps");
+        let first = self.path(&group.path, group.reply.as_ref(), (None, senders), next())?;
+        for branch in &group.branches {
+            let call = scenario.call(branch);
+            let (role, n) = self.roles_of_stage(branch.stage)?;
+            let senders: Vec<RoleId> = replicas(role, n).collect();
+            let from = (Some(branch.stage), &senders[..]);
+            self.path(&call.path, call.reply.as_ref(), from, next())?;
+        }
+        Ok(first)
+    }
+
+    /// The table's row of a path that `senders` send over; its stages call by `steps`.
+    fn path(
+        &mut self,
+        hops: &[Hop],
+        reply: Option<&Hop>,
+        (mut from, senders): (Option<StageId>, &[RoleId]),
+        steps: Vec<Vec<StepRow>>,
+    ) -> Result<PathId, SimError> {
+        let origin = senders;
         let mut senders = senders.to_vec();
-        let mut from = None;
-        let mut rows = Vec::with_capacity(hops.len());
+        let mut rows = Vec::with_capacity(hops.len() + 1);
         let mut n_ways = 0;
-        for hop in hops {
+        for (hop, steps) in hops.iter().zip(steps) {
             let (first_role, n_roles) = self.roles_of_stage(hop.to)?;
             self.servers(hop.to)?;
             let receivers: Vec<RoleId> = replicas(first_role, n_roles).collect();
             self.adapters(hop, &senders, &receivers)?;
             let choice = self.choice(hop, &senders, (first_role, n_roles));
-            rows.push(HopRow {
-                to: hop.to,
-                over: hop.over,
-                verbs: hop.verbs,
-                choice,
-                pools: self.pools(from, &senders, &receivers),
-                first_role,
-                n_roles,
-                first_way: n_ways,
-            });
-            let most = senders.iter().map(|role| self.tables.roles[*role].replica);
-            n_ways += (most.max().unwrap_or(0) + 1) * n_roles;
+            let pools = self.pools(from, &senders, &receivers);
+            rows.push(self.hop(hop, (first_role, n_roles), n_ways));
+            let row = rows.last_mut().expect("it was added");
+            (row.choice, row.pools, row.steps) = (choice, pools, steps);
+            n_ways += self.n_replicas(&senders) * n_roles;
             senders = receivers;
             from = Some(hop.to);
         }
-        Ok(self.tables.paths.push(PathRow { hops: rows }))
+        if let Some(hop) = reply {
+            self.adapters(hop, origin, &senders)?;
+            let roles = self.roles_of_stage(hop.to)?;
+            rows.push(self.hop(hop, roles, n_ways));
+        }
+        Ok(self.tables.paths.push(PathRow {
+            hops: rows,
+            n_hops: hops.len(),
+        }))
+    }
+
+    /// A hop without choices, pools and calls.
+    fn hop(&self, hop: &Hop, (first_role, n_roles): (RoleId, usize), first_way: usize) -> HopRow {
+        HopRow {
+            to: hop.to,
+            over: hop.over,
+            payload: hop.payload,
+            reply: hop.reply,
+            serves: matches!(self.scenario.stages[hop.to].role, StageRole::Serve(_)),
+            steps: Vec::new(),
+            verbs: hop.verbs,
+            first_role,
+            n_roles,
+            choice: Choice::Only,
+            pools: Vec::new(),
+            first_way,
+        }
+    }
+
+    /// How many replicas there may be of those who send.
+    fn n_replicas(&self, senders: &[RoleId]) -> usize {
+        let most = senders.iter().map(|role| self.tables.roles[*role].replica);
+        most.max().unwrap_or(0) + 1
     }
 
     /// Which replica a hop from `senders` leads to.
@@ -124,6 +172,46 @@ impl Compiler<'_> {
         }
         Ok(())
     }
+}
+
+/// By branch of a group's requests, the first being the request itself, and hop of its path: what the
+/// stage there calls.
+fn steps_of(scenario: &Scenario, group: &Group) -> Vec<Vec<Vec<StepRow>>> {
+    let row = |call: &Call| CallRow {
+        branches: Vec::new(),
+        site: 0,
+        probability: call.probability,
+        at_most: (call.count.iter())
+            .scan(0.0, |sum, probability| {
+                *sum += probability;
+                Some(*sum)
+            })
+            .collect(),
+    };
+    let of_stage = |hop: &Hop| {
+        let steps = scenario.stages[hop.to].steps.iter();
+        let steps = steps.map(|step| StepRow {
+            calls: step.calls.iter().map(row).collect(),
+        });
+        steps.collect::<Vec<_>>()
+    };
+    let of_path = |path: &[Hop]| path.iter().map(of_stage).collect::<Vec<_>>();
+    let branches = group.branches.iter();
+    let branches = branches.map(|branch| of_path(&scenario.call(branch).path));
+    let mut all: Vec<_> = std::iter::once(of_path(&group.path))
+        .chain(branches)
+        .collect();
+    for (number, branch) in (1..).zip(&group.branches) {
+        let stage = &mut all[branch.parent as usize][usize::from(branch.hop)];
+        let call = &mut stage[usize::from(branch.step)].calls[usize::from(branch.call)];
+        call.branches.push(number);
+    }
+    let steps = all.iter_mut().flatten().flatten();
+    let mut calls: Vec<&mut CallRow> = steps.flat_map(|step| &mut step.calls).collect();
+    for (site, call) in calls.iter_mut().enumerate() {
+        call.site = site;
+    }
+    all
 }
 
 /// The roles of so many replicas from the first on.

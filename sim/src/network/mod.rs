@@ -48,10 +48,9 @@ impl Pipeline<'_> {
         let sources = self.tables.sources(connection);
         let hop = self.tables.hop(connection);
         let leg = connection.leg as usize;
-        let class = &self.tables.scenario.classes[connection.class];
         let bytes = match connection.leg {
-            Leg::Request => class.payload,
-            Leg::Reply => class.reply,
+            Leg::Request => self.tables.payload(connection, usize::from(connection.hop)),
+            Leg::Reply => self.tables.reply(connection, usize::from(connection.hop)),
         };
         let amount = Amount::one(bytes);
         let chunk = match hop.over {
@@ -151,13 +150,22 @@ impl Pipeline<'_> {
         }
     }
 
-    /// A reply has left a machine, which no longer holds its request.
+    /// A message has left a machine. If that is the last it has to do with the request, it no longer
+    /// holds it.
     fn let_go(&mut self, id: ConnectionId) {
-        let [from, to] = self.roles(id).map(|role| self.tables.roles[role].machine);
         let connection = &self.connections[id];
-        if from != to && connection.leg == Leg::Reply && !self.is_by_gdr(id) {
-            let class = &self.tables.scenario.classes[connection.class];
-            self.costs.let_go(from, class.payload);
+        let path = &self.tables.paths[connection.path];
+        let hop = usize::from(connection.hop);
+        let came_over = match connection.leg {
+            Leg::Reply => hop.min(path.n_hops - 1),
+            Leg::Request if path.is_straight() && hop > 0 => hop - 1,
+            Leg::Request => return,
+        };
+        let ends = self.ends[connection.ends + came_over];
+        let [near, far] = ends.map(|role| self.tables.roles[role].machine);
+        if near != far && path.hops[came_over].over != Transport::Gdr {
+            let held = self.tables.payload(connection, came_over);
+            self.costs.let_go(far, held);
         }
     }
 
@@ -198,7 +206,14 @@ impl Pipeline<'_> {
     /// Counts the core time of a message that the client itself has sent or received.
     fn add_client_core_time(&mut self, id: ConnectionId, leg: Leg) {
         let connection = &mut self.connections[id];
-        if connection.hop == 0 && connection.leg == leg {
+        let is_clients = match leg {
+            Leg::Request => connection.hop == 0,
+            Leg::Reply => {
+                let path = &self.tables.paths[connection.path];
+                connection.hop == 0 || usize::from(connection.hop) == path.n_hops
+            }
+        };
+        if is_clients && connection.leg == leg && connection.branch == 0 {
             connection.client_core_time += match leg {
                 Leg::Request => connection.message.send_used,
                 Leg::Reply => connection.message.receive_used,

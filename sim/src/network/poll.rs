@@ -29,7 +29,7 @@ impl Pipeline<'_> {
             }
         }
         for id in self.tables.connections.ids() {
-            let n_hops = self.tables.paths[self.connections[id].path].hops.len();
+            let n_hops = self.tables.paths[self.connections[id].path].n_hops;
             for hop in (0..).take(n_hops) {
                 self.poll(now, id, hop, Leg::Request);
             }

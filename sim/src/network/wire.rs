@@ -33,7 +33,7 @@ use crate::event::Event;
 use crate::fabric::{Fabric, FlowId, Graph, LinkId, LinkState, Routes, VertexId};
 use crate::ids::ConnectionId;
 use crate::pipeline::{Connection, Pipeline};
-use crate::tables::Tables;
+use crate::tables::{HopSources, Tables};
 
 /// What is between hosts.
 #[derive(Debug)]
@@ -76,8 +76,11 @@ pub(crate) struct Wires<'a> {
     routes: Routes,
     /// By connection, and then there and back.
     wires: Table<WireId, Wire>,
-    /// By client; empty without an access network.
-    access: Table<ClientId, AccessState>,
+    /// By client, the delay of its access network; empty without one.
+    access: Table<ClientId, SimDuration>,
+    /// By hop of each client: how often it crosses the access network, and the streams of jitter there
+    /// and back.
+    crossings: Vec<Option<(u32, [ChaCha8Rng; 2])>>,
     /// Those that wait for a link, the first to wait first.
     stalled: Vec<WireId>,
     /// How often links have gone down or up.
@@ -143,14 +146,6 @@ struct Path {
     delay: SimDuration,
 }
 
-/// What a client has of the access network.
-#[derive(Debug)]
-struct AccessState {
-    delay: SimDuration,
-    /// By hop: how often it crosses the access network, and the streams of jitter there and back.
-    hops: Vec<Option<(u32, [ChaCha8Rng; 2])>>,
-}
-
 impl<'a> Wires<'a> {
     /// The links of `tables` with nothing on them; what is drawn has streams of `seed`.
     pub(crate) fn new(tables: &'a Tables<'a>, seed: Seed) -> Wires<'a> {
@@ -162,16 +157,24 @@ impl<'a> Wires<'a> {
             arrives: SimTime::ZERO,
         };
         let n_wires = 2 * tables.connections.len();
-        let access = tables.wires.access.as_ref().map(|access| {
-            let clients = tables.clients.ids();
-            clients.map(|client| AccessState::new(tables, access, client, seed))
+        let access = tables.wires.access.as_ref();
+        let delays = access.map(|access| {
+            let clients = tables.scenario.clients.rows().iter();
+            clients.map(|client| {
+                let group = &tables.scenario.groups[client.group].name;
+                let name = format!("client/{group}/{}/access", client.index);
+                access.delay.sample(&mut stream(seed, &name))
+            })
         });
+        let hops = tables.hop_sources.iter();
+        let crossings = access.map(|access| hops.map(|hop| access.crossings(hop, seed)));
         Wires {
             tables: &tables.wires,
             fabric: Fabric::new(&tables.wires.graph),
             routes: Routes::new(&tables.wires.graph),
             wires: (0..n_wires).map(|_| wire.clone()).collect(),
-            access: access.map_or_else(Table::default, Iterator::collect),
+            access: delays.map_or_else(Table::default, Iterator::collect),
+            crossings: crossings.map_or_else(Vec::new, Iterator::collect),
             stalled: Vec::new(),
             n_changes: 0,
             forecast: Forecast::default(),
@@ -195,14 +198,13 @@ impl<'a> Wires<'a> {
         let Some(access) = &self.tables.access else {
             return SimDuration::ZERO;
         };
-        let state = &mut self.access[connection.client];
-        let Some((n, streams)) = &mut state.hops[usize::from(connection.hop)] else {
+        let delay = self.access[connection.client];
+        let hop = connection.sources + usize::from(connection.hop);
+        let Some((n, streams)) = &mut self.crossings[hop] else {
             return SimDuration::ZERO;
         };
         let rng = &mut streams[connection.leg as usize];
-        (0..*n)
-            .map(|_| state.delay + access.jitter.sample(rng))
-            .sum()
+        (0..*n).map(|_| delay + access.jitter.sample(rng)).sum()
     }
 
     /// `size` bytes of the connection's message set out from one host to another.
@@ -402,23 +404,15 @@ impl Path {
     }
 }
 
-impl AccessState {
-    fn new(tables: &Tables<'_>, access: &AccessRow, client: ClientId, seed: Seed) -> AccessState {
-        let row = &tables.scenario.clients[client];
-        let group = &tables.scenario.groups[row.group];
-        let name = format!("client/{}/{}", group.name, row.index);
-        let hops = group.path.iter().enumerate().map(|(index, hop)| {
-            let to = tables.scenario.stages[hop.to].host;
-            let ends = [hop.from, to];
-            let is_crossed = |host: &&HostId| hop.from != to && access.hosts.contains(host);
-            let n = ends.iter().filter(is_crossed).count();
-            let jitter = |leg: &str| stream(seed, &format!("{name}/hop/{index}/{leg}/jitter"));
-            (n > 0).then(|| (n as u32, ["request", "reply"].map(jitter)))
-        });
-        AccessState {
-            delay: (access.delay).sample(&mut stream(seed, &format!("{name}/access"))),
-            hops: hops.collect(),
-        }
+impl AccessRow {
+    /// How often a hop crosses the access network, and the streams of its jitter there and back; `None`
+    /// if it does not.
+    fn crossings(&self, hop: &HopSources, seed: Seed) -> Option<(u32, [ChaCha8Rng; 2])> {
+        let [from, to] = hop.ends;
+        let is_crossed = |host: &&HostId| from != to && self.hosts.contains(host);
+        let n = hop.ends.iter().filter(is_crossed).count();
+        let jitter = |leg: &str| stream(seed, &format!("{}/{leg}/jitter", hop.name));
+        (n > 0).then(|| (n as u32, ["request", "reply"].map(jitter)))
     }
 }
 
@@ -458,7 +452,8 @@ impl Pipeline<'_> {
             let at = queue.now() + connection.message.delay;
             queue.schedule_at(at, Event::ChunkArrived(id));
         } else {
-            let way = self.tables.hop(connection).first_way + self.pair(id);
+            let pair = self.pair(id, usize::from(connection.hop));
+            let way = self.tables.hop(connection).first_way + pair;
             (self.wires).set_out(queue, id, connection, leg, (way, ends), size);
         }
     }

@@ -182,17 +182,15 @@ impl Pipeline<'_> {
     /// How much work a phase is: a copy's is of one request, the rest of the whole batch.
     fn amount(&self, server: &ServerRow, id: InstanceId, phase: Phase) -> Amount {
         let batch = &self.instances[id].batch;
-        let class_of = |connection: ConnectionId| {
-            &self.tables.scenario.classes[self.connections[connection].class]
-        };
+        let input = |id: ConnectionId| self.tables.input(&self.connections[id]);
         match phase {
-            Phase::H2d(i) => Amount::one(class_of(batch[i]).payload),
-            Phase::D2h(i) | Phase::HandBack(i) => Amount::one(class_of(batch[i]).reply),
+            Phase::H2d(i) => Amount::one(input(batch[i])),
+            Phase::D2h(i) | Phase::HandBack(i) => {
+                Amount::one(self.tables.output(&self.connections[batch[i]]))
+            }
             Phase::Dispatch | Phase::Preprocess | Phase::Inference => {
                 let n = u32::try_from(batch.len()).expect("a batch is counted in 32 bits");
-                let bytes = batch
-                    .iter()
-                    .map(|connection| class_of(*connection).payload.0);
+                let bytes = batch.iter().map(|connection| input(*connection).0);
                 Amount {
                     bytes: Bytes(bytes.sum()),
                     requests: n,
@@ -269,7 +267,7 @@ impl Pipeline<'_> {
                 HandBack::InTurn => return self.hand_back(queue, id, 0),
             },
             Phase::HandBack(i) => {
-                self.reply(queue, self.instances[id].batch[i]);
+                self.on_result(queue, self.instances[id].batch[i]);
                 if i + 1 < self.instances[id].batch.len() {
                     return self.hand_back(queue, id, i + 1);
                 }
@@ -291,11 +289,12 @@ impl Pipeline<'_> {
     /// The instance's thread hands the output of a request of its batch back.
     fn hand_back(&mut self, queue: &EventQueue<Event>, id: InstanceId, index: usize) {
         let connection = &self.connections[self.instances[id].batch[index]];
-        let source = self.tables.clients[connection.client].notify;
-        let reply = self.tables.scenario.classes[connection.class].reply;
+        let notify = self.tables.sources(connection).notify;
+        let source = notify.expect("its stage serves");
+        let output = self.tables.output(connection);
         let role = self.tables.servers[self.tables.instances[id]].role;
         let past = self.cores.past(queue.now(), role);
-        let demand = self.costs.draw(source, Amount::one(reply), past);
+        let demand = self.costs.draw(source, Amount::one(output), past);
         self.submit_phase(queue, id, Phase::HandBack(index), demand);
     }
 
@@ -342,13 +341,12 @@ impl Pipeline<'_> {
         let context = self.context_idx(id);
         for connection in &instance.batch[requests] {
             let connection = &mut self.connections[*connection];
-            let class = &self.tables.scenario.classes[connection.class];
             let part = Part {
                 batch: instance.number,
                 context,
                 bytes: match instance.phase {
-                    Phase::D2h(_) => class.reply,
-                    _ => class.payload,
+                    Phase::D2h(_) => self.tables.output(connection),
+                    _ => self.tables.input(connection),
                 },
                 cpu,
                 ..Part::of(name, host)

@@ -254,10 +254,10 @@ impl<'a> Pipeline<'a> {
             self.tables.hop(&self.connections[**connection]).over != Transport::Gdr
         });
         let bytes = copied.map(|connection| {
-            let class = &self.tables.scenario.classes[self.connections[*connection].class];
+            let connection = &self.connections[*connection];
             match direction {
-                Direction::H2d => class.payload.0,
-                _ => class.reply.0,
+                Direction::H2d => self.tables.input(connection).0,
+                _ => self.tables.output(connection).0,
             }
         });
         Bytes(bytes.sum())
@@ -389,11 +389,8 @@ impl<'a> Pipeline<'a> {
     /// Requests in the instance's batch, and bytes of their inputs.
     fn batch_of(&self, id: InstanceId) -> (u32, u64) {
         let batch = &self.instances[id].batch;
-        let bytes = batch.iter().map(|connection| {
-            self.tables.scenario.classes[self.connections[*connection].class]
-                .payload
-                .0
-        });
+        let bytes =
+            (batch.iter()).map(|connection| self.tables.input(&self.connections[*connection]).0);
         (batch.len() as u32, bytes.sum())
     }
 

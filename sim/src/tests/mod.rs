@@ -1,6 +1,7 @@
-//! Tests of whole scenarios, by kind: closed form, links, replicas, theory, properties, metamorphic,
+//! Tests of whole scenarios, by kind: closed form, links, replicas, calls, theory, properties, metamorphic,
 //! frozen.
 
+mod calls;
 mod closed_form;
 mod frozen;
 mod links;

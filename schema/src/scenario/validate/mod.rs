@@ -1,7 +1,9 @@
 //! From [`ScenarioFile`] to [`Scenario`]: every check, each with the key it is about.
 
+mod calls;
 mod clients;
 mod gpus;
+mod hops;
 mod hosts;
 mod links;
 mod plain;
@@ -69,6 +71,7 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
     if file.clients.is_empty() {
         return Err(source.invalid("clients", "there must be at least one group of clients"));
     }
+    check.steps(&mut scenario)?;
     for index in 0..file.clients.len() {
         check.group(index, &mut scenario)?;
     }
@@ -239,6 +242,7 @@ impl Check<'_> {
                         .map(|n| self.at_least_one(&threads, n))
                         .transpose()?,
                     role,
+                    steps: Vec::new(),
                 })
             })
             .collect()
