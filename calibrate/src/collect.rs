@@ -58,8 +58,8 @@ pub(crate) fn collect(sources: &[Source], warnings: &mut Vec<String>) -> Costs {
 
 /// Name, replication, stage and batch: what the spans of one operation on a batch have in common.
 type Operation = (SpanName, u32, StageId, u32);
-/// Replication, request, hop and direction.
-type Message = (u32, RequestId, u8, Leg);
+/// Replication, request, branch of it, hop and direction.
+type Message = (u32, RequestId, u32, u8, Leg);
 
 struct Collector<'a> {
     source: usize,
@@ -88,7 +88,7 @@ impl Collector<'_> {
                 continue;
             }
             if let (SpanName::Send | SpanName::Receive, Some(hop)) = (span.name, span.hop) {
-                let key = (span.replication, span.request, hop, span.leg);
+                let key = (span.replication, span.request, span.branch, hop, span.leg);
                 let side = usize::from(span.name == SpanName::Receive);
                 messages.entry(key).or_default()[side] = Some(*span);
             }
@@ -103,9 +103,9 @@ impl Collector<'_> {
         for (span, bytes) in operations.values() {
             self.span(span, *bytes);
         }
-        for (message, sides) in &messages {
+        for sides in messages.values() {
             if let [Some(send), Some(receive)] = sides {
-                self.delay(message.2, send, receive);
+                self.delay(send, receive);
             }
         }
     }
@@ -128,8 +128,8 @@ impl Collector<'_> {
         Some(&self.scenario.groups[client.group])
     }
 
-    fn hop(&self, span: &Span) -> Option<Hop> {
-        self.group(span)?.path.get(usize::from(span.hop?)).copied()
+    fn hop(&self, span: &Span) -> Option<&Hop> {
+        (self.scenario).hop(span.request.client(), span.branch, span.hop?)
     }
 
     /// Adds the sample that a span (or the spans of one operation, of `bytes` in all) gives.
@@ -166,7 +166,7 @@ impl Collector<'_> {
             (SpanName::Receive, _, Some(over)) => {
                 self.on_host(span, &cost::receive(over), Clock::Core, by_bytes);
             }
-            (SpanName::Queue, ..) => self.dispatch(span),
+            (SpanName::Queue, Some(_), _) => self.dispatch(span),
             _ => {}
         }
     }
@@ -197,11 +197,15 @@ impl Collector<'_> {
 
     /// The server's reply waits for the thread that sends it.
     fn notify(&mut self, span: &Span) {
-        let group = self.group(span).expect("the span is well formed");
-        let last = group.path.last().expect("a path has a hop");
-        let is_last = span.hop.map(|hop| usize::from(hop) + 1) == Some(group.path.len());
-        let at_server = span.host == self.scenario.stages[last.to].host;
-        if self.light && span.leg == Leg::Reply && is_last && at_server {
+        let (Some(number), Some(hop)) = (span.hop, self.hop(span)) else {
+            return;
+        };
+        let client = span.request.client();
+        let is_last = (self.scenario.hop(client, span.branch, number + 1)).is_none();
+        let stage = &self.scenario.stages[hop.to];
+        let serves = serve(self.scenario, hop.to).is_some() && stage.steps.is_empty();
+        let at_server = self.scenario.hosts[span.host].key == self.scenario.hosts[stage.host].key;
+        if self.light && span.leg == Leg::Reply && is_last && serves && at_server {
             let part = self.scenario.hosts[span.host].part.clone();
             let waiting_s = (span.start_ns - span.ready_ns) as f64 / 1e9;
             self.constant(part, cost::NOTIFY, span, waiting_s);
@@ -210,9 +214,8 @@ impl Collector<'_> {
 
     /// The time between a message's last byte being sent and its first being taken, without what
     /// the scenario's own rate and delay of the link account for.
-    fn delay(&mut self, hop: u8, send: &Span, receive: &Span) {
-        let hop = self.group(send).map(|group| group.path[usize::from(hop)]);
-        let hop = hop.expect("the span is well formed");
+    fn delay(&mut self, send: &Span, receive: &Span) {
+        let hop = self.hop(send).expect("the span is well formed");
         let (part, kind, known) = match hop.way {
             // Of no link in particular.
             Way::Switched => return,
@@ -330,11 +333,7 @@ impl Collector<'_> {
 const fn is_on_device(span: &Span) -> bool {
     matches!(
         span.name,
-        SpanName::Queue
-            | SpanName::H2d
-            | SpanName::Preprocess
-            | SpanName::Inference
-            | SpanName::D2h
+        SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
     )
 }
 

@@ -117,7 +117,8 @@ pub(crate) type Costs = BTreeMap<(String, String), Collected>;
 /// Whether at most one request of the run can be under way at a time.
 pub(crate) fn is_light(scenario: &Scenario) -> bool {
     let closed = |group: &Group| group.arrivals.is_closed_loop();
-    scenario.clients.len() == 1 && scenario.groups.rows().iter().all(closed)
+    let one_by_one = |group: &Group| closed(group) && group.branches.is_empty();
+    scenario.clients.len() == 1 && scenario.groups.rows().iter().all(one_by_one)
 }
 
 /// The driver of a batch's inference, the requests in it or the seconds asked for, and the shape of
@@ -139,7 +140,7 @@ pub(crate) fn inference_driver(work: &Work, batch_size: u32) -> (Driver, f64, Sh
 pub(crate) fn serve(scenario: &Scenario, stage: StageId) -> Option<&Serve> {
     match &scenario.stages.rows().get(stage.index())?.role {
         StageRole::Serve(serve) => Some(serve),
-        StageRole::Proxy | StageRole::Plain(_) => None,
+        StageRole::Proxy(_) | StageRole::Plain(_) => None,
     }
 }
 

@@ -340,6 +340,7 @@ fn serve(
     let context = if is_detect { batch % 2 } else { 0 };
     let span =
         |name, (request, kernel): (RequestId, Option<u32>), [ready, start, end]: [u64; 3]| Span {
+            branch: 0,
             replication: 0,
             request,
             class: Id::from_index(usize::from(!is_detect)),

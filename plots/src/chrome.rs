@@ -185,6 +185,9 @@ fn arguments(timeline: &Timeline<'_>, bar: &Bar) -> Map<String, Value> {
     if is_of_context(first.name) {
         add("batch", first.batch.into());
     }
+    if spans.iter().any(|span| span.branch > 0) {
+        add("branch", each(spans, |span| span.branch.into()));
+    }
     let bytes: u64 = spans.iter().map(|span| span.bytes).sum();
     if bytes > 0 {
         add("bytes", bytes.into());

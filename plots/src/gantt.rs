@@ -114,7 +114,7 @@ impl Colors {
             let roles = stages.iter().map(|id| &run.scenario.stages[*id].role);
             let mut serves = roles.filter_map(|role| match role {
                 StageRole::Serve(serve) => Some(serve),
-                StageRole::Proxy | StageRole::Plain(_) => None,
+                StageRole::Proxy(_) | StageRole::Plain(_) => None,
             });
             Colors::Turns {
                 of: if serves.any(|serve| serve.batch.max > 1) {
@@ -148,7 +148,11 @@ fn stage(scenario: &Scenario, span: &Span) -> StageId {
         return span.stage;
     }
     let client = &scenario.clients[span.request.client()];
-    let path = &scenario.groups[client.group].path;
+    let group = &scenario.groups[client.group];
+    let path = match (span.branch as usize).checked_sub(1) {
+        None => &group.path,
+        Some(index) => &scenario.call(&group.branches[index]).path,
+    };
     path.last().expect("a path has a hop").to
 }
 

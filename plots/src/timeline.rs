@@ -235,7 +235,8 @@ impl<'a> Timeline<'a> {
             LaneKind::Line(id) => format!("{} queue", stage(id)),
             LaneKind::Station(id) => stage(id),
             LaneKind::Context(id, context) => {
-                match serve(self.scenario, id).is_some_and(|serve| serve.instances > 1) {
+                let replicas = self.scenario.stages[id].replicas;
+                match serve(self.scenario, id).is_some_and(|s| s.instances * replicas > 1) {
                     true => format!("{} {context}", stage(id)),
                     false => stage(id),
                 }
@@ -282,7 +283,7 @@ fn check(figure: &str, run: &Run, view: &View) -> Result<(), PlotError> {
 fn serve(scenario: &Scenario, stage: StageId) -> Option<&Serve> {
     match &scenario.stages[stage].role {
         StageRole::Serve(serve) => Some(serve),
-        StageRole::Proxy | StageRole::Plain(_) => None,
+        StageRole::Proxy(_) | StageRole::Plain(_) => None,
     }
 }
 
@@ -320,7 +321,8 @@ fn place(scenario: &Scenario, span: &Span) -> Place {
 fn device(scenario: &Scenario, span: &Span) -> Option<Device> {
     let serve = serve(scenario, span.stage)?;
     let gpu = serve.gpu.as_ref()?;
-    let index = span.context / (gpu.processes * gpu.streams);
+    let on_its_host = span.context % serve.instances;
+    let index = on_its_host / (gpu.processes * gpu.streams);
     let home = gpu.devices.get(index as usize);
     let home = *home.expect("a context is on one of its stage's devices");
     let Work::Kernels(kernels) = &serve.work else {

@@ -211,6 +211,7 @@ fn decode(from: &[u8]) -> Option<Span> {
     let high = |i: usize| (word(i) >> 32) as usize;
     let low = |i: usize| (word(i) & 0xffff_ffff) as usize;
     Some(Span {
+        branch: 0,
         kernel: None,
         context: 0,
         replication: 0,
@@ -275,6 +276,7 @@ mod tests {
     fn span(seq: u32, name: SpanName) -> Span {
         Span {
             context: 0,
+            branch: 0,
             kernel: None,
             replication: 0,
             request: RequestId::new(schema::ids::ClientId::from_index(2), seq),

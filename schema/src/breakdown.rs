@@ -5,6 +5,9 @@
 //! of a request sum to the time that is covered, and with [`Breakdown::other_s`] to its end-to-end
 //! time exactly.
 //!
+//! The same holds of the branches of a request, several of which may be under way at an instant: it
+//! counts once, for the span that was ready first.
+//!
 //! Spans that lie inside another ([`SpanName::is_detail`]) are for timelines and count for nothing:
 //! their time is that of the span around them.
 

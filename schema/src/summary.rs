@@ -47,7 +47,7 @@ pub struct Summary {
     pub parts: BTreeMap<String, Times>,
     /// Mean of what no span covers, in seconds.
     pub other_s: f64,
-    /// Share of the time in which the instances of each serving stage work.
+    /// Share of the time in which the instances of each serving stage work, of all its replicas.
     pub utilization: BTreeMap<String, f64>,
     /// Whether the series may be trusted as a sample.
     pub diagnostics: Diagnostics,
@@ -367,7 +367,7 @@ fn utilization(run: &Run, windows: &[(u64, u64)]) -> BTreeMap<String, f64> {
                     end.min(window.1).saturating_sub(start.max(window.0))
                 })
                 .sum();
-            let share = inside as f64 / (length as f64 * f64::from(serve.instances));
+            let share = inside as f64 / (length as f64 * f64::from(serve.instances * row.replicas));
             (row.name.clone(), share)
         })
         .collect()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use schema::breakdown::breakdowns;
 use schema::profile::{Driver, PartKind, Profile, Residual};
 use schema::run::{Outcome, Run, RunKind, SUMMARY_FILE, SpanName, read_json};
-use schema::scenario::{ArrivalsFile, Scenario, StageRole};
+use schema::scenario::{ArrivalsFile, Proxy, Scenario, StageRole};
 use schema::summary::Summary;
 use schema::units::{Bytes, SimDuration};
 
@@ -28,7 +28,7 @@ fn a_scenario_of_format_1_means_what_it_meant() {
     let [classify, ingress, spin] = scenario.stages.rows() else {
         panic!("three stages, not {:?}", scenario.stages);
     };
-    assert_eq!(ingress.role, StageRole::Proxy);
+    assert_eq!(ingress.role, StageRole::Proxy(Proxy { pool: None }));
     let StageRole::Serve(serve) = &classify.role else {
         panic!("`classify` serves");
     };

@@ -327,6 +327,10 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             registration: None,
             queue_pairs: None,
             tcp: None,
+            payload: None,
+            reply: None,
+            balance: None,
+            weights: Vec::new(),
         };
         ClientsFile {
             name: Some("people".to_owned()),
@@ -335,6 +339,7 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             arrivals,
             classes,
             path: path.into_iter().map(hop).collect(),
+            reply_over: None,
         }
     })
 }

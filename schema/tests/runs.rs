@@ -76,6 +76,7 @@ fn run() -> Run {
             leg: Leg::Request,
             batch: 0,
             context: 0,
+            branch: 0,
             kernel: None,
             bytes: 100_000,
             ready_ns: at,

@@ -43,4 +43,10 @@ id! {
     QpId,
     /// One direction of a connection over a hop that something limits.
     ChannelId,
+    /// A path of hops that requests take.
+    PathId,
+    /// A sender's choice among the replicas of a stage.
+    BalancerId,
+    /// The connections that a proxy keeps to a stage.
+    PoolId,
 }

@@ -30,6 +30,11 @@
 //!   grow until they start or close at their timeout), each a thread on the host's cores, or an
 //!   inference context on a GPU ([`gpu`]).
 //! - Clients are closed loops, or open-loop sources with a pool of connections each.
+//! - Of a stage on several hosts there is a replica on each. Senders choose one for each request, and
+//!   proxies may keep few connections to each ([`scenario::Balancing`](schema::scenario::Balancing)).
+//!
+//! - A stage that serves may send its output on, and any stage may call others when it has its result:
+//!   a request branches, and its branches join ([`schema::scenario::Step`]).
 //!
 //! - Links may be of packets, which wait in buffers and are lost where those are full
 //!   ([`fabric::packets`]); connections of TCP may have socket buffers and a congestion window.
@@ -47,6 +52,7 @@
 //! [`simulate`] are made before the first event, and the loop sees ids only, no names.
 #![forbid(unsafe_code)]
 
+mod calls;
 mod compare;
 mod compile;
 mod costs;
@@ -61,6 +67,7 @@ mod pipeline;
 mod precision;
 pub mod queueing;
 mod record;
+mod replicas;
 mod replication;
 mod server;
 pub mod stations;

@@ -1,7 +1,8 @@
 //! All components of a replication, and the one place where events are handed to them.
 
+use rand::rngs::ChaCha8Rng;
 use schema::ids::{ClassId, ClientId, GroupId, HostId, RequestId, Table};
-use schema::random::Seed;
+use schema::random::{Seed, stream};
 use schema::run::{Leg, SpanName};
 use schema::units::{Bytes, SimDuration, SimTime};
 use schema::workload::Schedule;
@@ -10,12 +11,14 @@ use crate::costs::{Amount, Costs};
 use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
-use crate::ids::{ConnectionId, InstanceId, NicId, QpId, RoleId, ServerId};
+use crate::ids::{
+    BalancerId, ConnectionId, InstanceId, NicId, PathId, PoolId, QpId, RoleId, ServerId,
+};
 use crate::network::{Message, Nic, QueuePair, Wires};
 use crate::record::{At, Part, Population, Recorder, Window};
 use crate::server::{Gpus, Instance, Server};
-use crate::stations::{Cores, Job, Task, Threads};
-use crate::tables::Tables;
+use crate::stations::{Balancer, Cores, Job, Task, Threads};
+use crate::tables::{ConnectionRow, PathRow, Tables};
 use crate::workload::ClientState;
 
 /// All components of a replication.
@@ -32,6 +35,14 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) receivers: Table<RoleId, Option<Threads<ConnectionId>>>,
     pub(crate) clients: Table<ClientId, ClientState>,
     pub(crate) connections: Table<ConnectionId, Connection>,
+    /// The near and the far end of each hop of each connection, as far as they are known.
+    pub(crate) ends: Vec<[RoleId; 2]>,
+    pub(crate) balancers: Table<BalancerId, Balancer<RoleId>>,
+    pub(crate) pools: Table<PoolId, Threads<ConnectionId>>,
+    /// Requests under way to, at and from each role that a balancer chose.
+    pub(crate) present: Table<RoleId, u32>,
+    /// By client and call; none where nothing is drawn.
+    pub(crate) call_draws: Vec<Option<ChaCha8Rng>>,
     pub(crate) servers: Table<ServerId, Server>,
     pub(crate) instances: Table<InstanceId, Instance>,
     pub(crate) gpus: Gpus,
@@ -57,6 +68,18 @@ pub(crate) struct CoreTime {
 pub(crate) struct Connection {
     pub(crate) client: ClientId,
     pub(crate) group: GroupId,
+    pub(crate) path: PathId,
+    /// Which branch of the request it carries; 0 for the request itself.
+    pub(crate) branch: u32,
+    /// The one of the request itself, and the one that waits for this branch.
+    pub(crate) root: ConnectionId,
+    pub(crate) parent: Option<ConnectionId>,
+    /// The step that its stage comes to next, and the branches that it waits for.
+    pub(crate) next_step: u16,
+    pub(crate) n_branches: u32,
+    /// Where the sources of its hops are in the tables, and the ends of its hops among all.
+    pub(crate) sources: usize,
+    pub(crate) ends: usize,
     /// Where the client is.
     pub(crate) host: HostId,
     pub(crate) request: RequestId,
@@ -104,15 +127,28 @@ impl<'a> Pipeline<'a> {
     ) -> Pipeline<'a> {
         let clients = tables.clients.ids();
         let servers = tables.servers.rows();
+        let mut ends = Vec::new();
         let connections = tables.connections.rows().iter();
         let mut connections: Table<ConnectionId, Connection> = connections
-            .map(|client| Connection::new(tables, *client))
+            .map(|row| Connection::new(tables, row, &mut ends))
             .collect();
         for [connection, companion] in &tables.companions {
             connections[*connection].companion = Some(*companion);
             connections[*companion].primary = Some(*connection);
         }
         Pipeline {
+            connections,
+            ends,
+            balancers: (tables.balancers.rows().iter())
+                .map(|row| row.balancer(costs))
+                .collect(),
+            pools: (tables.pools.rows().iter())
+                .map(|n| Threads::new(*n))
+                .collect(),
+            present: tables.roles.ids().map(|_| 0).collect(),
+            call_draws: (tables.call_draws.iter())
+                .map(|name| name.as_ref().map(|name| stream(arrivals, name)))
+                .collect(),
             tables,
             schedule: Schedule::new(tables.scenario),
             costs: Costs::new(tables, costs),
@@ -132,7 +168,6 @@ impl<'a> Pipeline<'a> {
             clients: clients
                 .map(|id| ClientState::new(tables, id, arrivals))
                 .collect(),
-            connections,
             servers: servers.iter().map(Server::new).collect(),
             instances: (tables.instances.rows().iter())
                 .map(|server| Instance::new(tables, *server))
@@ -222,31 +257,46 @@ impl<'a> Pipeline<'a> {
     pub(crate) fn start_step(&mut self, queue: &EventQueue<Event>, id: ConnectionId, step: Step) {
         let connection = &self.connections[id];
         let client = &self.tables.clients[connection.client];
-        let group = &self.tables.groups[connection.group];
-        let class = &self.tables.scenario.classes[connection.class];
-        let (payload, reply) = (Amount::one(class.payload), Amount::one(class.reply));
         let hop = usize::from(connection.hop);
+        let [origin, here] = [0, hop].map(|hop| connection.ends + hop);
+        let (origin, here) = (self.ends[origin][0], self.ends[here][1]);
+        let bytes = self.bytes_of_step(connection, step);
         let (source, role, amount) = match step {
-            Step::Prepare => (client.prepare, group.role, payload),
+            Step::Prepare => (client.prepare, origin, Amount::one(bytes)),
             Step::Translate => {
-                let row = &client.hops[hop];
+                let row = self.tables.sources(connection);
                 let amount = match connection.leg {
                     _ if row.is_shared => Amount::one(Bytes(0)),
-                    Leg::Request => payload,
-                    Leg::Reply => reply,
+                    Leg::Request | Leg::Reply => Amount::one(bytes),
                 };
-                let role = group.path[hop].to_role;
                 let Some(translate) = row.translate else {
-                    return self.submit_step(queue, id, step, role, SimDuration::ZERO);
+                    return self.submit_step(queue, id, step, here, SimDuration::ZERO);
                 };
-                (translate[connection.leg as usize], role, amount)
+                (translate[connection.leg as usize], here, amount)
             }
-            Step::Notify => (client.notify, group.path[hop].to_role, reply),
-            Step::Postprocess => (client.postprocess, group.role, reply),
+            Step::Notify => {
+                let notify = self.tables.sources(connection).notify;
+                let notify = notify.expect("its stage serves");
+                (notify, here, Amount::one(bytes))
+            }
+            Step::Postprocess => (client.postprocess, origin, Amount::one(bytes)),
         };
         let past = self.cores.past(queue.now(), role);
         let demand = self.costs.draw(source, amount, past);
         self.submit_step(queue, id, step, role, demand);
+    }
+
+    /// Number of bytes that a step of the connection's request is for.
+    fn bytes_of_step(&self, connection: &Connection, step: Step) -> Bytes {
+        let hop = usize::from(connection.hop);
+        match (step, connection.leg) {
+            (Step::Prepare, _) | (Step::Translate, Leg::Request) => {
+                self.tables.payload(connection, hop)
+            }
+            (Step::Translate, Leg::Reply) => self.tables.reply(connection, hop + 1),
+            (Step::Notify, _) => self.tables.output(connection),
+            (Step::Postprocess, _) => self.tables.reply(connection, hop),
+        }
     }
 
     fn submit_step(
@@ -268,42 +318,49 @@ impl<'a> Pipeline<'a> {
     fn on_step_done(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, used: SimDuration) {
         let step = self.connections[id].step;
         if step == Step::Notify {
-            return self.reply(queue, id);
+            return self.on_result(queue, id);
         }
         self.record_step(queue.now(), id, used);
-        self.connections[id].done = queue.now();
         let connection = &mut self.connections[id];
+        connection.done = queue.now();
         match (step, connection.leg) {
-            (Step::Prepare, _) => self.send(queue, id),
-            (Step::Translate, Leg::Request) => {
-                connection.hop += 1;
-                self.send(queue, id);
-            }
+            (Step::Prepare, _) => self.go_on(queue, id),
+            (Step::Translate, Leg::Request) => self.on_result(queue, id),
             (Step::Translate, Leg::Reply) => self.send(queue, id),
             (Step::Postprocess, _) => self.complete(queue, id),
             (Step::Notify, _) => unreachable!("handled above"),
         }
     }
 
-    /// The connection's request has its output, and its reply is sent. What that took so far has no
-    /// span of its own: it delays the reply's `send`, which was ready before it.
-    pub(crate) fn reply(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
-        self.connections[id].leg = Leg::Reply;
-        self.send(queue, id);
-    }
-
     /// The thread at the far end of the connection's message has all of it.
     pub(crate) fn on_message(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
-        let connection = &mut self.connections[id];
-        let last = self.tables.groups[connection.group].path.len() - 1;
-        match (connection.leg, usize::from(connection.hop)) {
-            (Leg::Request, hop) if hop == last => self.join_line(queue, id),
-            (Leg::Request, _) => self.start_step(queue, id, Step::Translate),
-            (Leg::Reply, 0) => self.start_step(queue, id, Step::Postprocess),
-            (Leg::Reply, _) => {
-                connection.hop -= 1;
+        let connection = &self.connections[id];
+        let hop = usize::from(connection.hop);
+        match connection.leg {
+            Leg::Request if self.tables.hop(connection).serves => self.join_line(queue, id),
+            Leg::Request => self.start_step(queue, id, Step::Translate),
+            Leg::Reply if hop < self.tables.paths[connection.path].n_hops => {
+                self.returned(queue, id, hop);
+                if hop == 0 {
+                    return self.on_reply(queue, id);
+                }
+                self.connections[id].hop -= 1;
                 self.start_step(queue, id, Step::Translate);
             }
+            Leg::Reply => {
+                for hop in (0..hop).rev() {
+                    self.returned(queue, id, hop);
+                }
+                self.on_reply(queue, id);
+            }
+        }
+    }
+
+    /// The reply to the connection's request is back where that came from.
+    fn on_reply(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        match self.connections[id].parent {
+            None => self.start_step(queue, id, Step::Postprocess),
+            Some(parent) => self.on_branch_done(queue, parent),
         }
     }
 
@@ -314,24 +371,14 @@ impl<'a> Pipeline<'a> {
         }
         let connection = &self.connections[id];
         let group = &self.tables.groups[connection.group];
-        let class = &self.tables.scenario.classes[connection.class];
-        let hop = &group.path[usize::from(connection.hop)];
-        let at_proxy = self.tables.roles[hop.to_role].host;
-        let (name, host, stage, bytes) = match (connection.step, connection.leg) {
-            (Step::Prepare, _) => (
-                SpanName::Prepare,
-                connection.host,
-                group.stage,
-                class.payload,
-            ),
-            (Step::Postprocess, _) => (
-                SpanName::Postprocess,
-                connection.host,
-                group.stage,
-                class.reply,
-            ),
-            (_, Leg::Request) => (SpanName::Translate, at_proxy, hop.to, class.payload),
-            (_, Leg::Reply) => (SpanName::Translate, at_proxy, hop.to, class.reply),
+        let hop = self.tables.hop(connection);
+        let bytes = self.bytes_of_step(connection, connection.step);
+        let [_, far] = self.ends[connection.ends + usize::from(connection.hop)];
+        let at_proxy = self.tables.roles[far].host;
+        let (name, host, stage) = match connection.step {
+            Step::Prepare => (SpanName::Prepare, connection.host, group.stage),
+            Step::Postprocess => (SpanName::Postprocess, connection.host, group.stage),
+            Step::Translate | Step::Notify => (SpanName::Translate, at_proxy, hop.to),
         };
         let part = Part {
             leg: connection.leg,
@@ -374,13 +421,46 @@ impl<'a> Pipeline<'a> {
 }
 
 impl Connection {
-    fn new(tables: &Tables<'_>, client: ClientId) -> Connection {
+    /// A connection that carries nothing; `ends` gets those of its hops.
+    fn new(
+        tables: &Tables<'_>,
+        &ConnectionRow {
+            client,
+            branch,
+            root,
+            parent,
+            path,
+            sources,
+            ordinal: _,
+        }: &ConnectionRow,
+        ends: &mut Vec<[RoleId; 2]>,
+    ) -> Connection {
         let group = tables.scenario.clients[client].group;
         let row = &tables.scenario.groups[group];
+        let first = ends.len();
+        // Of a branch, whoever calls says where it comes from.
+        let origin = tables.clients[client].role;
+        let mut near = origin;
+        let PathRow { hops, n_hops } = &tables.paths[path];
+        for hop in &hops[..*n_hops] {
+            ends.push([near, hop.first_role]);
+            near = hop.first_role;
+        }
+        if tables.paths[path].is_straight() {
+            ends.push([origin, near]);
+        }
         Connection {
             client,
             group,
-            host: row.host,
+            path,
+            branch,
+            root,
+            parent,
+            next_step: 0,
+            n_branches: 0,
+            sources,
+            ends: first,
+            host: tables.scenario.clients[client].host,
             request: RequestId::new(client, 0),
             class: row.classes[0],
             ready: SimTime::ZERO,

@@ -100,6 +100,7 @@ impl Recorder {
             stage,
             host: part.host,
             name: part.name,
+            branch: connection.branch,
             hop: part.hop,
             leg: part.leg,
             batch: part.batch,

@@ -4,7 +4,8 @@ use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
 use schema::scenario::{
-    BatchPolicy, Forward, GpuUse, HandBack, LaunchFile, Peers, Scenario, Tcp, Transport, Verbs,
+    BatchPolicy, Forward, GpuUse, HandBack, LaunchFile, Peers, PolicyName, Scenario, Tcp,
+    Transport, Verbs,
 };
 use schema::units::{ByteRate, Bytes, SimDuration};
 
@@ -12,7 +13,8 @@ use crate::costs::Used;
 use crate::fabric::packets::Format;
 use crate::gpu::{DeviceSpec, HostSpec, Kernel, LinkSpec, ProcessSpec};
 use crate::ids::{
-    ConnectionId, GpuId, InstanceId, LawId, NetId, NicId, RoleId, ServerId, SourceId,
+    BalancerId, ConnectionId, GpuId, InstanceId, LawId, NetId, NicId, PathId, PoolId, RoleId,
+    ServerId, SourceId,
 };
 use crate::network::WireTables;
 use crate::pipeline::Connection;
@@ -29,10 +31,15 @@ pub(crate) struct Tables<'a> {
     pub(crate) roles: Table<RoleId, Role>,
     pub(crate) wires: WireTables,
     pub(crate) groups: Table<GroupId, GroupRow>,
+    pub(crate) paths: Table<PathId, PathRow>,
+    pub(crate) balancers: Table<BalancerId, BalancerRow>,
+    /// How many connections each has.
+    pub(crate) pools: Table<PoolId, u32>,
     pub(crate) clients: Table<ClientId, ClientRow>,
-    pub(crate) connections: Table<ConnectionId, ClientId>,
-    /// By connection: its number in its group.
-    pub(crate) ordinals: Vec<u32>,
+    pub(crate) hop_sources: Vec<HopSources>,
+    /// By client and call: the name of the stream that it draws from, if it draws.
+    pub(crate) call_draws: Vec<Option<String>>,
+    pub(crate) connections: Table<ConnectionId, ConnectionRow>,
     /// Number of directions of queue pairs that connections share.
     pub(crate) n_queue_pairs: u32,
     /// Connections, each with its companion.
@@ -67,9 +74,19 @@ pub(crate) struct SourceRow {
 #[derive(Debug)]
 pub(crate) struct Role {
     pub(crate) name: String,
+    /// None of clients.
+    pub(crate) stage: Option<StageId>,
     pub(crate) host: HostId,
     pub(crate) set: CoreSetId,
     pub(crate) machine: usize,
+    /// Its number among the replicas of its stage, or its host's among those of its kind.
+    pub(crate) replica: usize,
+    /// Of a serving stage.
+    pub(crate) server: Option<ServerId>,
+    /// Of hops over network adapters.
+    pub(crate) nic: Option<NicId>,
+    /// Where requests go and replies come from over `gdr`.
+    pub(crate) memory: Option<[GpuMemory; 2]>,
     /// Threads that receive its messages; `None` if each connection has its own.
     pub(crate) receive_threads: Option<u32>,
     /// Whether those threads poll for messages.
@@ -79,27 +96,122 @@ pub(crate) struct Role {
 /// A group of clients.
 #[derive(Debug)]
 pub(crate) struct GroupRow {
-    pub(crate) role: RoleId,
     pub(crate) is_closed_loop: bool,
-    pub(crate) path: Vec<HopRow>,
-    pub(crate) server: ServerId,
+    pub(crate) path: PathId,
     /// The stage at the end of the path.
     pub(crate) stage: StageId,
 }
 
-/// A hop of a group's path.
-#[derive(Clone, Copy, Debug)]
+/// A path of hops that requests take.
+#[derive(Debug)]
+pub(crate) struct PathRow {
+    /// Those that requests take, and then that of replies that go straight to the sender.
+    pub(crate) hops: Vec<HopRow>,
+    /// How many requests take.
+    pub(crate) n_hops: usize,
+}
+
+impl PathRow {
+    /// Whether replies go straight from the last stage to the sender.
+    pub(crate) const fn is_straight(&self) -> bool {
+        self.hops.len() > self.n_hops
+    }
+}
+
+/// A hop of a path.
+#[derive(Clone, Debug)]
 pub(crate) struct HopRow {
     pub(crate) to: StageId,
     pub(crate) over: Transport,
-    pub(crate) from_role: RoleId,
-    pub(crate) to_role: RoleId,
+    /// Size of a request and of a reply; that of its class if `None`.
+    pub(crate) payload: Option<Bytes>,
+    pub(crate) reply: Option<Bytes>,
+    /// Whether its stage serves, and does not only forward.
+    pub(crate) serves: bool,
+    /// What its stage calls when it has its result.
+    pub(crate) steps: Vec<StepRow>,
     /// Over network adapters only.
     pub(crate) verbs: Option<VerbsRow>,
     /// Over TCP only.
     pub(crate) tcp: TcpRow,
     /// When the stage that it leads to passes messages on.
     pub(crate) forward: Forward,
+    /// The roles of its stage's replicas: the first, and how many.
+    pub(crate) first_role: RoleId,
+    pub(crate) n_roles: usize,
+    pub(crate) choice: Choice,
+    /// By replica of the sender and then of the receiver; empty if the sender keeps a connection for
+    /// each of its own.
+    pub(crate) pools: Vec<PoolId>,
+    /// The number of the way from the first sender to the first receiver among those of the path.
+    pub(crate) first_way: usize,
+}
+
+/// Calls that a stage makes at once.
+#[derive(Clone, Debug)]
+pub(crate) struct StepRow {
+    pub(crate) calls: Vec<CallRow>,
+}
+
+/// A call that a stage makes.
+#[derive(Clone, Debug)]
+pub(crate) struct CallRow {
+    /// The branches that it may send, by their numbers.
+    pub(crate) branches: Vec<u32>,
+    /// Its number among all that a request of the group may cause.
+    pub(crate) site: usize,
+    /// With which probability it is made.
+    pub(crate) probability: f64,
+    /// By number of requests: with which probability it sends at most so many.
+    pub(crate) at_most: Vec<f64>,
+}
+
+impl CallRow {
+    /// Whether how many requests it sends is drawn.
+    pub(crate) fn draws(&self) -> bool {
+        let certain = self.at_most.iter().filter(|p| **p > 0.0).count() == 1;
+        self.probability < 1.0 || !certain
+    }
+}
+
+/// Which replica of its stage a hop leads to.
+#[derive(Clone, Debug)]
+pub(crate) enum Choice {
+    /// The only one.
+    Only,
+    /// The one on the host of the sender.
+    Same,
+    /// One that the sender chooses; by replica of the sender.
+    Balanced(Vec<BalancerId>),
+}
+
+/// A sender's choice among the replicas of a stage.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct BalancerRow {
+    pub(crate) sender: RoleId,
+    /// The first and how many.
+    pub(crate) to: (RoleId, usize),
+    pub(crate) policy: PolicyName,
+    pub(crate) weights: Vec<f64>,
+    /// Of its stream.
+    pub(crate) name: String,
+}
+
+/// A connection through the whole pipeline.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionRow {
+    pub(crate) client: ClientId,
+    /// Which branch of the client's requests it carries; 0 for the request itself.
+    pub(crate) branch: u32,
+    /// That of the request itself, behind which those of its branches are in the table.
+    pub(crate) root: ConnectionId,
+    /// The one that carries what makes the call; none for the request itself.
+    pub(crate) parent: Option<ConnectionId>,
+    pub(crate) path: PathId,
+    /// Its number in its group.
+    pub(crate) ordinal: u32,
+    /// Where those of its first hop are in the table.
+    pub(crate) sources: usize,
 }
 
 /// A hop over TCP.
@@ -119,17 +231,13 @@ pub(crate) struct TcpRow {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VerbsRow {
     pub(crate) options: Verbs,
-    /// Of the hop's near end and of its far end.
-    pub(crate) nics: [NicId; 2],
     /// Those that its connections share.
     pub(crate) queue_pairs: Option<QueuePairsRow>,
-    /// Of the memory of the same ends, in bytes.
+    /// Of the memory of the hop's near end and of its far end, in bytes.
     pub(crate) page_sizes: [u64; 2],
-    /// Where requests go and replies come from, if that is the memory of a GPU.
-    pub(crate) gpus: Option<[GpuMemory; 2]>,
 }
 
-/// Queue pairs that connections share.
+/// Queue pairs that connections share, so many between each pair of replicas.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueuePairsRow {
     /// The number of the first one's first direction.
@@ -173,22 +281,30 @@ pub(crate) struct NicRow {
     pub(crate) pcie: Option<ByteRate>,
 }
 
-/// A client, with the sources of the costs that its connections' threads have.
+/// A client, with the sources of the costs that its connections' threads have beside those of hops.
 #[derive(Debug)]
 pub(crate) struct ClientRow {
+    pub(crate) role: RoleId,
     pub(crate) connections: Vec<ConnectionId>,
     /// `None` where the profile has no such cost.
     pub(crate) wakeup: Option<SourceId>,
     pub(crate) prepare: SourceId,
     pub(crate) postprocess: SourceId,
-    pub(crate) notify: SourceId,
-    /// By hop of the path.
-    pub(crate) hops: Vec<HopSources>,
+    /// Where the connections of its branches begin in the table.
+    pub(crate) first_branch: usize,
+    /// Where the first of its calls is among all.
+    pub(crate) first_site: usize,
 }
 
 /// The sources of a client's costs on a hop, there and back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HopSources {
+    /// In names of streams.
+    pub(crate) name: String,
+    /// The first hosts that it joins.
+    pub(crate) ends: [HostId; 2],
+    /// Of the stage at its end, if that serves.
+    pub(crate) notify: Option<SourceId>,
     pub(crate) send: [SourceId; 2],
     pub(crate) receive: [SourceId; 2],
     /// `None` where no part has such a cost.
@@ -216,6 +332,9 @@ pub(crate) struct HopSources {
 pub(crate) struct ServerRow<'a> {
     pub(crate) stage: StageId,
     pub(crate) role: RoleId,
+    /// Its number among the replicas of its stage, and how many there are.
+    pub(crate) replica: u32,
+    pub(crate) replicas: u32,
     pub(crate) batch: BatchPolicy,
     pub(crate) hand_back: HandBack,
     pub(crate) instances: Vec<InstanceId>,
@@ -339,7 +458,44 @@ pub(crate) enum Steps {
 impl Tables<'_> {
     /// The hop that the connection's request is on or has passed last.
     pub(crate) fn hop(&self, connection: &Connection) -> &HopRow {
-        &self.groups[connection.group].path[usize::from(connection.hop)]
+        &self.paths[connection.path].hops[usize::from(connection.hop)]
+    }
+
+    /// The sources of the costs of that hop.
+    pub(crate) fn sources(&self, connection: &Connection) -> &HopSources {
+        &self.hop_sources[connection.sources + usize::from(connection.hop)]
+    }
+
+    /// Size of the connection's request on a hop.
+    pub(crate) fn payload(&self, connection: &Connection, hop: usize) -> Bytes {
+        let given = self.paths[connection.path].hops[hop].payload;
+        given.unwrap_or_else(|| self.scenario.classes[connection.class].payload)
+    }
+
+    /// Size of the reply to the connection's request on a hop.
+    pub(crate) fn reply(&self, connection: &Connection, hop: usize) -> Bytes {
+        let given = self.paths[connection.path].hops[hop].reply;
+        given.unwrap_or_else(|| self.scenario.classes[connection.class].reply)
+    }
+
+    /// Size of what the stage that the connection's request is at takes in.
+    pub(crate) fn input(&self, connection: &Connection) -> Bytes {
+        self.payload(connection, usize::from(connection.hop))
+    }
+
+    /// Size of what the stage that the connection's request is at puts out.
+    pub(crate) fn output(&self, connection: &Connection) -> Bytes {
+        let next = usize::from(connection.hop) + 1;
+        if next == self.paths[connection.path].n_hops {
+            self.reply(connection, next - 1)
+        } else {
+            self.payload(connection, next)
+        }
+    }
+
+    /// Number of branches that a request of the group may have.
+    pub(crate) fn n_branches(&self, group: GroupId) -> usize {
+        self.scenario.groups[group].branches.len()
     }
 
     /// Number of machines that hosts are on.

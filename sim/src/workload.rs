@@ -132,7 +132,7 @@ impl Pipeline<'_> {
         let connection = &mut self.connections[id];
         connection.start = queue.now();
         let machine = self.tables.scenario.machine(connection.host);
-        let bytes = self.tables.scenario.classes[connection.class].payload;
+        let bytes = self.tables.payload(connection, 0);
         self.costs.hold(machine, bytes);
         self.start_step(queue, id, Step::Prepare);
     }
@@ -157,7 +157,7 @@ impl Pipeline<'_> {
         let (client, request, ready) = (connection.client, connection.request, connection.ready);
         let is_closed_loop = self.tables.groups[connection.group].is_closed_loop;
         let stage = self.tables.groups[connection.group].stage;
-        let bytes = self.tables.scenario.classes[connection.class].payload;
+        let bytes = self.tables.payload(connection, 0);
         self.record.whole(connection, stage, bytes, now);
         let machine = self.tables.scenario.machine(connection.host);
         self.costs.let_go(machine, bytes);

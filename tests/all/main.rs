@@ -5,6 +5,7 @@ mod common;
 mod gpu_rules;
 mod idle;
 mod killed;
+mod pipelines;
 mod profiles;
 mod refused;
 mod stations;

@@ -22,6 +22,7 @@ fn span() -> impl Strategy<Value = Span> {
     let sizes = (0..3u32, prop_oneof![0..1u64 << 24, any::<u64>()]);
     (names, ids, rest, sizes, times()).prop_map(
         |(name, (client, stage, host, seq), (reply, failed, hop), (batch, bytes), times)| Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: batch / 2,

@@ -122,7 +122,7 @@ pub(crate) fn run_of(scenario: &Scenario, trace: Vec<Span>, cpu: &[(&str, f64)])
 /// The spans of one client's requests, one after the other, every cost drawn from `laws`.
 pub(crate) fn draw(scenario: &Scenario, laws: &Laws, seed: Seed) -> Vec<Span> {
     let group = &scenario.groups.rows()[0];
-    let hop = group.path[0];
+    let hop = &group.path[0];
     let stage = &scenario.stages[hop.to];
     let StageRole::Serve(serve) = &stage.role else {
         panic!("the path ends at a server")
@@ -281,6 +281,7 @@ impl Drawn {
         end_ns: u64,
     ) {
         self.spans.push(Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: 0,
@@ -310,6 +311,7 @@ pub(crate) fn id<I: Id>(index: usize) -> I {
 /// A span of no length of the first request, host and stage.
 pub(crate) fn span(name: SpanName) -> Span {
     Span {
+        branch: 0,
         kernel: None,
         context: 0,
         replication: 0,

@@ -117,6 +117,7 @@ pub(crate) fn run(took_ns: &[u64]) -> Run {
     let mut at = 0;
     for (seq, took) in (0..).zip(took_ns) {
         run.trace.push(Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: 0,
@@ -190,6 +191,7 @@ pub(crate) fn gpu_run() -> Run {
                 stage: Id::from_index(0),
                 host: Id::from_index(usize::from(!on_edge)),
                 name,
+                branch: 0,
                 hop: (name == SpanName::Send).then_some(0),
                 leg: Leg::Request,
                 batch: seq,

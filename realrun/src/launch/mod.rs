@@ -223,6 +223,21 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
         return refuse(key, problem);
     }
     for (index, group) in scenario.groups.rows().iter().enumerate() {
+        let clients = |below: &str| format!("clients.{index}.{below}");
+        if group.reply.is_some() {
+            let problem = "replies go back over the hops of their path on hardware; \
+                           `tandem simulate` runs others";
+            return refuse(&clients("reply-over"), problem);
+        }
+        let n_served = (group.path.iter())
+            .filter(|hop| matches!(scenario.stages[hop.to].role, StageRole::Serve(_)))
+            .count();
+        let is_sized = |hop: &Hop| hop.payload.is_some() || hop.reply.is_some();
+        if n_served > 1 || group.path.iter().any(is_sized) {
+            let problem = "on hardware a path leads over proxies to one stage that serves, with \
+                           messages of that stage's sizes; `tandem simulate` runs others";
+            return refuse(&clients("path"), problem);
+        }
         let is_verbs = |hop: &Hop| hop.over.is_verbs();
         if let Some(hop) = group.path.iter().position(is_verbs) {
             let problem = "this build has no verbs transport; `tandem simulate` runs RDMA";
@@ -247,8 +262,18 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
                            `tandem simulate` runs stages with fewer";
             return refuse(&key("receive-threads"), problem);
         }
-        let StageRole::Serve(serve) = &stage.role else {
-            continue;
+        if !stage.steps.is_empty() {
+            let problem = "calls of other stages are for the engine, see `tandem simulate`";
+            return refuse(&key("steps"), problem);
+        }
+        let serve = match &stage.role {
+            StageRole::Serve(serve) => serve,
+            StageRole::Proxy(proxy) if proxy.pool.is_some() => {
+                let problem = "a proxy has a connection onward for each of its own on hardware; \
+                               `tandem simulate` runs pools";
+                return refuse(&key("proxy.pool"), problem);
+            }
+            _ => continue,
         };
         if serve.gpu.is_some() {
             let problem =

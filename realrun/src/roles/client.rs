@@ -74,7 +74,7 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
                 connection: index,
                 hop: 0,
             };
-            let hop = group.path[0];
+            let hop = &group.path[0];
             let connection = connect(
                 hop.over,
                 shared.address(hop.to)?,
@@ -234,6 +234,7 @@ impl Sender {
         let last = group.path.last().expect("a path has a hop").to;
         let failed = timed.arrival.header.failed;
         let base = Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: 0,

@@ -378,7 +378,7 @@ pub fn roles(scenario: &Scenario) -> Vec<(Role, HostId)> {
     // addresses: the farthest from the clients come first.
     let mut proxies: Vec<(usize, StageId)> = Vec::new();
     for (id, stage) in scenario.stages.iter() {
-        if stage.role == StageRole::Proxy {
+        if let StageRole::Proxy(_) = stage.role {
             let paths = scenario.groups.rows().iter().map(|group| &group.path);
             let to_go = paths.filter_map(|path| {
                 path.iter()

@@ -99,7 +99,7 @@ fn hops(shared: &Shared, stage: StageId, hello: &Hello) -> Result<(Hop, Hop), Re
         .map(|group| &shared.scenario.groups[group].path);
     let at = usize::from(hello.hop);
     match path.map(|path| (path.get(at), path.get(at + 1))) {
-        Some((Some(hop), Some(next))) if hop.to == stage => Ok((*hop, *next)),
+        Some((Some(hop), Some(next))) if hop.to == stage => Ok((hop.clone(), next.clone())),
         _ => Err(unknown(hello.client)),
     }
 }
@@ -152,6 +152,7 @@ impl Forwarder {
             (back, front)
         };
         let received = Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: 0,

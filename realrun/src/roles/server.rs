@@ -349,6 +349,7 @@ impl Recorder {
         self.journal.set_origin(shared.origin());
         let arrival = &job.arrival;
         let receive = Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: 0,

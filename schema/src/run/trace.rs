@@ -2,9 +2,9 @@
 //!
 //! Columns: `replication`, `request`, `client`, `class`, `stage`, `host`, `resource`, `span`,
 //! `hop`, `leg`, `batch`, `context`, `kernel`, `bytes`, `ready_ns`, `start_ns`, `end_ns`, `cpu_ns`,
-//! `status`. Times are nanoseconds since the clients' common start. A request's number holds its
+//! `status`, and `branch` if a request branches. Times are nanoseconds since the clients' common start. A request's number holds its
 //! client above bit 32; `hop` and `kernel` are -1 where there is none. Files of earlier versions
-//! lack `context` and `kernel`, and read as 0 and none.
+//! lack `context` and `kernel`, and read as 0 and none; without `branch` all are on branch 0.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,7 +45,8 @@ pub enum SpanName {
     Receive,
     /// A proxy moves the message from one transport to the other.
     Translate,
-    /// The request waits for an inference context and for its batch.
+    /// The request waits for an inference context and for its batch; at a proxy, for one of the
+    /// connections that it keeps to the next stage.
     Queue,
     /// Copy from host to device.
     H2d,
@@ -159,13 +160,18 @@ pub struct Span {
     pub host: HostId,
     /// What it is about.
     pub name: SpanName,
-    /// For `send`, `wire` and `receive`, the hop of the request's path.
+    /// Which of the requests that it caused it belongs to; 0 is the request on its clients' path. Only
+    /// spans of one branch follow one another.
+    pub branch: u32,
+    /// For `send`, `wire` and `receive`, the hop of the branch's path; after the last is that of replies
+    /// that go straight to the sender.
     pub hop: Option<u8>,
     /// Direction; `Request` where there is none.
     pub leg: Leg,
     /// Number of the batch among its stage's; zero outside inference contexts.
     pub batch: u32,
-    /// Number of the inference context among its stage's; zero outside them.
+    /// Number of the inference context among its stage's, those of one replica after those of another;
+    /// zero outside them.
     pub context: u32,
     /// For `kernel`, its number in the work of its stage.
     pub kernel: Option<u32>,
@@ -202,19 +208,21 @@ impl Span {
 
 /// What a span's resource is called: the transport of its hop, or the part of its host.
 fn resource(scenario: &Scenario, span: &Span) -> &'static str {
+    let is_at_proxy = || matches!(scenario.stages[span.stage].role, StageRole::Proxy(_));
     match (span.name, span.hop) {
         (SpanName::Send | SpanName::Wire | SpanName::Receive, Some(hop)) => {
-            let group = scenario.clients[span.request.client()].group;
-            scenario.groups[group].path[usize::from(hop)].over.name()
+            let hop = scenario.hop(span.request.client(), span.branch, hop);
+            hop.expect("a span is of a hop of its branch").over.name()
         }
+        (SpanName::Queue, _) if is_at_proxy() => "host",
         (SpanName::Queue | SpanName::H2d | SpanName::Preprocess, _)
         | (SpanName::Inference | SpanName::D2h | SpanName::Kernel | SpanName::P2p, _) => "device",
         _ => "host",
     }
 }
 
-/// A column: its name, and whether it holds text.
-const COLUMNS: [(&str, bool); 19] = [
+/// A column: its name, and whether it holds text. The last is only there if a request branches.
+const COLUMNS: [(&str, bool); 20] = [
     ("replication", false),
     ("request", false),
     ("client", true),
@@ -234,13 +242,21 @@ const COLUMNS: [(&str, bool); 19] = [
     ("end_ns", false),
     ("cpu_ns", false),
     ("status", true),
+    ("branch", false),
 ];
+
+/// The columns of a trace.
+fn columns(trace: &[Span]) -> &'static [(&'static str, bool)] {
+    let branches = trace.iter().any(|span| span.branch > 0);
+    &COLUMNS[..COLUMNS.len() - usize::from(!branches)]
+}
 
 fn integer(span: &Span, column: &str) -> i64 {
     let value = match column {
         "replication" => u64::from(span.replication),
         "request" => span.request.as_u64(),
         "hop" => return span.hop.map_or(-1, i64::from),
+        "branch" => u64::from(span.branch),
         "batch" => u64::from(span.batch),
         "context" => u64::from(span.context),
         "kernel" => return span.kernel.map_or(-1, i64::from),
@@ -287,7 +303,8 @@ pub(super) fn write_trace<W: Write + Send>(
     scenario: &Scenario,
     trace: &[Span],
 ) -> Result<(), ParquetError> {
-    let fields = COLUMNS.iter().map(|(name, is_text)| {
+    let columns = columns(trace);
+    let fields = columns.iter().map(|(name, is_text)| {
         let physical = if *is_text {
             Physical::BYTE_ARRAY
         } else {
@@ -312,7 +329,7 @@ pub(super) fn write_trace<W: Write + Send>(
     let mut writer = SerializedFileWriter::new(to, Arc::new(schema), Arc::new(properties))?;
     for rows in trace.chunks(ROWS_PER_GROUP) {
         let mut group = writer.next_row_group()?;
-        for (column, is_text) in COLUMNS {
+        for &(column, is_text) in columns {
             write_column(&mut group, scenario, rows, column, is_text)?;
         }
         group.close()?;
@@ -424,6 +441,7 @@ fn read_span(row: &Row, scenario: &Scenario) -> Result<Span, String> {
         class: class.ok_or("the class is not of the client's group")?,
         stage: named(&scenario.stages, string("stage")?, |stage| &stage.name)?,
         host: named(&scenario.hosts, string("host")?, |host| &host.name)?,
+        branch: if has("branch") { small("branch")? } else { 0 },
         name: SpanName::from_name(name).ok_or_else(|| format!("there is no span `{name}`"))?,
         hop: match field("hop")? {
             Field::Long(-1) => None,
@@ -479,10 +497,20 @@ fn check(span: Span, scenario: &Scenario, n_replications: u32) -> Result<Span, S
         ));
     }
     let group = &scenario.groups[scenario.clients[span.request.client()].group];
+    if span.branch as usize > group.branches.len() {
+        let (branch, n) = (span.branch, group.branches.len());
+        return Err(format!("`branch` is {branch}, and requests have {n}"));
+    }
     if let Some(hop) = span.hop
-        && usize::from(hop) >= group.path.len()
+        && scenario
+            .hop(span.request.client(), span.branch, hop)
+            .is_none()
     {
-        let n = group.path.len();
+        let path = match (span.branch as usize).checked_sub(1) {
+            None => &group.path,
+            Some(index) => &scenario.call(&group.branches[index]).path,
+        };
+        let n = path.len();
         return Err(format!("`hop` is {hop} of {n}, counted from 0"));
     }
     let stage = &scenario.stages[span.stage];
@@ -497,14 +525,14 @@ fn check(span: Span, scenario: &Scenario, n_replications: u32) -> Result<Span, S
                 "`{name}` is at stage `{stage}`, which serves nothing"
             ));
         };
-        check_place(&span, serve)?;
+        check_place(&span, serve, stage.replicas)?;
     }
     Ok(span)
 }
 
 /// Whether the context of a span exists, and its kernel as far as the scenario knows kernels.
-fn check_place(span: &Span, serve: &Serve) -> Result<(), String> {
-    let (context, n) = (span.context, serve.instances);
+fn check_place(span: &Span, serve: &Serve, replicas: u32) -> Result<(), String> {
+    let (context, n) = (span.context, serve.instances * replicas);
     if context >= n {
         return Err(format!("`context` is {context} of {n}, counted from 0"));
     }

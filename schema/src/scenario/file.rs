@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::arrivals::ArrivalsFile;
 
+pub use super::hops::{HopFile, Transport};
 pub use super::verbs::{CompletionBy, NicFile, QueuePairs, Registration, Verb};
 
+use super::calls::StepFile;
 use super::fabric::{FabricFile, FaultFile};
 use super::gpu::{GpuFile, GpuUseFile, KernelsFile, ProfiledFile};
 use super::plain::{
-    BalanceFile, ForkFile, JoinFile, NextFile, ReleaseFile, StationFile, TokensFile,
+    BalanceFile, ForkFile, JoinFile, NextFile, PolicyName, ReleaseFile, StationFile, TokensFile,
 };
-use super::tcp::{Ethernet, Tcp};
+use super::tcp::Ethernet;
 use crate::units::{ByteRate, Bytes, SimDuration};
 
 /// A scenario file.
@@ -119,6 +121,10 @@ pub struct HostFile {
     pub part: String,
     /// Number of cores; with placement `local` or `netns` the whole machine's, the same for all.
     pub cores: u32,
+    /// How many hosts there are of its kind, called `NAME-0` and so on; one, called `NAME`, if not
+    /// given.
+    #[serde(default = "default_one", skip_serializing_if = "is_one")]
+    pub count: u32,
     /// The switch of a generated network to which it is attached; without it the first with a place
     /// that is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -177,6 +183,9 @@ pub struct StageFile {
     /// How the outputs of a batch are handed back; all at once if not given. Only with `serve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_back: Option<HandBack>,
+    /// What it calls before it replies, one step after the other. Not of plain stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepFile>,
     /// The GPUs it runs on; its host's cores if not given. Only with `serve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuUseFile>,
@@ -315,13 +324,23 @@ pub enum HandBack {
     InTurn,
 }
 
-/// What a proxy does. It keeps one connection to the next stage for each of its clients.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+/// What a proxy does.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ProxyFile {
     /// When it begins to pass a message on; when it has all of it if not given.
     #[serde(default, skip_serializing_if = "Forward::is_default")]
     pub forward: Forward,
+    /// To which replica of the next stage it sends a request; `round-robin` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<PolicyName>,
+    /// Only with `weighted`: share of each replica, relative to the others'.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<f64>,
+    /// Connections that it keeps to each replica of a next stage; one for each of its clients' if not
+    /// given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<u32>,
 }
 
 /// When a proxy begins to pass a message on.
@@ -361,6 +380,10 @@ pub struct ClientsFile {
     pub classes: Vec<ClassFile>,
     /// The stages a request passes, in order, and the transport of each hop.
     pub path: Vec<HopFile>,
+    /// The transport of replies that go straight from the last stage to the client; back over the hops
+    /// if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_over: Option<Transport>,
 }
 
 /// A kind of request.
@@ -387,64 +410,6 @@ pub struct ClassFile {
     pub stream_priority: Option<i32>,
 }
 
-/// A hop of a path.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct HopFile {
-    /// The stage it leads to.
-    pub to: String,
-    /// The transport; not to a plain stage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub over: Option<Transport>,
-    /// How its ends learn of messages; by events if not given. Only over `rdma` and `gdr`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub completion: Option<CompletionBy>,
-    /// What moves its messages; a write with immediate data if not given. Only over `rdma` and `gdr`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verb: Option<Verb>,
-    /// When the memory of what is sent is registered; once if not given. Only over `rdma`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub registration: Option<Registration>,
-    /// The queue pairs that its connections share; one for each if not given. Only over `rdma` and
-    /// `gdr`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queue_pairs: Option<QueuePairs>,
-    /// How TCP paces its messages; nothing limits them if not given. Only over `tcp`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp: Option<Tcp>,
-}
-
-/// How bytes get from one role to the next.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Transport {
-    /// Kernel TCP.
-    Tcp,
-    /// Shared memory of one host, with a doorbell over a Unix-domain socket.
-    Local,
-    /// Verbs over reliable connected queue pairs, between memories of hosts.
-    Rdma,
-    /// The same to and from the memory of the GPU at the hop's far end (GPUDirect RDMA).
-    Gdr,
-}
-
-impl Transport {
-    /// The name used in files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Transport::Tcp => "tcp",
-            Transport::Local => "local",
-            Transport::Rdma => "rdma",
-            Transport::Gdr => "gdr",
-        }
-    }
-
-    /// Whether network adapters move its messages, without a core's part in any byte.
-    pub const fn is_verbs(self) -> bool {
-        matches!(self, Transport::Rdma | Transport::Gdr)
-    }
-}
-
 const fn default_seed() -> u64 {
     1
 }
@@ -453,4 +418,11 @@ const fn default_warmup() -> Extent {
 }
 const fn default_one() -> u32 {
     1
+}
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_one(count: &u32) -> bool {
+    *count == 1
 }

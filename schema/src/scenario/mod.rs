@@ -3,9 +3,11 @@
 //! [`ScenarioFile`] mirrors the file. [`Scenario`] is what the program uses: checked, with names
 //! resolved to ids and every default filled in. Reading a scenario never looks at the machine.
 
+mod calls;
 mod fabric;
 mod file;
 mod gpu;
+mod hops;
 mod plain;
 mod source;
 mod tcp;
@@ -15,9 +17,11 @@ mod verbs;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use calls::*;
 pub use fabric::*;
 pub use file::*;
 pub use gpu::*;
+pub use hops::{Balancing, Hop};
 pub use plain::*;
 pub use source::Source;
 pub use tcp::{Ethernet, LinkMode, Tcp};
@@ -25,7 +29,9 @@ pub use verbs::Verbs;
 
 use crate::arrivals::read_replay;
 use crate::error::FileError;
-use crate::ids::{ClassId, ClientId, CoreSetId, GroupId, HostId, LinkId, StageId, SwitchId, Table};
+use crate::ids::{
+    ClassId, ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, SwitchId, Table,
+};
 use crate::nets::NetInfo;
 use crate::random::Seed;
 use crate::units::{ByteRate, Bytes, SimDuration};
@@ -97,6 +103,10 @@ pub struct CoreSet {
 pub struct Host {
     /// Its name.
     pub name: String,
+    /// Its key in the file, which several may share: those follow one another.
+    pub key: String,
+    /// Its number among those.
+    pub replica: usize,
     /// The profile's part that gives its costs.
     pub part: String,
     /// The cores its roles run on.
@@ -131,23 +141,35 @@ pub struct Link {
 pub struct Stage {
     /// Its name.
     pub name: String,
-    /// Where it runs.
+    /// Where it runs; of several hosts, on which a replica each runs, the first.
     pub host: HostId,
+    /// Number of its replicas.
+    pub replicas: u32,
     /// Threads that receive messages of all its connections; `None` if each has its own.
     pub receive_threads: Option<u32>,
     /// What it does.
     pub role: StageRole,
+    /// What it calls before it replies.
+    pub steps: Vec<Step>,
 }
 
 /// What a stage does.
 #[derive(Clone, PartialEq, Debug)]
 pub enum StageRole {
     /// Forwards.
-    Proxy,
+    Proxy(Proxy),
     /// Serves a net.
     Serve(Serve),
     /// Stands on no host: a queueing station, or what leads requests between them.
     Plain(PlainStage),
+}
+
+/// A proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proxy {
+    /// Connections that each of its replicas keeps to each replica of a next stage; `None` if it has
+    /// one for each of its clients'.
+    pub pool: Option<u32>,
 }
 
 /// A serving stage.
@@ -264,7 +286,7 @@ impl Work {
 pub struct Group {
     /// Its name.
     pub name: String,
-    /// Where they run.
+    /// Where they run; of several hosts the first.
     pub host: HostId,
     /// When each client sends.
     pub arrivals: ArrivalsFile,
@@ -272,9 +294,13 @@ pub struct Group {
     pub replayed: Option<Arc<[SimDuration]>>,
     /// Its classes.
     pub classes: Vec<ClassId>,
-    /// The way of a request; never empty. Either all stages are plain, or the last serves and all
-    /// before it are proxies.
+    /// The way of a request; never empty. Either all stages are plain, or all are on hosts.
     pub path: Vec<Hop>,
+    /// The hop of replies that go straight from the last stage to the client.
+    pub reply: Option<Hop>,
+    /// Every request that stages may send for one of its requests; branch `n` of a request is the
+    /// entry `n - 1`. Those of a call follow one another, each with its own behind it.
+    pub branches: Vec<Branch>,
 }
 
 /// One client.
@@ -284,6 +310,8 @@ pub struct Client {
     pub group: GroupId,
     /// Its number in the group, from zero.
     pub index: u32,
+    /// Where it runs.
+    pub host: HostId,
 }
 
 /// A kind of request.
@@ -305,43 +333,54 @@ pub struct Class {
     pub stream_priority: Option<i32>,
 }
 
-/// A hop of a path.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hop {
-    /// The host it starts from.
-    pub from: HostId,
-    /// The stage it leads to.
-    pub to: StageId,
-    /// The transport.
-    pub over: Transport,
-    /// How it gets there.
-    pub way: Way,
-    /// When the stage that it leads to passes messages on to the next hop, and back.
-    pub forward: Forward,
-    /// How it works over `rdma` and `gdr`; `None` over others.
-    pub verbs: Option<Verbs>,
-    /// How TCP paces its messages; `None` if nothing limits them.
-    pub tcp: Option<Tcp>,
-}
-
 /// The text of a scenario file.
 pub fn to_toml(file: &ScenarioFile) -> String {
     toml::to_string(file).expect("a scenario can be written as TOML")
 }
 
 impl Scenario {
+    /// The host of a replica of the stage.
+    pub fn host_of(&self, stage: StageId, replica: u32) -> HostId {
+        HostId::from_index(self.stages[stage].host.index() + replica as usize)
+    }
+
+    /// The hop number `hop` of a branch of a client's requests; after the last of its path is that of
+    /// replies that go straight.
+    pub fn hop(&self, client: ClientId, branch: u32, hop: u8) -> Option<&Hop> {
+        let group = &self.groups[self.clients.rows().get(client.index())?.group];
+        let (path, reply) = match (branch as usize).checked_sub(1) {
+            None => (&group.path, group.reply.as_ref()),
+            Some(index) => {
+                let branch = group.branches.get(index)?;
+                let call = self.call(branch);
+                (&call.path, call.reply.as_ref())
+            }
+        };
+        match usize::from(hop) {
+            hop if hop == path.len() => reply,
+            hop => path.get(hop),
+        }
+    }
+
+    /// The call that a branch is of.
+    pub fn call(&self, branch: &Branch) -> &Call {
+        let step = &self.stages[branch.stage].steps[usize::from(branch.step)];
+        &step.calls[usize::from(branch.call)]
+    }
+
     /// The number of the machine that the host is on.
     pub fn machine(&self, host: HostId) -> usize {
         self.core_sets[self.hosts[host].core_set].machine
     }
 
-    /// What the largest request and the largest reply of `classes` take together.
-    pub fn largest(&self, classes: &[ClassId]) -> Bytes {
-        let most = |of: fn(&Class) -> Bytes| {
+    /// What the largest request and the largest reply of `classes` take together on a hop.
+    pub fn largest(&self, hop: &Hop, classes: &[ClassId]) -> Bytes {
+        let most = |given: Option<Bytes>, of: fn(&Class) -> Bytes| {
             let sizes = classes.iter().map(|class| of(&self.classes[*class]).0);
-            sizes.max().unwrap_or(0)
+            given.map_or_else(|| sizes.max().unwrap_or(0), |size| size.0)
         };
-        Bytes(most(|class| class.payload).saturating_add(most(|class| class.reply)))
+        let payload = most(hop.payload, |class| class.payload);
+        Bytes(payload.saturating_add(most(hop.reply, |class| class.reply)))
     }
 
     /// Reads and checks the scenario in the file `path`, with the overrides applied, and the traces

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use schema::gpu::GpuNet;
-use schema::ids::{HostId, Id, StageId};
+use schema::ids::{ClassId, HostId, Id, StageId};
 use schema::profile::{Driver, Part, PartKind, cost, parameter};
 use schema::scenario::{
-    Device, GpuUse, GpuWork, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Peers,
-    Serve, StageRole, Transport, Work,
+    Device, GpuUse, GpuWork, Hop, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Peers,
+    Proxy, Serve, StageRole, Transport, Work,
 };
 use schema::units::{Bytes, SimDuration};
 
@@ -170,7 +170,7 @@ impl<'a> Compiler<'a> {
     /// The part of a GPU.
     fn part_of_gpu(&self, host: HostId, gpu: u32) -> Result<PartOf<'a>, SimError> {
         let row = &self.scenario.hosts[host].gpus[gpu as usize];
-        let key = format!("hosts.{}.gpus.{gpu}.part", self.scenario.hosts[host].name);
+        let key = format!("hosts.{}.gpus.{gpu}.part", self.scenario.hosts[host].key);
         let wanted_by = place(self.scenario, &key);
         let part = self.profile.part(&row.part, &wanted_by)?;
         if part.kind != PartKind::Gpu {
@@ -205,7 +205,7 @@ impl<'a> Compiler<'a> {
             };
             let (asked, has) = ((used(|m| m.compute), used(|m| m.memory)), (compute, memory));
             if asked.0 > has.0 || asked.1 > has.1 {
-                let host = &self.scenario.hosts[host].name;
+                let host = &self.scenario.hosts[host].key;
                 return Err(SimError::Partitions {
                     wanted_by: place(self.scenario, &format!("hosts.{host}.gpus.{gpu}.mig")),
                     part: part.name.to_owned(),
@@ -233,25 +233,25 @@ impl<'a> Compiler<'a> {
     /// How a serving stage runs on GPUs.
     pub(super) fn gpu_server(
         &mut self,
-        stage: StageId,
+        at: &Replica,
         serve: &'a Serve,
         gpu: &'a GpuUse,
     ) -> Result<GpuServer<'a>, SimError> {
-        let host = self.scenario.stages[stage].host;
+        let host = at.host;
         let mut contexts = Vec::with_capacity(gpu.contexts() as usize);
         for device in &gpu.devices {
-            let segments = self.segments(stage, serve, gpu, *device)?;
+            let segments = self.segments(at, serve, gpu, *device)?;
             for process in 0..gpu.processes {
                 let mut segments = segments.clone();
                 for segment in &mut segments {
-                    segment.process = self.process(segment.gpu, stage, gpu, *device, process);
+                    segment.process = self.process(segment.gpu, at.stage, gpu, *device, process);
                 }
                 for _ in 0..gpu.streams {
-                    contexts.push(self.context(stage, serve, gpu, *device, &segments)?);
+                    contexts.push(self.context(at, serve, gpu, *device, &segments)?);
                 }
             }
         }
-        let name = |what: &str| format!("stage/{}/{what}", self.scenario.stages[stage].name);
+        let name = |what: &str| format!("stage/{}/{what}", at.name);
         let (launch, staging) = (name("launch"), name("staging"));
         Ok(GpuServer {
             gpu,
@@ -267,23 +267,20 @@ impl<'a> Compiler<'a> {
 
     fn context(
         &mut self,
-        stage: StageId,
+        at: &Replica,
         serve: &'a Serve,
         gpu: &'a GpuUse,
         device: Device,
         segments: &[Segment],
     ) -> Result<ContextRow, SimError> {
-        let host = self.scenario.stages[stage].host;
+        let host = at.host;
         let memory = match gpu.host_memory {
             HostMemory::Pinned => "pinned",
             HostMemory::Pageable => "pageable",
         };
         let asker = Asker::Gpu(host, device.gpu);
         let index = self.tables.instances.len();
-        let name = |what: &str| {
-            let stage = &self.scenario.stages[stage].name;
-            format!("stage/{stage}/context/{index}/{what}")
-        };
+        let name = |what: &str| format!("stage/{}/context/{index}/{what}", at.name);
         let (h2d, d2h) = (name("h2d"), name("d2h"));
         let preprocess = (serve.work.is_raw())
             .then(|| self.net(host, device.gpu, cost::PREPROCESS, gpu))
@@ -299,12 +296,12 @@ impl<'a> Compiler<'a> {
     /// What a context of the stage runs on `device`, and on those that peer copies lead to.
     fn segments(
         &mut self,
-        stage: StageId,
+        at: &Replica,
         serve: &'a Serve,
         gpu: &'a GpuUse,
         device: Device,
     ) -> Result<Vec<Segment>, SimError> {
-        let host = self.scenario.stages[stage].host;
+        let host = at.host;
         let Work::Kernels(kernels) = &serve.work else {
             let key = serve.work.key();
             let key = key.strip_suffix("+raw").unwrap_or(&key);
@@ -318,18 +315,18 @@ impl<'a> Compiler<'a> {
             };
             return Ok(vec![segment]);
         };
-        self.segments_of_kernels(stage, kernels, gpu, device)
+        self.segments_of_kernels(at, kernels, gpu, device)
     }
 
     fn segments_of_kernels(
         &mut self,
-        stage: StageId,
+        at: &Replica,
         kernels: &'a Kernels,
         gpu: &'a GpuUse,
         device: Device,
     ) -> Result<Vec<Segment>, SimError> {
-        let host = self.scenario.stages[stage].host;
-        let name = &self.scenario.stages[stage].name;
+        let host = at.host;
+        let name = &self.scenario.stages[at.stage].name;
         let mut segments: Vec<Segment> = Vec::new();
         let mut here = device;
         let mut from = 0;
@@ -593,40 +590,74 @@ impl<'a> Compiler<'a> {
 
     /// What connections keep on a device, in bytes, and their number.
     fn memory_of_connections(&self, id: GpuId, device: usize) -> (f64, u32) {
-        let row = &self.tables.gpus[id];
         let mut sum = (0.0, 0);
         for (group_id, group) in self.scenario.groups.iter() {
-            let last = group.path.last().expect("a path has a hop").to;
-            let stage = &self.scenario.stages[last];
-            let StageRole::Serve(Serve { gpu: Some(gpu), .. }) = &stage.role else {
-                continue;
-            };
-            let is_here =
-                |d: &Device| d.gpu == row.gpu && d.instance.unwrap_or(0) as usize == device;
-            if stage.host != row.host || !gpu.devices.iter().any(is_here) {
-                continue;
-            }
-            let clients = self
-                .scenario
-                .clients
-                .iter()
-                .filter(|(_, client)| client.group == group_id);
+            let clients = self.scenario.clients.iter();
+            let clients = clients.filter(|(_, client)| client.group == group_id);
             let n: u32 = clients
                 .map(|(client, _)| self.scenario.connections(client))
                 .sum();
-            let by_gdr = group
-                .path
-                .last()
-                .is_some_and(|hop| hop.over == Transport::Gdr);
-            let needed = || self.scenario.largest(&group.classes);
-            let buffer = gpu.connection_buffer.or_else(|| by_gdr.then(needed));
-            if let Some(Bytes(buffer @ 1..)) = buffer {
-                sum.0 += f64::from(n) * buffer as f64;
-                sum.1 += n;
+            let branches = group.branches.iter();
+            let calls = branches.map(|branch| &self.scenario.call(branch).path);
+            for path in std::iter::once(&group.path).chain(calls) {
+                for (index, hop) in path.iter().enumerate() {
+                    let before = index.checked_sub(1).map(|before| &path[before]);
+                    let buffer = self.buffer_of_connection(id, device, hop, &group.classes);
+                    if let Bytes(buffer @ 1..) = buffer {
+                        let n = self.pooled(before, n);
+                        sum.0 += f64::from(n) * buffer as f64;
+                        sum.1 += n;
+                    }
+                }
             }
         }
         sum
     }
+
+    /// What a connection over a hop keeps on a device.
+    fn buffer_of_connection(
+        &self,
+        id: GpuId,
+        device: usize,
+        hop: &Hop,
+        classes: &[ClassId],
+    ) -> Bytes {
+        let row = &self.tables.gpus[id];
+        let stage = &self.scenario.stages[hop.to];
+        let StageRole::Serve(Serve { gpu: Some(gpu), .. }) = &stage.role else {
+            return Bytes(0);
+        };
+        let is_here = |d: &Device| d.gpu == row.gpu && d.instance.unwrap_or(0) as usize == device;
+        let mut hosts = (0..stage.replicas).map(|i| self.scenario.host_of(hop.to, i));
+        if hosts.all(|host| host != row.host) || !gpu.devices.iter().any(is_here) {
+            return Bytes(0);
+        }
+        let by_gdr = hop.over == Transport::Gdr;
+        let needed = || self.scenario.largest(hop, classes);
+        let buffer = gpu.connection_buffer.or_else(|| by_gdr.then(needed));
+        buffer.unwrap_or(Bytes(0))
+    }
+
+    /// How many of `n` connections go on from the stage at the end of the hop `before`: a proxy may keep
+    /// fewer.
+    fn pooled(&self, before: Option<&Hop>, n: u32) -> u32 {
+        let Some(before) = before else { return n };
+        let stage = &self.scenario.stages[before.to];
+        match stage.role {
+            StageRole::Proxy(Proxy { pool: Some(pool) }) => {
+                n.min(pool.saturating_mul(stage.replicas))
+            }
+            _ => n,
+        }
+    }
+}
+
+/// A replica of a stage, for which tables are made.
+pub(super) struct Replica {
+    pub(super) stage: StageId,
+    pub(super) host: HostId,
+    /// In names of streams.
+    pub(super) name: String,
 }
 
 impl<'a> NetRow<'a> {

@@ -4,22 +4,28 @@ mod gpus;
 mod hosts;
 mod nics;
 mod packets;
+mod paths;
 mod wires;
+
+use std::collections::BTreeMap;
 
 use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
 use schema::scenario::{
-    Forward, Hop, Registration, Scenario, StageRole, Transport, Verb, Way, Work,
+    Branch, Hop, Registration, Scenario, Serve, StageRole, Transport, Verb, Way, Work,
 };
 
 use crate::error::SimError;
 use crate::fabric::Routes;
-use crate::ids::{ConnectionId, LawId, RoleId, ServerId, SourceId};
+use crate::ids::{ConnectionId, LawId, PathId, PoolId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
 use crate::tables::{
-    ClientRow, GroupRow, HopRow, HopSources, Law, OnCores, Role, ServerRow, SourceRow, Tables,
+    ClientRow, ConnectionRow, GroupRow, HopSources, Law, OnCores, Role, ServerRow, SourceRow,
+    Tables,
 };
+use gpus::Replica;
+use paths::{replica_of, replicas};
 
 /// The words for there and back in names of streams.
 const LEGS: [&str; 2] = ["request", "reply"];
@@ -38,9 +44,9 @@ impl<'a> Tables<'a> {
             routes: Routes::new(&wires.graph),
             scenario,
             profile,
-            server_of: vec![None; scenario.stages.len()],
             role_of_stage: vec![None; scenario.stages.len()],
             role_of_clients: vec![None; scenario.hosts.len()],
+            pool_of: BTreeMap::new(),
             tables: Tables {
                 scenario,
                 core_sets: core_sets(scenario, profile)?,
@@ -49,9 +55,13 @@ impl<'a> Tables<'a> {
                 roles: Table::default(),
                 wires,
                 groups: Table::default(),
+                paths: Table::default(),
+                balancers: Table::default(),
+                pools: Table::default(),
                 clients: Table::default(),
+                hop_sources: Vec::new(),
+                call_draws: Vec::new(),
                 connections: Table::default(),
-                ordinals: Vec::new(),
                 n_queue_pairs: 0,
                 companions: Vec::new(),
                 servers: Table::default(),
@@ -69,6 +79,10 @@ impl<'a> Tables<'a> {
         for client in scenario.clients.ids() {
             compiler.client(client)?;
         }
+        for client in scenario.clients.ids() {
+            compiler.branches(client)?;
+        }
+        compiler.companions();
         compiler.check_memory()?;
         compiler.tables.host_specs = compiler.host_specs()?;
         Ok(compiler.tables)
@@ -124,10 +138,16 @@ fn contention(scenario: &Scenario, profile: &Profile, part: &str) -> Result<f64,
         .find(|host| host.part == part)
         .expect("a core set is some host's");
     Err(SimError::Contention {
-        wanted_by: place(scenario, &format!("hosts.{}.part", host.name)),
+        wanted_by: place(scenario, &format!("hosts.{}.part", host.key)),
         part: part.to_owned(),
         found,
     })
+}
+
+/// A call in names of streams: its stage, step and number.
+fn call_of(scenario: &Scenario, branch: &Branch) -> String {
+    let stage = &scenario.stages[branch.stage].name;
+    format!("{stage}.{}.{}", branch.step, branch.call)
 }
 
 /// Who asks the profile for a cost.
@@ -143,10 +163,10 @@ impl Asker {
     /// The key that names its part.
     fn key(self, scenario: &Scenario) -> String {
         match self {
-            Asker::Host(host) => format!("hosts.{}.part", scenario.hosts[host].name),
+            Asker::Host(host) => format!("hosts.{}.part", scenario.hosts[host].key),
             Asker::Link(link) => format!("{}.part", scenario.links[link].key),
             Asker::Gpu(host, gpu) => {
-                format!("hosts.{}.gpus.{gpu}.part", scenario.hosts[host].name)
+                format!("hosts.{}.gpus.{gpu}.part", scenario.hosts[host].key)
             }
         }
     }
@@ -155,9 +175,11 @@ impl Asker {
 struct Compiler<'a> {
     scenario: &'a Scenario,
     profile: &'a Profile,
-    server_of: Vec<Option<ServerId>>,
+    /// The first of the replicas.
     role_of_stage: Vec<Option<RoleId>>,
     role_of_clients: Vec<Option<RoleId>>,
+    /// By sender and receiver.
+    pool_of: BTreeMap<(RoleId, RoleId), PoolId>,
     routes: Routes,
     tables: Tables<'a>,
 }
@@ -166,96 +188,124 @@ impl<'a> Compiler<'a> {
     fn group(&mut self, id: GroupId) -> Result<(), SimError> {
         let scenario = self.scenario;
         let group = &scenario.groups[id];
-        if group.path.len() > usize::from(u8::MAX) {
+        // The hop of replies that go straight counts too.
+        if group.path.len() >= usize::from(u8::MAX) {
             return Err(SimError::Unsupported {
                 wanted_by: place(scenario, &format!("clients.{}.path", id.index())),
-                what: format!("a path of {} hops (at most 255)", group.path.len()),
+                what: format!("a path of {} hops (at most 254)", group.path.len()),
             });
         }
-        let role = self.role_of_clients(group.host);
-        let mut from_role = role;
-        let mut path = Vec::with_capacity(group.path.len());
-        for (index, hop) in group.path.iter().enumerate() {
-            let key = format!("clients.{}.path.{index}", id.index());
-            let to_role = self.role_of_stage(hop.to);
-            path.push(HopRow {
-                to: hop.to,
-                over: hop.over,
-                from_role,
-                to_role,
-                verbs: self.verbs(hop)?,
-                tcp: self.tcp(&key, hop)?,
-                forward: hop.forward,
-            });
-            from_role = to_role;
+        let mut senders = Vec::new();
+        for client in scenario.clients.rows().iter().filter(|row| row.group == id) {
+            let role = self.role_of_clients(client.host);
+            if !senders.contains(&role) {
+                senders.push(role);
+            }
         }
-        let stage = group.path.last().expect("a path has a hop").to;
-        let server = self.server(stage)?;
-        self.reach_gpus(server, path.last_mut().expect("a path has a hop"))?;
-        self.note_polls(&path);
+        let path = self.paths(id, &senders)?;
         self.tables.groups.push(GroupRow {
-            role,
             is_closed_loop: group.arrivals.is_closed_loop(),
             path,
-            server,
-            stage,
+            stage: group.path.last().expect("a path has a hop").to,
         });
         Ok(())
     }
 
     fn role_of_clients(&mut self, host: HostId) -> RoleId {
-        let name = &self.scenario.hosts[host].name;
+        let row = &self.scenario.hosts[host];
         *self.role_of_clients[host.index()].get_or_insert_with(|| {
             self.tables.roles.push(Role {
-                name: format!("client {name}"),
+                name: format!("client {}", row.name),
+                stage: None,
                 host,
-                set: self.scenario.hosts[host].core_set,
+                set: row.core_set,
                 machine: self.scenario.machine(host),
+                replica: row.replica,
+                server: None,
+                nic: None,
+                memory: None,
                 receive_threads: None,
                 polls: false,
             })
         })
     }
 
-    fn role_of_stage(&mut self, stage: StageId) -> RoleId {
+    /// The roles of the replicas of a stage: the first, and how many.
+    fn roles_of_stage(&mut self, stage: StageId) -> Result<(RoleId, usize), SimError> {
         let row = &self.scenario.stages[stage];
+        let n = row.replicas as usize;
+        if let Some(known) = self.role_of_stage[stage.index()] {
+            return Ok((known, n));
+        }
         let kind = match row.role {
-            StageRole::Proxy => "proxy",
+            StageRole::Proxy(_) => "proxy",
             StageRole::Serve(_) => "server",
             StageRole::Plain(_) => unreachable!("plain stages are no pipeline's"),
         };
-        *self.role_of_stage[stage.index()].get_or_insert_with(|| {
+        let first = RoleId::from_index(self.tables.roles.len());
+        for replica in 0..row.replicas {
+            let host = self.scenario.host_of(stage, replica);
             self.tables.roles.push(Role {
-                name: format!("{kind} {}", row.name),
-                host: row.host,
-                set: self.scenario.hosts[row.host].core_set,
-                machine: self.scenario.machine(row.host),
+                name: format!("{kind} {}", replica_of(row, replica)),
+                stage: Some(stage),
+                host,
+                set: self.scenario.hosts[host].core_set,
+                machine: self.scenario.machine(host),
+                replica: replica as usize,
+                server: None,
+                nic: None,
+                memory: None,
                 receive_threads: row.receive_threads,
                 polls: false,
-            })
-        })
+            });
+        }
+        self.role_of_stage[stage.index()] = Some(first);
+        Ok((first, n))
     }
 
-    fn server(&mut self, stage: StageId) -> Result<ServerId, SimError> {
-        if let Some(known) = self.server_of[stage.index()] {
-            return Ok(known);
-        }
+    /// A serving stage: a server for each replica.
+    fn servers(&mut self, stage: StageId) -> Result<(), SimError> {
         let row = &self.scenario.stages[stage];
         let StageRole::Serve(serve) = &row.role else {
-            unreachable!("a path ends at a stage that serves")
+            return Ok(());
         };
+        let (first, n) = self.roles_of_stage(stage)?;
+        if self.tables.roles[first].server.is_some() {
+            return Ok(());
+        }
+        for role in replicas(first, n) {
+            let server = self.server(stage, serve, role)?;
+            self.tables.roles[role].server = Some(self.tables.servers.push(server));
+        }
+        Ok(())
+    }
+
+    fn server(
+        &mut self,
+        stage: StageId,
+        serve: &'a Serve,
+        role: RoleId,
+    ) -> Result<ServerRow<'a>, SimError> {
+        let row = &self.scenario.stages[stage];
         let key = serve.work.key();
-        let host = row.host;
-        let name = |what: &str| format!("stage/{}/{what}", row.name);
+        let Role { host, replica, .. } = self.tables.roles[role];
+        let at = Replica {
+            stage,
+            host,
+            name: replica_of(row, replica as u32),
+        };
+        let name = |what: &str| format!("stage/{}/{what}", at.name);
         let seconds = match &serve.work {
             Work::Net { .. } | Work::Profiled(_) | Work::Kernels(_) => 0.0,
             Work::Synthetic(synthetic) => synthetic.time.as_secs_f64(),
         };
         let id = ServerId::from_index(self.tables.servers.len());
         let instances = (0..serve.instances).map(|_| self.tables.instances.push(id));
-        let server = ServerRow {
+        Ok(ServerRow {
             stage,
-            role: self.role_of_stage[stage.index()].expect("the path was walked before"),
+            role,
+            replica: replica as u32,
+            replicas: row.replicas,
             batch: serve.batch.clone(),
             hand_back: serve.hand_back,
             instances: instances.collect(),
@@ -273,50 +323,121 @@ impl<'a> Compiler<'a> {
                 }),
             },
             gpu: match &serve.gpu {
-                Some(gpu) => Some(self.gpu_server(stage, serve, gpu)?),
+                Some(gpu) => Some(self.gpu_server(&at, serve, gpu)?),
                 None => None,
             },
-        };
-        self.server_of[stage.index()] = Some(id);
-        Ok(self.tables.servers.push(server))
+        })
     }
 
     fn client(&mut self, id: ClientId) -> Result<(), SimError> {
         let scenario = self.scenario;
         let row = &scenario.clients[id];
         let group = &scenario.groups[row.group];
-        let name = |what: &str| format!("client/{}/{}/{what}", group.name, row.index);
-        let mut hops = Vec::with_capacity(group.path.len());
-        for (index, hop) in group.path.iter().enumerate() {
-            let next = group.path.get(index + 1);
-            hops.push(self.hop_sources(hop, next, &name(&format!("hop/{index}")))?);
-        }
-        let server = scenario.stages[self.tables.groups[row.group].stage].host;
-        let connections = (0..scenario.connections(id)).map(|_| self.tables.connections.push(id));
-        let connections: Vec<ConnectionId> = connections.collect();
-        let first = row.index * scenario.connections(id);
-        let numbers = (first..).take(connections.len());
-        self.tables.ordinals.extend(numbers);
-        let is_cut = |hop: &Hop| hop.forward == Forward::CutThrough;
-        if group.path.iter().any(is_cut) {
-            for connection in &connections {
-                let companion = self.tables.connections.push(id);
-                self.tables
-                    .ordinals
-                    .push(self.tables.ordinals[connection.index()]);
-                self.tables.companions.push([*connection, companion]);
-            }
-        }
+        let label = format!("client/{}/{}", group.name, row.index);
+        let name = |what: &str| format!("{label}/{what}");
+        let sources = self.sources_of_path(&group.path, group.reply.as_ref(), &label)?;
         let client = ClientRow {
-            connections,
+            role: self.role_of_clients(row.host),
+            connections: (0..scenario.connections(id))
+                .map(|nth| {
+                    let root = ConnectionId::from_index(self.tables.connections.len());
+                    self.tables.connections.push(ConnectionRow {
+                        client: id,
+                        branch: 0,
+                        root,
+                        parent: None,
+                        path: self.tables.groups[row.group].path,
+                        ordinal: row.index * scenario.connections(id) + nth,
+                        sources,
+                    })
+                })
+                .collect(),
             wakeup: self.of_host_if_any(group.host, cost::WAKEUP, name("wakeup"))?,
             prepare: self.of_host(group.host, cost::PREPARE, name("prepare"))?,
             postprocess: self.of_host(group.host, cost::POSTPROCESS, name("postprocess"))?,
-            notify: self.of_host(server, cost::NOTIFY, name("notify"))?,
-            hops,
+            first_branch: 0,
+            first_site: 0,
         };
         self.tables.clients.push(client);
         Ok(())
+    }
+
+    /// What the branches of a client's requests need: a connection each, and sources.
+    fn branches(&mut self, id: ClientId) -> Result<(), SimError> {
+        let scenario = self.scenario;
+        let row = &scenario.clients[id];
+        let group = &scenario.groups[row.group];
+        let mut labels = vec![format!("client/{}/{}", group.name, row.index)];
+        let mut sources = Vec::with_capacity(group.branches.len());
+        for branch in &group.branches {
+            let call = scenario.call(branch);
+            let (parent, of) = (&labels[branch.parent as usize], call_of(scenario, branch));
+            let label = format!("{parent}/{of}.{}", branch.index);
+            sources.push(self.sources_of_path(&call.path, call.reply.as_ref(), &label)?);
+            labels.push(label);
+        }
+        self.tables.clients[id].first_site = self.tables.call_draws.len();
+        let path = self.tables.groups[row.group].path;
+        for (number, label) in labels.iter().enumerate() {
+            let path = PathId::from_index(path.index() + number);
+            for hop in &self.tables.paths[path].hops {
+                let of_stage = &scenario.stages[hop.to].name;
+                for (step, calls) in hop.steps.iter().enumerate() {
+                    for (call, row) in calls.calls.iter().enumerate() {
+                        let name = format!("{label}/{of_stage}.{step}.{call}");
+                        self.tables.call_draws.push(row.draws().then_some(name));
+                    }
+                }
+            }
+        }
+        self.tables.clients[id].first_branch = self.tables.connections.len();
+        for nth in 0..self.tables.clients[id].connections.len() {
+            let root = self.tables.clients[id].connections[nth];
+            let first = self.tables.connections.len();
+            for (index, branch) in group.branches.iter().enumerate() {
+                let parent = (branch.parent as usize).checked_sub(1);
+                self.tables.connections.push(ConnectionRow {
+                    client: id,
+                    branch: index as u32 + 1,
+                    root,
+                    parent: Some(parent.map_or(root, |of| ConnectionId::from_index(first + of))),
+                    path: PathId::from_index(path.index() + index + 1),
+                    ordinal: self.tables.connections[root].ordinal,
+                    sources: sources[index],
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The sources of a client's costs on the hops of a path; where the first is in the table.
+    fn sources_of_path(
+        &mut self,
+        path: &[Hop],
+        reply: Option<&Hop>,
+        label: &str,
+    ) -> Result<usize, SimError> {
+        let first = self.tables.hop_sources.len();
+        for (index, hop) in path.iter().enumerate() {
+            let next = path.get(index + 1);
+            let name = format!("{label}/hop/{index}");
+            let mut sources = self.hop_sources(hop, next, &name)?;
+            if let StageRole::Serve(_) = self.scenario.stages[hop.to].role {
+                let name = match next {
+                    None => format!("{label}/notify"),
+                    Some(_) => format!("{name}/notify"),
+                };
+                let host = self.scenario.stages[hop.to].host;
+                sources.notify = Some(self.of_host(host, cost::NOTIFY, name)?);
+            }
+            self.tables.hop_sources.push(sources);
+        }
+        if let Some(hop) = reply {
+            let name = format!("{label}/hop/{}", path.len());
+            let sources = self.hop_sources(hop, None, &name)?;
+            self.tables.hop_sources.push(sources);
+        }
+        Ok(first)
     }
 
     /// The sources of a hop; a proxy to which it leads goes on to `next`.
@@ -339,8 +460,12 @@ impl<'a> Compiler<'a> {
         };
         let packets = self.packet_sources(hop, ends, name)?;
         let registers = (hop.verbs).is_some_and(|verbs| verbs.registration == Registration::Each);
+        let is_proxy = matches!(self.scenario.stages[hop.to].role, StageRole::Proxy(_));
         let is_shared = hop.over.is_verbs() && next.is_some_and(|next| next.over.is_verbs());
         Ok(HopSources {
+            name: name.to_owned(),
+            ends: ends[0].into(),
+            notify: None,
             send: both(self, &|this, i| {
                 this.of_host(ends[i].0, &send, leg(i, "send"))
             })?,
@@ -368,16 +493,16 @@ impl<'a> Compiler<'a> {
             segment: packets.segment,
             reassemble: packets.reassemble,
             frame: packets.frame,
-            translate: self.translate(to, next.is_some(), is_shared, name)?,
+            translate: self.translate(to, is_proxy || next.is_some(), is_shared, name)?,
             is_shared,
         })
     }
 
-    /// What it costs a proxy on `host`, if it is one, to get a message from one side to the other.
+    /// What it costs a proxy on `host`, or a stage that hands replies through, to get a message from one side to the other.
     fn translate(
         &mut self,
         host: HostId,
-        is_proxy: bool,
+        hands_on: bool,
         is_shared: bool,
         name: &str,
     ) -> Result<Option<[SourceId; 2]>, SimError> {
@@ -388,7 +513,7 @@ impl<'a> Compiler<'a> {
             (cost::TRANSLATE, "translate")
         };
         let is_free = is_shared && part.is_some_and(|part| !part.costs.contains_key(cost));
-        if !is_proxy || is_free {
+        if !hands_on || is_free {
             return Ok(None);
         }
         let [there, back] = LEGS.map(|leg| format!("{name}/{leg}/{what}"));

@@ -2,15 +2,15 @@
 
 use schema::ids::HostId;
 use schema::profile::{PartKind, parameter};
-use schema::scenario::{CompletionBy, Hop, Transport, Verb};
+use schema::scenario::{Hop, Transport, Verb};
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use super::gpus::PartOf;
 use super::{Compiler, place};
 use crate::error::SimError;
 use crate::fabric::packets::Format;
-use crate::ids::{NicId, ServerId};
-use crate::tables::{GpuMemory, HopRow, NicRow, QueuePairsRow, Segment, VerbsRow};
+use crate::ids::{NicId, RoleId};
+use crate::tables::{GpuMemory, NicRow, QueuePairsRow, Role, Segment, VerbsRow};
 
 /// Most bytes of a message in a packet of an adapter that does not say: what RoCE puts into a frame of
 /// 1500 bytes, as MTUs of InfiniBand are powers of two.
@@ -21,18 +21,21 @@ const PAGE_SIZE: f64 = 4096.0;
 const BURST: f64 = 8192.0;
 
 impl<'a> Compiler<'a> {
-    /// How a hop goes over network adapters, if it does; without the GPUs that it reaches.
-    pub(super) fn verbs(&mut self, hop: &Hop) -> Result<Option<VerbsRow>, SimError> {
+    /// How a hop between so many pairs of replicas goes over network adapters, if it does.
+    pub(super) fn verbs(
+        &mut self,
+        hop: &Hop,
+        n_pairs: usize,
+    ) -> Result<Option<VerbsRow>, SimError> {
         let Some(options) = hop.verbs else {
             return Ok(None);
         };
         let to = self.scenario.stages[hop.to].host;
         Ok(Some(VerbsRow {
             options,
-            nics: [self.nic(hop.from)?, self.nic(to)?],
             queue_pairs: options.queue_pairs.map(|pairs| {
                 let first = self.tables.n_queue_pairs;
-                self.tables.n_queue_pairs += 2 * pairs.count;
+                self.tables.n_queue_pairs += 2 * n_pairs as u32 * pairs.count;
                 QueuePairsRow {
                     first,
                     count: pairs.count,
@@ -40,12 +43,11 @@ impl<'a> Compiler<'a> {
                 }
             }),
             page_sizes: [self.page_size(hop.from)?, self.page_size(to)?],
-            gpus: None,
         }))
     }
 
     /// The table's row of a host's adapter, made when it is first asked for.
-    fn nic(&mut self, host: HostId) -> Result<NicId, SimError> {
+    pub(super) fn nic(&mut self, host: HostId) -> Result<NicId, SimError> {
         let is_it = |row: &NicRow| row.host == host;
         if let Some((id, _)) = self.tables.nics.iter().find(|(_, row)| is_it(row)) {
             return Ok(id);
@@ -93,7 +95,7 @@ impl<'a> Compiler<'a> {
     fn part_of_nic(&self, host: HostId) -> Result<PartOf<'a>, SimError> {
         let row = &self.scenario.hosts[host];
         let name = (row.nic.as_deref()).expect("the ends of a hop over verbs have an adapter");
-        let wanted_by = place(self.scenario, &format!("hosts.{}.nic.part", row.name));
+        let wanted_by = place(self.scenario, &format!("hosts.{}.nic.part", row.key));
         let part = self.profile.part(name, &wanted_by)?;
         if part.kind != PartKind::Nic {
             return Err(SimError::NotANic {
@@ -108,16 +110,17 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// Where the last hop of a path to `server` leads in the memory of a GPU, if it goes over `gdr`.
-    pub(super) fn reach_gpus(&self, server: ServerId, hop: &mut HopRow) -> Result<(), SimError> {
-        let (Some(verbs), Transport::Gdr) = (&mut hop.verbs, hop.over) else {
+    /// Where a hop over `gdr` leads in the memory of the GPU of a serving stage.
+    pub(super) fn reach_gpus(&mut self, role: RoleId, hop: &Hop) -> Result<(), SimError> {
+        if hop.over != Transport::Gdr {
             return Ok(());
-        };
+        }
+        let Role { host, server, .. } = self.tables.roles[role];
+        let server = server.expect("`gdr` leads to a stage that serves");
         let server = self.tables.servers[server].gpu.as_ref();
         let server = server.expect("`gdr` leads to a stage on a GPU");
         // All contexts are on one device.
         let segments = &server.contexts[0].segments;
-        let host = self.tables.roles[hop.to_role].host;
         let part = self.part_of_nic(host)?;
         let bandwidth = part.or(parameter::PCIE_BANDWIDTH, f64::INFINITY)?;
         let reach = |segment: &Segment, factor: fn(_) -> String| {
@@ -130,22 +133,10 @@ impl<'a> Compiler<'a> {
             })
         };
         let last = segments.last().expect("a context has a segment");
-        verbs.gpus = Some([
+        self.tables.roles[role].memory = Some([
             reach(&segments[0], parameter::gdr_write_factor)?,
             reach(last, parameter::gdr_read_factor)?,
         ]);
         Ok(())
-    }
-
-    /// The roles whose threads poll for messages of the path.
-    pub(super) fn note_polls(&mut self, path: &[HopRow]) {
-        for hop in path {
-            let verbs = hop.verbs.map(|verbs| verbs.options.completion);
-            if verbs == Some(CompletionBy::Poll) {
-                for role in [hop.from_role, hop.to_role] {
-                    self.tables.roles[role].polls = true;
-                }
-            }
-        }
     }
 }

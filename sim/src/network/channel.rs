@@ -22,7 +22,8 @@ use crate::ids::ChannelId;
 #[derive(Clone, Debug)]
 pub(super) struct Channel {
     pub(super) wire: WireId,
-    pub(super) hop: u8,
+    /// Its way.
+    pub(super) way: usize,
     tcp: Tcp,
     pub(super) format: Format,
     /// Handed over by the sender's thread, and not acknowledged.
@@ -162,14 +163,14 @@ impl Channel {
     /// Nothing has been sent.
     pub(super) fn new(
         wire: WireId,
-        hop: u8,
+        way: usize,
         tcp: Tcp,
         format: Format,
         carrier: Carrier,
     ) -> Channel {
         Channel {
             wire,
-            hop,
+            way,
             tcp,
             format,
             handed_over: 0,

@@ -23,7 +23,7 @@ impl Pipeline<'_> {
     pub(super) fn cut_to(&self, id: ConnectionId) -> Option<u8> {
         let connection = &self.connections[id];
         connection.companion?;
-        let path = &self.tables.groups[connection.group].path;
+        let path = &self.tables.paths[connection.path].hops;
         let hop = connection.hop;
         let (proxy, next) = match connection.leg {
             Leg::Request => (hop, hop + 1),
@@ -33,7 +33,7 @@ impl Pipeline<'_> {
     }
 
     /// Some of the connection's message is at the proxy: it goes on, if it is to.
-    pub(super) fn pass_on(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+    pub(super) fn cut_through(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         let Some(hop) = self.cut_to(id) else { return };
         let companion = self.connections[id].companion.expect("it is cut through");
         if !std::mem::replace(&mut self.connections[id].message.is_passed_on, true) {
@@ -57,18 +57,20 @@ impl Pipeline<'_> {
         let now = queue.now();
         let from = &self.connections[id];
         let (leg, class) = (from.leg, from.class);
+        let (ends, sources) = (from.ends, from.sources);
         let (request, ready, start, proxy) =
             (from.request, from.ready, from.start, from.hop.min(hop));
         let to = &mut self.connections[companion];
         (to.request, to.class, to.ready, to.start) = (request, class, ready, start);
         (to.leg, to.hop, to.done) = (leg, hop, now);
+        (to.ends, to.sources) = (ends, sources);
         to.client_core_time = SimDuration::ZERO;
-        let row = &self.tables.clients[to.client].hops[usize::from(proxy)];
-        let class = &self.tables.scenario.classes[class];
+        let row = &self.tables.hop_sources[sources + usize::from(proxy)];
+        let to = &self.connections[companion];
         let amount = match leg {
             _ if row.is_shared => Amount::one(Bytes(0)),
-            Leg::Request => Amount::one(class.payload),
-            Leg::Reply => Amount::one(class.reply),
+            Leg::Request => Amount::one(self.tables.payload(to, usize::from(hop))),
+            Leg::Reply => Amount::one(self.tables.reply(to, usize::from(hop))),
         };
         let [sender, _] = self.roles(companion);
         let cost = row.translate.map(|translate| {

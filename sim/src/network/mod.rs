@@ -58,13 +58,12 @@ impl Pipeline<'_> {
     fn send_after(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, more: SimDuration) {
         let now = queue.now();
         let connection = &mut self.connections[id];
-        let sources = &self.tables.clients[connection.client].hops[usize::from(connection.hop)];
+        let sources = self.tables.sources(connection);
         let hop = self.tables.hop(connection);
         let leg = connection.leg as usize;
-        let class = &self.tables.scenario.classes[connection.class];
         let bytes = match connection.leg {
-            Leg::Request => class.payload,
-            Leg::Reply => class.reply,
+            Leg::Request => self.tables.payload(connection, usize::from(connection.hop)),
+            Leg::Reply => self.tables.reply(connection, usize::from(connection.hop)),
         };
         let amount = Amount::one(bytes);
         let stream = match hop.over {
@@ -91,7 +90,8 @@ impl Pipeline<'_> {
             }
         }
         if let (Some(register), Some(verbs)) = (sources.register[leg], &hop.verbs) {
-            let nic = &self.tables.nics[verbs.nics[leg]];
+            let role = &self.tables.roles[self.roles(id)[0]];
+            let nic = &self.tables.nics[role.nic.expect("the hop is over network adapters")];
             if verbs.options.verb == Verb::Read || bytes.0 > nic.inline_limit {
                 let page = verbs.page_sizes[leg];
                 let pages = Amount::one(Bytes(bytes.0.div_ceil(page) * page));
@@ -119,10 +119,10 @@ impl Pipeline<'_> {
     /// The sender's thread works on the next chunk, or waits until its buffer has room for it.
     fn send_chunk_if_taken(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
         let connection = &self.connections[id];
-        let (leg, hop) = (connection.leg, connection.hop);
+        let leg = connection.leg;
         let size = connection.message.next_size();
         let until = connection.message.sent() + size.0;
-        let goes = self.wires.takes(id, leg, hop, size)
+        let goes = self.wires.takes(id, leg, self.way(id), size)
             && (self.tables.hop(&self.connections[id]).over != Transport::Tcp
                 || self.is_there(id, until));
         self.connections[id].message.is_blocked = !goes;
@@ -133,9 +133,9 @@ impl Pipeline<'_> {
 
     /// Senders whose buffers have got room go on.
     pub(crate) fn unblock_senders(&mut self, queue: &EventQueue<Event>) {
-        while let Some((id, leg, hop)) = self.wires.pop_heard() {
+        while let Some((id, leg, way)) = self.wires.pop_heard() {
             let connection = &self.connections[id];
-            let is_it = connection.leg == leg && connection.hop == hop;
+            let is_it = connection.leg == leg && self.way(id) == way;
             if is_it && connection.message.is_blocked {
                 self.send_chunk_if_taken(queue, id);
             }
@@ -222,13 +222,22 @@ impl Pipeline<'_> {
         }
     }
 
-    /// A reply has left a machine, which no longer holds its request.
+    /// A message has left a machine. If that is the last it has to do with the request, it no longer
+    /// holds it.
     fn let_go(&mut self, id: ConnectionId) {
-        let [from, to] = self.roles(id).map(|role| self.tables.roles[role].machine);
         let connection = &self.connections[id];
-        if from != to && connection.leg == Leg::Reply && !self.is_by_gdr(id) {
-            let class = &self.tables.scenario.classes[connection.class];
-            self.costs.let_go(from, class.payload);
+        let path = &self.tables.paths[connection.path];
+        let hop = usize::from(connection.hop);
+        let came_over = match connection.leg {
+            Leg::Reply => hop.min(path.n_hops - 1),
+            Leg::Request if path.is_straight() && hop > 0 => hop - 1,
+            Leg::Request => return,
+        };
+        let ends = self.ends[connection.ends + came_over];
+        let [near, far] = ends.map(|role| self.tables.roles[role].machine);
+        if near != far && path.hops[came_over].over != Transport::Gdr {
+            let held = self.tables.payload(connection, came_over);
+            self.costs.let_go(far, held);
         }
     }
 
@@ -237,9 +246,10 @@ impl Pipeline<'_> {
         let connection = &self.connections[id];
         let limits = self.tables.hop(connection).tcp.limits;
         if limits.is_some_and(|tcp| tcp.receive_buffer.is_some()) {
-            let (leg, hop) = (connection.leg, connection.hop);
+            let leg = connection.leg;
             let backlog = connection.message.backlog();
-            self.wires.tell_backlog(queue, id, leg, hop, backlog);
+            self.wires
+                .tell_backlog(queue, id, leg, self.way(id), backlog);
         }
     }
 
@@ -271,7 +281,7 @@ impl Pipeline<'_> {
             self.tell_backlog(queue, id);
             self.receive_chunk(queue, id);
         }
-        self.pass_on(queue, id);
+        self.cut_through(queue, id);
         if !goes_on && self.connections[id].message.is_received() {
             self.thread_done(queue, id);
             self.add_client_core_time(id, Leg::Reply);
@@ -284,7 +294,14 @@ impl Pipeline<'_> {
     /// Counts the core time of a message that the client itself has sent or received.
     fn add_client_core_time(&mut self, id: ConnectionId, leg: Leg) {
         let connection = &mut self.connections[id];
-        if connection.hop == 0 && connection.leg == leg {
+        let is_clients = match leg {
+            Leg::Request => connection.hop == 0,
+            Leg::Reply => {
+                let path = &self.tables.paths[connection.path];
+                connection.hop == 0 || usize::from(connection.hop) == path.n_hops
+            }
+        };
+        if is_clients && connection.leg == leg && connection.branch == 0 {
             connection.client_core_time += match leg {
                 Leg::Request => connection.message.send_used,
                 Leg::Reply => connection.message.receive_used,
@@ -341,10 +358,10 @@ impl Pipeline<'_> {
     /// The sender and the receiver of the connection's message.
     fn roles(&self, id: ConnectionId) -> [RoleId; 2] {
         let connection = &self.connections[id];
-        let hop = self.tables.hop(connection);
+        let [near, far] = self.ends[connection.ends + usize::from(connection.hop)];
         match connection.leg {
-            Leg::Request => [hop.from_role, hop.to_role],
-            Leg::Reply => [hop.to_role, hop.from_role],
+            Leg::Request => [near, far],
+            Leg::Reply => [far, near],
         }
     }
 }

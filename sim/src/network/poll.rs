@@ -32,7 +32,7 @@ impl Pipeline<'_> {
             if self.connections[id].primary.is_some() {
                 continue;
             }
-            let n_hops = self.tables.groups[self.connections[id].group].path.len();
+            let n_hops = self.tables.paths[self.connections[id].path].n_hops;
             for hop in (0..).take(n_hops) {
                 self.poll(now, id, hop, Leg::Request);
             }
@@ -41,13 +41,15 @@ impl Pipeline<'_> {
 
     /// The role that polls for the connection's message of a hop and leg, if one does.
     fn who_polls(&self, id: ConnectionId, hop: u8, leg: Leg) -> Option<RoleId> {
-        let row = &self.tables.groups[self.connections[id].group].path[usize::from(hop)];
+        let connection = &self.connections[id];
+        let row = &self.tables.paths[connection.path].hops[usize::from(hop)];
+        let polls = row.verbs?.options.completion == CompletionBy::Poll;
+        let [near, far] = self.ends[connection.ends + usize::from(hop)];
         let role = match leg {
-            Leg::Request => row.to_role,
-            Leg::Reply => row.from_role,
+            Leg::Request => far,
+            Leg::Reply => near,
         };
         let has_own_thread = self.tables.roles[role].receive_threads.is_none();
-        let polls = row.verbs.as_ref()?.options.completion == CompletionBy::Poll;
         (polls && has_own_thread).then_some(role)
     }
 

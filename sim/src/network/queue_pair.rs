@@ -27,8 +27,10 @@ impl Pipeline<'_> {
     pub(super) fn queue_pair(&self, id: ConnectionId) -> Option<(QpId, u32)> {
         let connection = &self.connections[id];
         let shared = self.tables.hop(connection).verbs.as_ref()?.queue_pairs?;
-        let pair = self.tables.ordinals[id.index()] % shared.count;
-        let index = shared.first as usize + 2 * pair as usize + connection.leg as usize;
+        let replicas = self.pair(id, usize::from(connection.hop));
+        let nth = self.tables.connections[id].ordinal % shared.count;
+        let pair = replicas * shared.count as usize + nth as usize;
+        let index = shared.first as usize + 2 * pair + connection.leg as usize;
         Some((QpId::from_index(index), shared.outstanding))
     }
 
@@ -48,7 +50,7 @@ impl Pipeline<'_> {
     pub(super) fn acknowledge_work(&self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         if let Some((pair, _)) = self.queue_pair(id) {
             let connection = &self.connections[id];
-            let back = self.wires.delay(id, connection.leg, connection.hop);
+            let back = self.wires.delay(id, connection.leg, self.way(id));
             queue.schedule_in(back, Event::WorkCompleted(pair));
         }
     }

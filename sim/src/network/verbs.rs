@@ -39,7 +39,7 @@ use crate::gpu::Access;
 use crate::ids::{ConnectionId, NicId};
 use crate::pipeline::Pipeline;
 use crate::stations::{Job, Task};
-use crate::tables::{GpuMemory, NicRow, VerbsRow};
+use crate::tables::{GpuMemory, NicRow};
 
 /// Bytes of the notice before a read: address, key and length of what is to be read.
 const NOTICE: Bytes = Bytes(16);
@@ -98,18 +98,20 @@ impl Transfer {
 }
 
 impl Pipeline<'_> {
-    fn verbs(&self, id: ConnectionId) -> &VerbsRow {
-        let hop = self.tables.hop(&self.connections[id]);
-        (hop.verbs.as_ref()).expect("the hop is over network adapters")
+    fn verb(&self, id: ConnectionId) -> Verb {
+        let verbs = self.tables.hop(&self.connections[id]).verbs;
+        verbs
+            .expect("the hop is over network adapters")
+            .options
+            .verb
     }
 
     /// The adapters of the sender and the receiver of the connection's message.
     fn nics(&self, id: ConnectionId) -> [NicId; 2] {
-        let [near, far] = self.verbs(id).nics;
-        match self.connections[id].leg {
-            Leg::Request => [near, far],
-            Leg::Reply => [far, near],
-        }
+        self.roles(id).map(|role| {
+            let nic = self.tables.roles[role].nic;
+            nic.expect("the hop is over network adapters")
+        })
     }
 
     fn nic_row(&self, nic: NicId) -> NicRow {
@@ -119,8 +121,12 @@ impl Pipeline<'_> {
     /// The memory of the GPU at one end of the connection's message, if it is there. Nothing is there
     /// of an empty message.
     fn gpu_memory(&self, id: ConnectionId, side: Side) -> Option<GpuMemory> {
-        let [requests, replies] = self.verbs(id).gpus?;
         let connection = &self.connections[id];
+        if self.tables.hop(connection).over != Transport::Gdr {
+            return None;
+        }
+        let [_, far] = self.ends[connection.ends + usize::from(connection.hop)];
+        let [requests, replies] = self.tables.roles[far].memory?;
         match (connection.leg, side) {
             _ if connection.message.bytes.0 == 0 => None,
             (Leg::Request, Side::Write) => Some(requests),
@@ -162,7 +168,7 @@ impl Pipeline<'_> {
     fn is_inline(&self, id: ConnectionId) -> bool {
         let message = &self.connections[id].message;
         let [nic, _] = self.nics(id);
-        let hop_reads = self.verbs(id).options.verb == Verb::Read;
+        let hop_reads = self.verb(id) == Verb::Read;
         // What is passed on goes with the post only where it was one burst.
         let is_whole =
             (self.connections[id].primary).is_none_or(|primary| self.n_bursts(primary) == 1);
@@ -272,7 +278,7 @@ impl Pipeline<'_> {
     fn burst_parcel(&self, id: ConnectionId, row: &NicRow, index: u64) -> Parcel {
         let bytes = self.connections[id].message.bytes;
         let extra = match index {
-            0 => row.verb_headers[self.verbs(id).options.verb as usize],
+            0 => row.verb_headers[self.verb(id) as usize],
             _ => Bytes(0),
         };
         row.parcel(row.burst_of(bytes, index), extra)
@@ -291,7 +297,7 @@ impl Pipeline<'_> {
             queue.schedule_at(at, Event::Completed(id));
         }
         if self.connections[id].message.is_passed_on {
-            self.pass_on(queue, id);
+            self.cut_through(queue, id);
         }
     }
 
@@ -400,7 +406,7 @@ impl Pipeline<'_> {
         }
         let now = queue.now();
         let connection = &self.connections[id];
-        let hop = &self.tables.clients[connection.client].hops[usize::from(connection.hop)];
+        let hop = self.tables.sources(connection);
         let leg = connection.leg as usize;
         let ask = hop.ask.expect("only what is read has a notice")[leg];
         let completion = hop.receive[leg];

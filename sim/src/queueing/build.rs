@@ -6,9 +6,7 @@ use schema::arrivals::Gaps;
 use schema::distribution::{Distribution, Sampler};
 use schema::ids::{ClientId, Table};
 use schema::random::{Seed, stream};
-use schema::scenario::{
-    Balance, Discipline, Next, Order, PlainKind, PolicyName, Station, WhenFull,
-};
+use schema::scenario::{Discipline, Next, Order, PlainKind, Station, WhenFull};
 use schema::units::SimTime;
 use schema::workload::{ClientPlan, Schedule};
 
@@ -17,13 +15,13 @@ use super::engine::{ClassRow, Engine};
 use super::line::Line;
 use super::network::{Group, Network, Stage};
 use super::node::{
-    Balancer, Breakdowns, Counts, Node, Orbit, Pool, Role, Routing, Servers, Service, StationState,
-    Visits,
+    Breakdowns, Counts, Node, Orbit, Pool, Role, Routing, Servers, Service, StationState, Visits,
 };
 use super::preemptive::Preemptive;
 use super::sharing::Sharing;
 use super::time_sliced::TimeSliced;
 use super::waiting::WaitingLine;
+use crate::stations::Balancer;
 use crate::statistics::Gauge;
 
 /// Classes of one name, whichever group they belong to, have one label.
@@ -125,7 +123,8 @@ fn node(stage: &Stage, seed: Seed, labels: &[String], weights: &[f64]) -> Node {
         PlainKind::Join => Role::Join,
         PlainKind::Balance(balance) => {
             let rng = stream(seed, &name("balance"));
-            Role::Balance(Box::new(balancer(balance, rng)))
+            let (to, weights) = (balance.to.clone(), &balance.weights);
+            Role::Balance(Box::new(Balancer::new(balance.policy, to, weights, rng)))
         }
         PlainKind::Tokens(tokens) => Role::Tokens(Box::new(Pool {
             free: tokens.count,
@@ -160,20 +159,6 @@ fn routing(next: &[Next], rng: impl FnOnce() -> Box<rand::rngs::ChaCha8Rng>) -> 
             });
             Routing::Draw(choices.collect(), rng())
         }
-    }
-}
-
-fn balancer(balance: &Balance, rng: rand::rngs::ChaCha8Rng) -> Balancer {
-    Balancer {
-        policy: balance.policy,
-        to: balance.to.clone(),
-        outstanding: vec![0; balance.to.len()],
-        weights: match balance.policy {
-            PolicyName::Weighted => balance.weights.iter().map(|w| (*w, 0.0)).collect(),
-            _ => Vec::new(),
-        },
-        next: 0,
-        rng,
     }
 }
 

@@ -320,7 +320,7 @@ impl Engine {
             let Role::Balance(balancer) = &mut self.nodes[balancer].role else {
                 unreachable!("a balancer sent it")
             };
-            balancer.outstanding[index as usize] -= 1;
+            balancer.left(index as usize);
         }
         if self.may_block {
             self.tasks.push_back(Task::Admit(stage));

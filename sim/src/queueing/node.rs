@@ -6,7 +6,7 @@ use rand::rngs::ChaCha8Rng;
 use schema::distribution::Sampler;
 use schema::ids::StageId;
 use schema::random::uniform;
-use schema::scenario::{Order, PolicyName};
+use schema::scenario::Order;
 use schema::units::{SimDuration, SimTime};
 
 use super::customer::{Customer, CustomerId};
@@ -15,6 +15,7 @@ use super::preemptive::Preemptive;
 use super::sharing::Sharing;
 use super::time_sliced::TimeSliced;
 use super::waiting::WaitingLine;
+use crate::stations::Balancer;
 use crate::statistics::{Gauge, Series};
 
 /// A stage, with what it keeps for the statistics.
@@ -97,7 +98,7 @@ pub(super) enum Role {
     Station(Box<StationState>),
     Fork(Vec<StageId>),
     Join,
-    Balance(Box<Balancer>),
+    Balance(Box<Balancer<StageId>>),
     Tokens(Box<Pool>),
     /// Where the tokens came from.
     Release(StageId),
@@ -239,75 +240,6 @@ pub(super) struct Breakdowns {
     pub(super) down: Sampler,
     /// By server.
     pub(super) rngs: Vec<ChaCha8Rng>,
-}
-
-/// A balancer.
-#[derive(Debug)]
-pub(super) struct Balancer {
-    pub(super) policy: PolicyName,
-    pub(super) to: Vec<StageId>,
-    /// Requests sent to each that have not left it.
-    pub(super) outstanding: Vec<u32>,
-    /// Weights, and the credit of each.
-    pub(super) weights: Vec<(f64, f64)>,
-    pub(super) next: usize,
-    pub(super) rng: ChaCha8Rng,
-}
-
-impl Balancer {
-    /// The index of the station that the next request goes to; `present` gives the number of
-    /// requests in any.
-    pub(super) fn choose(&mut self, present: impl Fn(StageId) -> u32) -> usize {
-        let n = self.to.len();
-        let indices = 0..n;
-        match self.policy {
-            PolicyName::RoundRobin => {
-                let chosen = self.next;
-                self.next = (chosen + 1) % n;
-                chosen
-            }
-            PolicyName::Random => draw_index(&mut self.rng, n),
-            PolicyName::LeastOutstanding => indices
-                .min_by_key(|index| self.outstanding[*index])
-                .expect("a balancer has stations"),
-            PolicyName::JoinShortestQueue => indices
-                .min_by_key(|index| present(self.to[*index]))
-                .expect("a balancer has stations"),
-            PolicyName::PowerOfTwo => {
-                let first = draw_index(&mut self.rng, n);
-                // One of the others: those from the first on count one further.
-                let second = draw_index(&mut self.rng, n - 1);
-                let second = second + usize::from(second >= first);
-                if present(self.to[second]) < present(self.to[first]) {
-                    second
-                } else {
-                    first
-                }
-            }
-            PolicyName::Weighted => self.choose_weighted(),
-        }
-    }
-
-    /// Smooth weighted round robin (as nginx has it): every station earns its weight, the richest
-    /// is chosen and pays the sum of all.
-    fn choose_weighted(&mut self) -> usize {
-        let mut total = 0.0;
-        let mut richest = 0;
-        for index in 0..self.weights.len() {
-            let (weight, credit) = &mut self.weights[index];
-            *credit += *weight;
-            total += *weight;
-            if self.weights[index].1 > self.weights[richest].1 {
-                richest = index;
-            }
-        }
-        self.weights[richest].1 -= total;
-        richest
-    }
-}
-
-fn draw_index(rng: &mut ChaCha8Rng, n: usize) -> usize {
-    ((uniform(rng) * n as f64) as usize).min(n - 1)
 }
 
 /// Tokens, and those who wait for them.

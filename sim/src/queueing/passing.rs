@@ -102,9 +102,7 @@ impl Engine {
         let Role::Balance(balancer) = &mut node else {
             unreachable!("the stage is a balancer")
         };
-        let index = balancer.choose(|station| self.nodes[station].gauge.level.present);
-        balancer.outstanding[index] += 1;
-        let station = balancer.to[index];
+        let (index, station) = balancer.choose(|station| self.nodes[station].gauge.level.present);
         self.nodes[stage].role = node;
         self.customers.ties(id).sent_by = Some((stage, index as u32));
         station

@@ -42,6 +42,7 @@ impl Engine {
             return;
         };
         trace.push(Span {
+            branch: 0,
             kernel: None,
             context: 0,
             replication: self.replication,

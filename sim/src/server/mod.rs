@@ -24,6 +24,7 @@ pub(crate) struct Server {
     line: BatchLine<ConnectionId>,
     /// When the next batch is due.
     timer: Forecast,
+    /// The number of its next batch: of one replica each is the next, of several one of each in turn.
     n_batches: u32,
 }
 
@@ -64,7 +65,7 @@ impl Server {
         Server {
             line: BatchLine::new(n, &row.batch),
             timer: Forecast::default(),
-            n_batches: 0,
+            n_batches: row.replica,
         }
     }
 }
@@ -89,7 +90,10 @@ impl Instance {
 impl Pipeline<'_> {
     /// The connection's request joins the line of its serving stage.
     pub(crate) fn join_line(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
-        let server = self.tables.groups[self.connections[id].group].server;
+        let connection = &self.connections[id];
+        let [_, role] = self.ends[connection.ends + usize::from(connection.hop)];
+        let server = self.tables.roles[role].server;
+        let server = server.expect("the path leads to a stage that serves");
         self.servers[server].line.arrive(queue.now(), id);
         self.form_batches(queue, server, None);
     }
@@ -137,7 +141,7 @@ impl Pipeline<'_> {
             let row = &mut self.instances[instance];
             server.line.take(now, &mut row.batch);
             row.number = server.n_batches;
-            server.n_batches += 1;
+            server.n_batches += self.tables.servers[id].replicas;
             self.dispatch(queue, instance, awake);
         }
     }
@@ -178,17 +182,15 @@ impl Pipeline<'_> {
     /// How much work a phase is: a copy's is of one request, the rest of the whole batch.
     fn amount(&self, server: &ServerRow, id: InstanceId, phase: Phase) -> Amount {
         let batch = &self.instances[id].batch;
-        let class_of = |connection: ConnectionId| {
-            &self.tables.scenario.classes[self.connections[connection].class]
-        };
+        let input = |id: ConnectionId| self.tables.input(&self.connections[id]);
         match phase {
-            Phase::H2d(i) => Amount::one(class_of(batch[i]).payload),
-            Phase::D2h(i) | Phase::HandBack(i) => Amount::one(class_of(batch[i]).reply),
+            Phase::H2d(i) => Amount::one(input(batch[i])),
+            Phase::D2h(i) | Phase::HandBack(i) => {
+                Amount::one(self.tables.output(&self.connections[batch[i]]))
+            }
             Phase::Dispatch | Phase::Preprocess | Phase::Inference => {
                 let n = u32::try_from(batch.len()).expect("a batch is counted in 32 bits");
-                let bytes = batch
-                    .iter()
-                    .map(|connection| class_of(*connection).payload.0);
+                let bytes = batch.iter().map(|connection| input(*connection).0);
                 Amount {
                     bytes: Bytes(bytes.sum()),
                     requests: n,
@@ -266,7 +268,7 @@ impl Pipeline<'_> {
                 HandBack::InTurn => return self.hand_back(queue, id, 0),
             },
             Phase::HandBack(i) => {
-                self.reply(queue, self.instances[id].batch[i]);
+                self.on_result(queue, self.instances[id].batch[i]);
                 if i + 1 < self.instances[id].batch.len() {
                     return self.hand_back(queue, id, i + 1);
                 }
@@ -288,27 +290,34 @@ impl Pipeline<'_> {
     /// The instance's thread hands the output of a request of its batch back.
     fn hand_back(&mut self, queue: &EventQueue<Event>, id: InstanceId, index: usize) {
         let connection = &self.connections[self.instances[id].batch[index]];
-        let source = self.tables.clients[connection.client].notify;
-        let reply = self.tables.scenario.classes[connection.class].reply;
+        let notify = self.tables.sources(connection).notify;
+        let source = notify.expect("its stage serves");
+        let output = self.tables.output(connection);
         let role = self.tables.servers[self.tables.instances[id]].role;
         let past = self.cores.past(queue.now(), role);
-        let demand = self.costs.draw(source, Amount::one(reply), past);
+        let demand = self.costs.draw(source, Amount::one(output), past);
         self.submit_phase(queue, id, Phase::HandBack(index), demand);
     }
 
     /// The instance is done with its batch and takes the next.
     fn release(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
         let server = self.tables.instances[id];
-        let index = self.context_idx(id);
+        let index = self.instance_idx(id);
         self.servers[server].line.release(index);
         self.form_batches(queue, server, Some(id));
     }
 
-    /// Number of the instance among its stage's.
-    fn context_idx(&self, id: InstanceId) -> u32 {
+    /// Number of the instance among its server's.
+    fn instance_idx(&self, id: InstanceId) -> u32 {
         let first = self.tables.servers[self.tables.instances[id]].instances[0];
         let index = id.index() - first.index();
         u32::try_from(index).expect("instances are counted in 32 bits")
+    }
+
+    /// Number of the instance among its stage's, those of one replica after those of another.
+    fn context_idx(&self, id: InstanceId) -> u32 {
+        let server = &self.tables.servers[self.tables.instances[id]];
+        server.replica * server.instances.len() as u32 + self.instance_idx(id)
     }
 
     /// Records the phase that ended, in a row for each request that it was for.
@@ -333,13 +342,12 @@ impl Pipeline<'_> {
         let context = self.context_idx(id);
         for connection in &instance.batch[requests] {
             let connection = &mut self.connections[*connection];
-            let class = &self.tables.scenario.classes[connection.class];
             let part = Part {
                 batch: instance.number,
                 context,
                 bytes: match instance.phase {
-                    Phase::D2h(_) => class.reply,
-                    _ => class.payload,
+                    Phase::D2h(_) => self.tables.output(connection),
+                    _ => self.tables.input(connection),
                 },
                 cpu,
                 ..Part::of(name, host)

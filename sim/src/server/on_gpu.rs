@@ -308,14 +308,13 @@ impl<'a> Pipeline<'a> {
         };
         // What comes from the memory of the GPU or goes there is not copied.
         let copied = requests.iter().filter(|connection| {
-            let group = &self.tables.groups[self.connections[**connection].group];
-            group.path.last().expect("a path has a hop").over != Transport::Gdr
+            self.tables.hop(&self.connections[**connection]).over != Transport::Gdr
         });
         let bytes = copied.map(|connection| {
-            let class = &self.tables.scenario.classes[self.connections[*connection].class];
+            let connection = &self.connections[*connection];
             match direction {
-                Direction::H2d => class.payload.0,
-                _ => class.reply.0,
+                Direction::H2d => self.tables.input(connection).0,
+                _ => self.tables.output(connection).0,
             }
         });
         Bytes(bytes.sum())
@@ -447,11 +446,8 @@ impl<'a> Pipeline<'a> {
     /// Requests in the instance's batch, and bytes of their inputs.
     fn batch_of(&self, id: InstanceId) -> (u32, u64) {
         let batch = &self.instances[id].batch;
-        let bytes = batch.iter().map(|connection| {
-            self.tables.scenario.classes[self.connections[*connection].class]
-                .payload
-                .0
-        });
+        let bytes =
+            (batch.iter()).map(|connection| self.tables.input(&self.connections[*connection]).0);
         (batch.len() as u32, bytes.sum())
     }
 

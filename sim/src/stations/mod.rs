@@ -3,11 +3,13 @@
 //! A station is a plain structure that is told the time and schedules nothing, so that each can be
 //! driven alone, by a test or by another engine loop.
 
+mod balancer;
 mod batch_line;
 mod cores;
 mod processor_sharing;
 mod threads;
 
+pub(crate) use balancer::Balancer;
 pub use batch_line::BatchLine;
 pub(crate) use cores::{CoreSetTable, Cores, Job, Past, Poll, Task};
 pub use processor_sharing::{ProcessorSharing, Speed, whole_core_time};

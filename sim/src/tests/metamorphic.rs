@@ -51,6 +51,19 @@ fn equal_inputs_give_equal_bytes_on_any_number_of_threads() {
 }
 
 #[test]
+fn one_host_of_a_kind_is_a_host() {
+    let counted = ["edge", "gateway", "server"].map(|host| format!("hosts.{host}.count=1"));
+    let counted: Vec<&str> = BUSY
+        .into_iter()
+        .chain(counted.iter().map(String::as_str))
+        .collect();
+    let run = |overrides: &[&str]| {
+        bytes(&simulate(&scenario(overrides), Some(&random_profile()), &OPTIONS).unwrap())
+    };
+    assert!(run(&BUSY) == run(&counted));
+}
+
+#[test]
 fn another_seed_gives_another_run() {
     let profile = random_profile();
     let reseeded = [&BUSY[..], &["run.seed=2"]].concat();

@@ -1,10 +1,13 @@
-//! Tests of whole scenarios, by kind: closed form, links, theory, properties, metamorphic, frozen.
+//! Tests of whole scenarios, by kind: closed form, links, replicas, calls, theory, properties, metamorphic,
+//! frozen.
 
+mod calls;
 mod closed_form;
 mod frozen;
 mod links;
 mod metamorphic;
 mod properties;
+mod replicas;
 mod theory;
 
 use std::collections::BTreeMap;

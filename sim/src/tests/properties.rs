@@ -23,8 +23,15 @@ fn overrides() -> impl Strategy<Value = Vec<String>> {
         Just("{ warmup = { time = \"5 ms\" }, measure = { time = \"15 ms\" } }"),
     ];
     let server = (1u32..4, 1u32..5, 0u32..2000, 0u32..200_000, 1u32..3);
+    let policies = prop_oneof![
+        Just("round-robin"),
+        Just("random"),
+        Just("least-outstanding"),
+        Just("join-shortest-queue"),
+    ];
+    let replicas = (1u32..4, 1u32..3, policies, proptest::option::of(1u32..4));
     let load = (arrivals, extents, 1u32..6, any::<bool>(), any::<bool>());
-    (server, load, 0u64..1000).prop_map(|(server, load, seed)| {
+    (server, load, replicas, 0u64..1000).prop_map(|(server, load, replicas, seed)| {
         let (instances, max, delay, bytes, cores) = server;
         let (arrivals, extents, count, is_proxied, is_shared) = load;
         let mut all = vec![
@@ -49,6 +56,12 @@ fn overrides() -> impl Strategy<Value = Vec<String>> {
                 "placement={ local = { pin = { edge = [0], gateway = [1] , server = [2, 3] } } }"
                     .to_owned(),
             );
+        } else {
+            let (servers, gateways, policy, pool) = replicas;
+            all.push(format!("hosts.server.count={servers}"));
+            all.push(format!("hosts.gateway.count={gateways}"));
+            all.push(format!("stages.ingress.proxy.balance={policy}"));
+            all.extend(pool.map(|n| format!("stages.ingress.proxy.pool={n}")));
         }
         all
     })
@@ -82,11 +95,14 @@ proptest! {
     fn every_request_has_every_span_once(overrides in overrides()) {
         let run = run(&overrides);
         let hops = run.scenario.groups.rows()[0].path.len();
+        let ingress = &run.scenario.file().stages["ingress"];
+        let has_pool = hops > 1 && ingress.proxy.as_ref().unwrap().pool.is_some();
         for spans in by_request(&run) {
             for name in SpanName::ALL.into_iter().filter(|name| !name.is_detail()) {
                 let expected = match name {
                     SpanName::Send | SpanName::Wire | SpanName::Receive => 2 * hops,
                     SpanName::Translate => 2 * (hops - 1),
+                    SpanName::Queue if has_pool => 2,
                     SpanName::Preprocess | SpanName::Service => 0,
                     _ => 1,
                 };
@@ -140,12 +156,22 @@ proptest! {
         let run = run(&overrides);
         let stage = &run.scenario.file().stages["classify"];
         let batch = stage.batch.as_ref().unwrap();
-        let of = |name| run.trace.iter().filter(move |s| s.name == name);
+        let n_servers = run.scenario.file().hosts["server"].count;
+        let at_server = |s: &&Span| run.scenario.stages[s.stage].name == "classify";
+        let of = |name| run.trace.iter().filter(at_server).filter(move |s| s.name == name);
         let n_batches = of(SpanName::Queue).map(|s| s.batch).max().map_or(0, |n| n + 1);
         let mut changes = Vec::new();
         for number in 0..n_batches {
             let size = of(SpanName::Inference).filter(|s| s.batch == number).count();
-            prop_assert!((1..=batch.max as usize).contains(&size));
+            prop_assert!(size <= batch.max as usize);
+            // Of several replicas each numbers its own, and some may have fewer.
+            if size == 0 && n_servers > 1 {
+                continue;
+            }
+            prop_assert!(size > 0);
+            let hosts = of(SpanName::Inference).filter(|s| s.batch == number).map(|s| s.host);
+            let hosts: Vec<_> = hosts.collect();
+            prop_assert!(hosts.iter().all(|host| *host == hosts[0]));
             let start = of(SpanName::Queue).find(|s| s.batch == number).unwrap().end_ns;
             let end = of(SpanName::D2h).filter(|s| s.batch == number).map(|s| s.end_ns).max();
             changes.extend([(start, 1), (end.unwrap(), -1)]);
@@ -154,7 +180,7 @@ proptest! {
         let mut busy = 0;
         for (_, change) in changes {
             busy += change;
-            prop_assert!(busy <= i64::from(stage.instances.unwrap()));
+            prop_assert!(busy <= i64::from(stage.instances.unwrap() * n_servers));
         }
     }
 

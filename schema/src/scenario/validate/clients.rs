@@ -1,13 +1,25 @@
 //! Checks of the clients, their classes and their paths over stages on hosts.
 
+use super::hops::PathFile;
 use super::{Check, LOWEST_PRIORITY, allowed};
 use crate::error::FileError;
-use crate::ids::{ClassId, HostId, Table};
+use crate::ids::{ClassId, HostId, Id, Table};
 use crate::scenario::{
-    Class, ClassFile, Client, ClientsFile, Forward, Group, Hop, Placement, Scenario, Serve,
-    StageRole, Transport, Way, Work,
+    Class, ClassFile, Client, ClientsFile, Group, Hop, Scenario, Serve, StageRole, Transport, Work,
 };
 use crate::units::Bytes;
+
+/// What serves the requests of a group.
+struct Served {
+    /// The first stage of its path that serves.
+    first: Option<Serve>,
+    /// The last stage of its path, if it serves.
+    last: Option<Serve>,
+    /// Sizes of its requests and of its replies that the ends of its path give.
+    sizes: [Option<Bytes>; 2],
+    /// Whether any stage that its requests reach is on a GPU.
+    on_gpu: bool,
+}
 
 impl Check<'_> {
     pub(super) fn group(&self, index: usize, scenario: &mut Scenario) -> Result<(), FileError> {
@@ -25,26 +37,43 @@ impl Check<'_> {
                 format!("there is a group `{name}` already"),
             ));
         }
-        let host = self.host_of_clients(&key, group)?;
+        let (host, n_hosts) = self.hosts_of_clients(&key, group)?;
         self.at_least_one(&format!("{key}.count"), group.count)?;
         group.arrivals.check().map_err(|(below, problem)| {
             let key = format!("{key}.arrivals.{below}");
             self.source.invalid(&key, problem)
         })?;
-        let path = if self.is_plain() {
-            self.plain_path(&key, group)?
+        let (path, reply) = if self.is_plain() {
+            (self.plain_path(&key, group)?, None)
         } else {
-            self.path(&key, host, scenario)?
+            let file = PathFile {
+                key: &key,
+                hops: &group.path,
+                reply_over: group.reply_over,
+                payload: None,
+                reply: None,
+                is_call: false,
+            };
+            self.path(&file, host, scenario)?
         };
-        let last = path.last().expect("a path has a hop").to;
-        let serve = match &scenario.stages[last].role {
+        let serve = |hop: &Hop| match &scenario.stages[hop.to].role {
             StageRole::Serve(serve) => Some(serve.clone()),
             _ => None,
         };
-        let classes = self.classes(&key, &group.classes, serve.as_ref(), &mut scenario.classes)?;
-        if path.last().is_some_and(|hop| hop.over == Transport::Gdr) {
-            self.connection_buffer(last, &classes, scenario)?;
+        let served = Served {
+            first: path.iter().find_map(serve),
+            last: path.last().and_then(serve),
+            sizes: [
+                path.first().and_then(|hop| hop.payload),
+                path.last().and_then(|hop| hop.reply),
+            ],
+            on_gpu: self.reaches_a_gpu(&path, scenario),
+        };
+        let classes = self.classes(&key, &group.classes, &served, &mut scenario.classes)?;
+        if let Some(hop) = path.iter().find(|hop| hop.over == Transport::Gdr) {
+            self.connection_buffer(hop, &classes, scenario)?;
         }
+        let branches = self.branches(&key, &path, scenario)?;
         let id = scenario.groups.push(Group {
             name,
             host,
@@ -52,17 +81,25 @@ impl Check<'_> {
             replayed: None,
             classes,
             path,
+            reply,
+            branches,
         });
         for index in 0..group.count {
-            scenario.clients.push(Client { group: id, index });
+            let host = HostId::from_index(host.index() + (index % n_hosts) as usize);
+            scenario.clients.push(Client {
+                group: id,
+                index,
+                host,
+            });
         }
         Ok(())
     }
 
-    fn host_of_clients(&self, key: &str, group: &ClientsFile) -> Result<HostId, FileError> {
+    /// The hosts of the clients of a group: the first and how many.
+    fn hosts_of_clients(&self, key: &str, group: &ClientsFile) -> Result<(HostId, u32), FileError> {
         match &group.on {
-            Some(on) => self.host(&format!("{key}.on"), on),
-            None if self.is_plain() => Ok(self.nowhere()),
+            Some(on) => self.hosts(&format!("{key}.on"), on),
+            None if self.is_plain() => Ok((self.nowhere(), 1)),
             None => {
                 let hint = allowed(self.file.hosts.keys());
                 let problem = format!("must be given, since the path is not of plain stages{hint}");
@@ -71,21 +108,21 @@ impl Check<'_> {
         }
     }
 
-    /// The classes of a group whose path ends at a stage that serves like `serve`; without it at a
-    /// plain stage.
+    /// The classes of a group whose path leads to such stages.
     fn classes(
         &self,
         key: &str,
         classes: &[ClassFile],
-        serve: Option<&Serve>,
+        served: &Served,
         table: &mut Table<ClassId, Class>,
     ) -> Result<Vec<ClassId>, FileError> {
-        let work = serve.map(|serve| &serve.work);
+        let work = served.first.as_ref().map(|serve| &serve.work);
+        let output = served.last.as_ref().map(|serve| serve.work.output_bytes());
         let base = Class {
             name: "default".to_owned(),
             share: 1.0,
-            payload: work.map_or(Bytes(0), Work::input_bytes),
-            reply: work.map_or(Bytes(0), Work::output_bytes),
+            payload: (served.sizes[0]).unwrap_or_else(|| work.map_or(Bytes(0), Work::input_bytes)),
+            reply: served.sizes[1].or(output).unwrap_or(Bytes(0)),
             priority: 0,
             weight: 1.0,
             stream_priority: None,
@@ -108,7 +145,7 @@ impl Check<'_> {
             }
             let priority = class.priority.map(|p| ("priority", f64::from(p)));
             let of_stations = priority.or(class.weight.map(|w| ("weight", w)));
-            if let (Some(_), Some((name, found))) = (work, of_stations) {
+            if let (false, Some((name, found))) = (self.is_plain(), of_stations) {
                 let problem = format!("is only for paths over plain stages, found {found}");
                 return Err(self.source.invalid(&format!("{key}.{name}"), problem));
             }
@@ -119,17 +156,24 @@ impl Check<'_> {
             }
             if let Some(priority) = class.stream_priority {
                 let key = format!("{key}.stream-priority");
-                if serve.is_none_or(|serve| serve.gpu.is_none()) {
+                if !served.on_gpu {
                     let problem = format!(
-                        "is only for paths that end at a stage with `gpu`, found {priority}"
+                        "is only for paths that lead to a stage with `gpu`, found {priority}"
                     );
                     return Err(self.source.invalid(&key, problem));
                 }
                 self.stream_priority(&key, priority)?;
             }
+            if let (Some(found), Some(given)) = (class.payload, served.sizes[0]) {
+                let problem = format!(
+                    "must not be given, since the first hop has a payload, {given}; found {found}"
+                );
+                return Err(self.source.invalid(&format!("{key}.payload"), problem));
+            }
             let payload = match (class.payload, work) {
                 (None, _) => base.payload,
                 (Some(payload), Some(Work::Synthetic(_) | Work::Profiled(_))) => payload,
+                (Some(payload), None) if !self.is_plain() => payload,
                 (Some(_), _) => {
                     let problem = "only a synthetic stage or a profiled net takes payloads of any size; those of others follow from their input, and a plain stage has none";
                     return Err(self.source.invalid(&format!("{key}.payload"), problem));
@@ -146,97 +190,5 @@ impl Check<'_> {
             }));
         }
         Ok(ids)
-    }
-
-    fn path(&self, key: &str, host: HostId, scenario: &Scenario) -> Result<Vec<Hop>, FileError> {
-        let group = key
-            .split('.')
-            .nth(1)
-            .and_then(|i| i.parse::<usize>().ok())
-            .expect("a group's key");
-        let file = &self.file.clients[group].path;
-        if file.is_empty() {
-            return Err(self.source.invalid(
-                &format!("{key}.path"),
-                "must have at least one hop, found none",
-            ));
-        }
-        let mut from = host;
-        let mut hops: Vec<Hop> = Vec::new();
-        for (index, hop) in file.iter().enumerate() {
-            let key = format!("{key}.path.{index}");
-            let to = self.stage(&format!("{key}.to"), &hop.to)?;
-            if hops.iter().any(|earlier| earlier.to == to) {
-                let names: Vec<&str> = file[..=index].iter().map(|h| h.to.as_str()).collect();
-                let problem = format!("the pipeline has a cycle: {}", names.join(" -> "));
-                return Err(self.source.invalid(&format!("{key}.to"), problem));
-            }
-            let is_last = index + 1 == file.len();
-            match (&scenario.stages[to].role, is_last) {
-                (StageRole::Proxy, true) => {
-                    let problem = format!(
-                        "a path must end at a stage that serves, `{}` is a proxy",
-                        hop.to
-                    );
-                    return Err(self.source.invalid(&format!("{key}.to"), problem));
-                }
-                (StageRole::Serve(_), false) => {
-                    let problem = format!(
-                        "only a path's last stage may serve, `{}` is followed by another",
-                        hop.to
-                    );
-                    return Err(self.source.invalid(&format!("{key}.to"), problem));
-                }
-                _ => {}
-            }
-            let over = hop.over.ok_or_else(|| {
-                let problem =
-                    "must be given, since the stage is not a plain one (allowed: tcp, local, rdma, gdr)";
-                self.source.invalid(&format!("{key}.over"), problem)
-            })?;
-            let way = self.way_of_hop(&key, from, scenario.stages[to].host, over, scenario)?;
-            hops.push(Hop {
-                from,
-                to,
-                over,
-                way,
-                forward: self.forward(&hop.to),
-                tcp: self.tcp(&key, hop, over, way)?,
-                verbs: self.verbs(&key, hop, over, [from, scenario.stages[to].host], scenario)?,
-            });
-            if over == Transport::Gdr {
-                self.leads_to_a_gpu(&key, hop, &scenario.stages[to])?;
-            }
-            from = scenario.stages[to].host;
-        }
-        for pair in hops.windows(2) {
-            if pair[0].forward == Forward::CutThrough {
-                self.cut_through([&pair[0], &pair[1]], scenario)?;
-            }
-        }
-        Ok(hops)
-    }
-
-    /// How a hop gets to its stage.
-    fn way_of_hop(
-        &self,
-        key: &str,
-        from: HostId,
-        to: HostId,
-        over: Transport,
-        scenario: &Scenario,
-    ) -> Result<Way, FileError> {
-        if from == to {
-            return Ok(Way::Inside);
-        }
-        if over == Transport::Local && scenario.placement != Placement::Local {
-            let names = (&scenario.hosts[from].name, &scenario.hosts[to].name);
-            let problem = format!(
-                "`local` stays inside a machine, `{}` and `{}` are two",
-                names.0, names.1
-            );
-            return Err(self.source.invalid(&format!("{key}.over"), problem));
-        }
-        self.way(key, from, to, scenario)
     }
 }

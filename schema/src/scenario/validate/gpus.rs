@@ -324,10 +324,9 @@ impl Check<'_> {
 
     /// The host in the file, and its name.
     fn host_file(&self, host: HostId) -> (&String, &HostFile) {
-        let mut hosts = self.file.hosts.iter();
-        hosts
-            .nth(host.index())
-            .expect("the host was found by its name")
+        let mut hosts = self.each_host();
+        let (name, _, file) = (hosts.nth(host.index())).expect("the host was found by its name");
+        (name, file)
     }
 }
 

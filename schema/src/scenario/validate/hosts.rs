@@ -8,21 +8,25 @@ use crate::scenario::{CoreSet, Host, HostFile, LocalFile, PlacementFile};
 /// The name of the host on which plain stages, and clients of nothing else, stand in tables.
 const NOWHERE: &str = "-";
 
+/// Most hosts of a kind.
+const MOST_HOSTS: u32 = 65_536;
+
 /// The hosts, and the sets of cores that they run on.
 type HostsAndCores = (Table<HostId, Host>, Table<CoreSetId, CoreSet>);
 
 impl Check<'_> {
-    pub(super) fn hosts(&self) -> Result<HostsAndCores, FileError> {
+    pub(super) fn table_of_hosts(&self) -> Result<HostsAndCores, FileError> {
         let mut core_sets: Table<CoreSetId, CoreSet> = Table::default();
         let mut hosts = Table::default();
         let local = match &self.file.placement {
             PlacementFile::Separate => None,
             PlacementFile::Local(local) | PlacementFile::Netns(local) => Some(local),
         };
-        for (index, (name, host)) in self.file.hosts.iter().enumerate() {
-            self.at_least_one(&format!("hosts.{name}.cores"), host.cores)?;
+        self.counts_of_hosts()?;
+        for (index, (key, name, host)) in self.each_host().enumerate() {
+            self.at_least_one(&format!("hosts.{key}.cores"), host.cores)?;
             let set = CoreSet {
-                cores: self.cores_of(name, host.cores, local)?,
+                cores: self.cores_of(key, host.cores, local)?,
                 machine: if local.is_some() { 0 } else { index },
                 part: host.part.clone(),
             };
@@ -31,13 +35,17 @@ impl Check<'_> {
                 .find(|(_, known)| **known == set)
                 .map(|(id, _)| id);
             let core_set = known.unwrap_or_else(|| core_sets.push(set));
-            let pinned = local.is_some_and(|l| l.pin.contains_key(name));
+            let (first, _) = self.hosts_called(key).expect("it is one of them");
+            let replica = index - first.index();
+            let pinned = local.is_some_and(|l| l.pin.contains_key(key));
             hosts.push(Host {
-                name: name.clone(),
+                name,
+                key: key.clone(),
+                replica,
                 part: host.part.clone(),
                 core_set,
                 pinned,
-                gpus: self.gpus(&format!("hosts.{name}"), host)?,
+                gpus: self.gpus(&format!("hosts.{key}"), host)?,
                 nic: host.nic.as_ref().map(|nic| nic.part.clone()),
             });
         }
@@ -52,6 +60,8 @@ impl Check<'_> {
             });
             hosts.push(Host {
                 name: NOWHERE.to_owned(),
+                key: NOWHERE.to_owned(),
+                replica: 0,
                 part: NOWHERE.to_owned(),
                 core_set,
                 pinned: false,
@@ -64,7 +74,54 @@ impl Check<'_> {
 
     /// The host of plain stages, the last in the table.
     pub(super) fn nowhere(&self) -> HostId {
-        HostId::from_index(self.file.hosts.len())
+        HostId::from_index(self.each_host().count())
+    }
+
+    /// Every host, with its key and its name: those that share a key follow one another.
+    pub(super) fn each_host(&self) -> impl Iterator<Item = (&String, String, &HostFile)> {
+        let hosts = self.file.hosts.iter();
+        hosts.flat_map(|(key, host)| {
+            (0..host.count).map(move |replica| (key, name_of(key, replica, host.count), host))
+        })
+    }
+
+    /// The first of the hosts that the file calls `key`, and how many they are.
+    pub(super) fn hosts_called(&self, key: &str) -> Option<(HostId, u32)> {
+        let count = self.file.hosts.get(key)?.count;
+        let before = self
+            .file
+            .hosts
+            .iter()
+            .take_while(|(other, _)| other.as_str() < key);
+        let first: usize = before.map(|(_, host)| host.count as usize).sum();
+        Some((HostId::from_index(first), count))
+    }
+
+    /// How many hosts there are of each kind.
+    fn counts_of_hosts(&self) -> Result<(), FileError> {
+        for (key, host) in &self.file.hosts {
+            let key = format!("hosts.{key}.count");
+            let count = self.at_least_one(&key, host.count)?;
+            if count > MOST_HOSTS {
+                let problem = format!("must be at most {MOST_HOSTS}, found {count}");
+                return Err(self.source.invalid(&key, problem));
+            }
+            if count > 1 && !matches!(self.file.placement, PlacementFile::Separate) {
+                let problem = format!(
+                    "must be 1 with placement `{}`, where hosts are parts of one machine, found {count}",
+                    self.placement_name()
+                );
+                return Err(self.source.invalid(&key, problem));
+            }
+        }
+        let several = self.each_host().filter(|(key, name, _)| *key != name);
+        for (key, name, _) in several {
+            if self.file.hosts.contains_key(&name) {
+                let problem = format!("has a host `{name}`, and there is a host `{name}` already");
+                return Err(self.source.invalid(&format!("hosts.{key}.count"), problem));
+            }
+        }
+        Ok(())
     }
 
     fn cores_of(
@@ -155,5 +212,13 @@ impl Check<'_> {
         };
         let hosts = self.file.hosts.iter().filter(on);
         hosts.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// The name of a host of which there are `count`.
+fn name_of(key: &str, replica: u32, count: u32) -> String {
+    match count {
+        1 => key.to_owned(),
+        _ => format!("{key}-{replica}"),
     }
 }

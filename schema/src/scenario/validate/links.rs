@@ -21,7 +21,8 @@ pub(super) struct Network {
     pub(super) switches: Table<SwitchId, Switch>,
     pub(super) links: Table<LinkId, Link>,
     pub(super) access: Option<Access>,
-    /// The switch of a generated network to which each host is attached, by name of the host.
+    /// The switch of a generated network to which each host is attached that is the only one of its
+    /// kind, by its name.
     pub(super) attached: BTreeMap<String, String>,
 }
 
@@ -102,7 +103,7 @@ impl Check<'_> {
                 (None, None) => unreachable!("switches are listed or generated"),
             };
             let name = &switch.name;
-            let what = if self.file.hosts.contains_key(name) {
+            let what = if self.each_host().any(|(_, host, _)| host == *name) {
                 "host"
             } else if known.contains(name) {
                 "switch"
@@ -116,18 +117,27 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn vertex(&self, network: &Network, key: &str, name: &str) -> Result<Vertex, FileError> {
+    /// What links may join by that name: a switch, a host, or all hosts of a kind.
+    fn vertices(&self, network: &Network, key: &str, name: &str) -> Result<Vec<Vertex>, FileError> {
         let mut switches = network.switches.iter();
         if let Some((id, _)) = switches.find(|(_, switch)| switch.name == name) {
-            return Ok(Vertex::Switch(id));
+            return Ok(vec![Vertex::Switch(id)]);
         }
-        if network.switches.is_empty() || self.file.hosts.contains_key(name) {
-            return self.host(key, name).map(Vertex::Host);
+        if let Some((first, count)) = self.hosts_called(name) {
+            let hosts = (first.index()..).take(count as usize);
+            return Ok(hosts.map(HostId::from_index).map(Vertex::Host).collect());
+        }
+        if let Some(index) = self.each_host().position(|(_, host, _)| host == name) {
+            return Ok(vec![Vertex::Host(HostId::from_index(index))]);
         }
         let hosts = self.file.hosts.keys().map(String::as_str);
         let switches = network.switches.rows().iter().map(|s| s.name.as_str());
         let hint = suggest(name, hosts.chain(switches));
-        let problem = format!("there is no host or switch `{name}`{hint}");
+        let what = match network.switches.is_empty() {
+            true => "host",
+            false => "host or switch",
+        };
+        let problem = format!("there is no {what} `{name}`{hint}");
         Err(self.source.invalid(key, problem))
     }
 
@@ -137,33 +147,35 @@ impl Check<'_> {
             let key = format!("links.{index}.between");
             let [a, b] = &link.between;
             let ends = [
-                self.vertex(network, &key, a)?,
-                self.vertex(network, &key, b)?,
+                self.vertices(network, &key, a)?,
+                self.vertices(network, &key, b)?,
             ];
-            if ends[0] == ends[1] {
-                let what = match ends[0] {
-                    Vertex::Host(_) => "hosts",
-                    Vertex::Switch(_) => "switches",
-                };
-                let problem = format!("a link joins two different {what}");
-                return Err(self.source.invalid(&key, problem));
-            }
-            if !known.insert(sorted(ends)) {
-                let problem = format!("there is a link between `{a}` and `{b}` already");
-                return Err(self.source.invalid(&key, problem));
-            }
             if link.part.is_none() && link.rate.is_none() {
                 let problem = "must have a `part`, or a `rate` and a `delay`";
                 return Err(self.source.invalid(&format!("links.{index}"), problem));
             }
-            network.links.push(Link {
-                between: ends,
-                key: format!("links.{index}"),
-                part: link.part.clone(),
-                rate: link.rate,
-                delay: link.delay.unwrap_or(SimDuration::ZERO),
-                ethernet: self.ethernet(&format!("links.{index}"), link.ethernet, link.rate)?,
-            });
+            for between in pairs(&ends) {
+                if between[0] == between[1] {
+                    let what = match between[0] {
+                        Vertex::Host(_) => "hosts",
+                        Vertex::Switch(_) => "switches",
+                    };
+                    let problem = format!("a link joins two different {what}");
+                    return Err(self.source.invalid(&key, problem));
+                }
+                if !known.insert(sorted(between)) {
+                    let problem = format!("there is a link between `{a}` and `{b}` already");
+                    return Err(self.source.invalid(&key, problem));
+                }
+                network.links.push(Link {
+                    between,
+                    key: format!("links.{index}"),
+                    part: link.part.clone(),
+                    rate: link.rate,
+                    delay: link.delay.unwrap_or(SimDuration::ZERO),
+                    ethernet: self.ethernet(&format!("links.{index}"), link.ethernet, link.rate)?,
+                });
+            }
         }
         Ok(())
     }
@@ -333,12 +345,12 @@ impl Check<'_> {
         let fabric = self.file.fabric.as_ref().expect("it was generated");
         let key = format!("fabric.{}", fabric.kind());
         let mut chosen = Vec::new();
-        for (name, host) in &self.file.hosts {
+        for (key, _, host) in self.each_host() {
             let Some(attach) = &host.attach else {
                 chosen.push(None);
                 continue;
             };
-            let place = format!("hosts.{name}.attach");
+            let place = format!("hosts.{key}.attach");
             let switch = self.place(&place, attach, places, network)?;
             if let Some(left) = left.get_mut(switch.index().wrapping_sub(first)) {
                 *left = left.checked_sub(1).ok_or_else(|| {
@@ -351,7 +363,7 @@ impl Check<'_> {
             }
             chosen.push(Some(switch));
         }
-        for (index, name) in self.file.hosts.keys().enumerate() {
+        for (index, (name, _, file)) in self.each_host().enumerate() {
             let switch = match chosen[index] {
                 Some(switch) => switch,
                 None => {
@@ -377,8 +389,10 @@ impl Check<'_> {
                 None => (&places.cable, key.clone()),
             };
             network.connect(&key, Vertex::Host(host), Vertex::Switch(switch), cable);
-            let switch = network.switches[switch].name.clone();
-            network.attached.insert(name.clone(), switch);
+            if file.count == 1 {
+                let switch = network.switches[switch].name.clone();
+                network.attached.insert(name.clone(), switch);
+            }
         }
         Ok(())
     }
@@ -423,23 +437,31 @@ impl Check<'_> {
     }
 
     pub(super) fn faults(&self, network: &Network) -> Result<Vec<Fault>, FileError> {
-        let mut faults: Vec<Fault> = Vec::new();
+        let mut faults: Vec<(usize, Fault)> = Vec::new();
         for (index, file) in self.file.faults.iter().enumerate() {
-            let fault = self.fault(&format!("faults.{index}"), file, network)?;
-            let overlaps = |other: &Fault| {
-                let ends = |fault: &Fault| fault.from + fault.length;
-                other.link == fault.link && other.from < ends(&fault) && fault.from < ends(other)
-            };
-            if let Some(other) = faults.iter().position(overlaps) {
-                let problem = format!("overlaps `faults.{other}`, which is of the same link");
-                return Err(self.source.invalid(&format!("faults.{index}"), problem));
+            for fault in self.faults_of_links(&format!("faults.{index}"), file, network)? {
+                let overlaps = |(_, other): &(usize, Fault)| {
+                    let ends = |fault: &Fault| fault.from + fault.length;
+                    let is_meanwhile = other.from < ends(&fault) && fault.from < ends(other);
+                    other.link == fault.link && is_meanwhile
+                };
+                if let Some((other, _)) = faults.iter().find(|other| overlaps(other)) {
+                    let problem = format!("overlaps `faults.{other}`, which is of the same link");
+                    return Err(self.source.invalid(&format!("faults.{index}"), problem));
+                }
+                faults.push((index, fault));
             }
-            faults.push(fault);
         }
-        Ok(faults)
+        Ok(faults.into_iter().map(|(_, fault)| fault).collect())
     }
 
-    fn fault(&self, key: &str, file: &FaultFile, network: &Network) -> Result<Fault, FileError> {
+    /// The faults that an entry stands for, one for each link between the two.
+    fn faults_of_links(
+        &self,
+        key: &str,
+        file: &FaultFile,
+        network: &Network,
+    ) -> Result<Vec<Fault>, FileError> {
         if self.is_plain() {
             let problem = "only stages on hosts use links, and those of this scenario are plain";
             return Err(self.source.invalid(key, problem));
@@ -447,39 +469,43 @@ impl Check<'_> {
         let [a, b] = &file.link;
         let of_link = format!("{key}.link");
         let ends = [
-            self.vertex(network, &of_link, a)?,
-            self.vertex(network, &of_link, b)?,
+            self.vertices(network, &of_link, a)?,
+            self.vertices(network, &of_link, b)?,
         ];
-        let mut links = network.links.iter();
-        let joins = |link: &Link| sorted(link.between) == sorted(ends);
-        let Some((link, row)) = links.find(|(_, row)| joins(row)) else {
-            let beside = self.beside(network, ends[0]);
-            let problem =
-                format!("there is no link between `{a}` and `{b}` (from `{a}` to: {beside})");
-            return Err(self.source.invalid(&of_link, problem));
-        };
         if file.length == SimDuration::ZERO {
             let problem = "must be more than zero, found zero";
             return Err(self.source.invalid(&format!("{key}.for"), problem));
         }
-        if let Some(rate) = file.rate {
-            let problem = match row.rate {
-                None => "the link has no `rate` that could be lower".to_owned(),
-                Some(whole) if rate >= whole => {
-                    format!("must be less than the link's, {whole}, found {rate}")
-                }
-                Some(_) => String::new(),
+        let mut faults = Vec::new();
+        for pair in pairs(&ends) {
+            let mut links = network.links.iter();
+            let joins = |link: &Link| sorted(link.between) == sorted(pair);
+            let Some((link, row)) = links.find(|(_, row)| joins(row)) else {
+                let beside = self.beside(network, pair[0]);
+                let problem =
+                    format!("there is no link between `{a}` and `{b}` (from `{a}` to: {beside})");
+                return Err(self.source.invalid(&of_link, problem));
             };
-            if !problem.is_empty() {
-                return Err(self.source.invalid(&format!("{key}.rate"), problem));
+            if let Some(rate) = file.rate {
+                let problem = match row.rate {
+                    None => "the link has no `rate` that could be lower".to_owned(),
+                    Some(whole) if rate >= whole => {
+                        format!("must be less than the link's, {whole}, found {rate}")
+                    }
+                    Some(_) => String::new(),
+                };
+                if !problem.is_empty() {
+                    return Err(self.source.invalid(&format!("{key}.rate"), problem));
+                }
             }
+            faults.push(Fault {
+                link,
+                from: file.from,
+                length: file.length,
+                rate: file.rate,
+            });
         }
-        Ok(Fault {
-            link,
-            from: file.from,
-            length: file.length,
-            rate: file.rate,
-        })
+        Ok(faults)
     }
 
     /// The names of what links join with `vertex`.
@@ -492,7 +518,7 @@ impl Check<'_> {
                 _ => None,
             }
         });
-        let hosts: Vec<&String> = self.file.hosts.keys().collect();
+        let hosts: Vec<String> = self.each_host().map(|(_, name, _)| name).collect();
         let names: Vec<&str> = far
             .map(|far| match far {
                 Vertex::Host(host) => hosts[host.index()].as_str(),
@@ -563,6 +589,15 @@ fn is_reachable(scenario: &Scenario, from: HostId, to: HostId) -> bool {
         }
     }
     false
+}
+
+/// Each of the first with each of the second.
+fn pairs([a, b]: &[Vec<Vertex>; 2]) -> impl Iterator<Item = [Vertex; 2]> {
+    let of = |a: &Vertex| {
+        let a = *a;
+        b.iter().map(move |b| [a, *b])
+    };
+    a.iter().flat_map(of)
 }
 
 fn sorted(mut ends: [Vertex; 2]) -> [Vertex; 2] {

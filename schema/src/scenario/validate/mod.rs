@@ -1,17 +1,20 @@
 //! From [`ScenarioFile`] to [`Scenario`]: every check, each with the key it is about.
 
+mod calls;
 mod clients;
 mod gpus;
+mod hops;
 mod hosts;
 mod links;
 mod plain;
 mod proxies;
+mod replicas;
 mod tcp;
 mod verbs;
 
 use super::{
     BatchClose, BatchFile, BatchPolicy, Extent, FabricFile, InputFile, NetFile, Placement,
-    PlacementFile, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile, Source, Stage,
+    PlacementFile, Proxy, SCENARIO_FORMAT, Scenario, ScenarioFile, Serve, ServeFile, Source, Stage,
     StageFile, StageRole, Work,
 };
 use crate::error::{FileError, suggest};
@@ -34,7 +37,7 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
         source: &source,
     };
     check.extents()?;
-    let (hosts, core_sets) = check.hosts()?;
+    let (hosts, core_sets) = check.table_of_hosts()?;
     let network = check.network()?;
     let faults = check.faults(&network)?;
     let stages = check.stages()?;
@@ -70,6 +73,7 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
     if file.clients.is_empty() {
         return Err(source.invalid("clients", "there must be at least one group of clients"));
     }
+    check.steps(&mut scenario)?;
     for index in 0..file.clients.len() {
         check.group(index, &mut scenario)?;
     }
@@ -178,16 +182,16 @@ impl Check<'_> {
     }
 
     fn host(&self, key: &str, name: &str) -> Result<HostId, FileError> {
-        self.file
-            .hosts
-            .keys()
-            .position(|host| host == name)
-            .map(HostId::from_index)
-            .ok_or_else(|| {
-                let hint = suggest(name, self.file.hosts.keys().map(String::as_str));
-                self.source
-                    .invalid(key, format!("there is no host `{name}`{hint}"))
-            })
+        self.hosts(key, name).map(|(first, _)| first)
+    }
+
+    /// The first of the hosts called `name`, and how many they are.
+    fn hosts(&self, key: &str, name: &str) -> Result<(HostId, u32), FileError> {
+        self.hosts_called(name).ok_or_else(|| {
+            let hint = suggest(name, self.file.hosts.keys().map(String::as_str));
+            self.source
+                .invalid(key, format!("there is no host `{name}`{hint}"))
+        })
     }
 
     fn stage(&self, key: &str, name: &str) -> Result<StageId, FileError> {
@@ -222,10 +226,10 @@ impl Check<'_> {
                         format!("must be given, since the stage is not a plain one{hint}");
                     self.source.invalid(&format!("{key}.on"), problem)
                 })?;
-                let host = self.host(&format!("{key}.on"), on)?;
+                let (host, replicas) = self.hosts(&format!("{key}.on"), on)?;
                 let role = match &stage.serve {
                     Some(serve) => StageRole::Serve(self.serve(&key, host, stage, serve)?),
-                    None => self.proxy(&key, stage)?,
+                    None => StageRole::Proxy(self.proxy(&key, stage)?),
                 };
                 if !stage.next.is_empty() {
                     let problem = "only a plain stage has `next`; a path leads on from others";
@@ -235,10 +239,12 @@ impl Check<'_> {
                 Ok(Stage {
                     name: name.clone(),
                     host,
+                    replicas,
                     receive_threads: (stage.receive_threads)
                         .map(|n| self.at_least_one(&threads, n))
                         .transpose()?,
                     role,
+                    steps: Vec::new(),
                 })
             })
             .collect()
@@ -261,14 +267,20 @@ impl Check<'_> {
         Err(self.source.invalid(key, problem))
     }
 
-    fn proxy(&self, key: &str, stage: &StageFile) -> Result<StageRole, FileError> {
+    fn proxy(&self, key: &str, stage: &StageFile) -> Result<Proxy, FileError> {
         for (option, is_given) in options_of_serve(stage) {
             if is_given {
                 let problem = "belongs to `serve`, not to `proxy`";
                 return Err(self.source.invalid(&format!("{key}.{option}"), problem));
             }
         }
-        Ok(StageRole::Proxy)
+        let file = stage.proxy.as_ref().expect("the stage is a proxy");
+        let pool = format!("{key}.proxy.pool");
+        Ok(Proxy {
+            pool: (file.pool)
+                .map(|n| self.at_least_one(&pool, n))
+                .transpose()?,
+        })
     }
 
     fn serve(

@@ -54,6 +54,10 @@ impl Check<'_> {
             let problem = "belongs to `serve` and `proxy`; a station has `servers`";
             return Err(self.source.invalid(&key, problem));
         }
+        if !stage.steps.is_empty() {
+            let problem = "belongs to `serve` and `proxy`; plain stages have `fork` and `join`";
+            return Err(self.source.invalid(&format!("{key}.steps"), problem));
+        }
         let kind = if let Some(station) = &stage.station {
             let key = format!("{key}.station");
             PlainKind::Station(Box::new(self.station(&key, station)?))
@@ -76,8 +80,10 @@ impl Check<'_> {
         Ok(Stage {
             name: name.to_owned(),
             host,
+            replicas: 1,
             receive_threads: None,
             role: StageRole::Plain(PlainStage { kind, next }),
+            steps: Vec::new(),
         })
     }
 
@@ -361,6 +367,13 @@ impl Check<'_> {
             let problem = "must have at least one hop, found none";
             return Err(self.source.invalid(&format!("{key}.path"), problem));
         }
+        if let Some(over) = group.reply_over {
+            let problem = format!(
+                "no transport leads from a plain stage, found `{}`; leave it out",
+                over.name()
+            );
+            return Err(self.source.invalid(&format!("{key}.reply-over"), problem));
+        }
         let n_hops = group.path.len();
         if n_hops > MAX_HOPS {
             let problem = format!("must have at most {MAX_HOPS} hops, found {n_hops}");
@@ -379,6 +392,19 @@ impl Check<'_> {
             }
             self.no_verbs(&key, hop, "to a plain stage")?;
             self.no_tcp(&key, hop, "one to a plain stage")?;
+            for (option, size) in [("payload", hop.payload), ("reply", hop.reply)] {
+                if let Some(found) = size {
+                    let problem = format!("no messages go to a plain stage, found {found}");
+                    return Err(self.source.invalid(&format!("{key}.{option}"), problem));
+                }
+            }
+            if let Some(found) = hop.balance {
+                let problem = format!(
+                    "is for stages on several hosts, found `{}`; among plain stages a stage with `balance` chooses",
+                    found.name()
+                );
+                return Err(self.source.invalid(&format!("{key}.balance"), problem));
+            }
             Ok(Hop {
                 from,
                 to: self.stage(&format!("{key}.to"), &hop.to)?,
@@ -387,6 +413,9 @@ impl Check<'_> {
                 forward: Forward::Store,
                 verbs: None,
                 tcp: None,
+                balance: None,
+                payload: None,
+                reply: None,
             })
         })
         .collect()

@@ -2,12 +2,13 @@
 
 use super::Check;
 use crate::error::FileError;
-use crate::scenario::{CompletionBy, Forward, Hop, Scenario, Transport, Verb};
+use crate::scenario::{CompletionBy, Forward, Hop, Proxy, Scenario, StageRole, Transport, Verb};
 
 impl Check<'_> {
     /// When the stage passes messages on, if it is a proxy.
     pub(super) fn forward(&self, stage: &str) -> Forward {
-        let proxy = self.file.stages.get(stage).and_then(|stage| stage.proxy);
+        let stage = self.file.stages.get(stage);
+        let proxy = stage.and_then(|stage| stage.proxy.as_ref());
         proxy.map_or(Forward::Store, |proxy| proxy.forward)
     }
 
@@ -37,6 +38,12 @@ impl Check<'_> {
             "a side with `completion = \"poll\"`".to_owned()
         } else if stage.receive_threads.is_some() {
             "`receive-threads`, which take whole messages".to_owned()
+        } else if matches!(stage.role, StageRole::Proxy(Proxy { pool: Some(_) })) {
+            "a `pool`, for whose connections whole messages wait".to_owned()
+        } else if !stage.steps.is_empty() {
+            "`steps`, before which it has the whole message".to_owned()
+        } else if stage.replicas > 1 || scenario.stages[after.to].replicas > 1 {
+            "stages on several hosts, among which it chooses for whole messages".to_owned()
         } else if after.forward == Forward::CutThrough {
             "another such proxy behind it".to_owned()
         } else {

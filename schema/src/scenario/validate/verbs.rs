@@ -2,10 +2,10 @@
 
 use super::Check;
 use crate::error::FileError;
-use crate::ids::{ClassId, HostId, StageId};
+use crate::ids::{ClassId, HostId};
 use crate::scenario::{
-    CompletionBy, GpuUse, HopFile, QueuePairs, Registration, Scenario, Serve, Stage, StageRole,
-    Transport, Verb, Verbs,
+    CompletionBy, GpuUse, Hop, HopFile, QueuePairs, Registration, Scenario, Serve, Stage,
+    StageRole, Transport, Verb, Verbs,
 };
 
 impl Check<'_> {
@@ -27,9 +27,9 @@ impl Check<'_> {
                 let problem = format!(
                     "must be given, since `{key}` goes over `{}` and `{}` is one of its ends; write `nic = {{ part = \"PART\" }}`",
                     over.name(),
-                    host.name
+                    host.key
                 );
-                let key = format!("hosts.{}.nic", host.name);
+                let key = format!("hosts.{}.nic", host.key);
                 return Err(self.source.invalid(&key, problem));
             }
         }
@@ -114,12 +114,12 @@ impl Check<'_> {
     /// The buffer of a connection over `gdr` to the stage holds requests and replies of `classes`.
     pub(super) fn connection_buffer(
         &self,
-        stage: StageId,
+        hop: &Hop,
         classes: &[ClassId],
         scenario: &Scenario,
     ) -> Result<(), FileError> {
-        let needed = scenario.largest(classes);
-        let row = &scenario.stages[stage];
+        let needed = scenario.largest(hop, classes);
+        let row = &scenario.stages[hop.to];
         match gpu_of(row).and_then(|gpu| gpu.connection_buffer) {
             Some(found) if found < needed => {
                 let problem = format!(

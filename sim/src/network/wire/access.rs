@@ -2,13 +2,13 @@
 
 use rand::rngs::ChaCha8Rng;
 use schema::distribution::Sampler;
-use schema::ids::{ClientId, HostId};
+use schema::ids::{ClientId, HostId, Table};
 use schema::random::{Seed, stream};
 use schema::units::SimDuration;
 
 use super::Wires;
 use crate::pipeline::Connection;
-use crate::tables::Tables;
+use crate::tables::{HopSources, Tables};
 
 /// The access network of clients.
 #[derive(Debug)]
@@ -20,36 +20,44 @@ pub(crate) struct AccessRow {
     pub(crate) jitter: Sampler,
 }
 
-/// What a client has of the access network.
-#[derive(Debug)]
-pub(super) struct AccessState {
-    delay: SimDuration,
-    /// By hop: how often it crosses the access network, and the streams of jitter there and back.
-    hops: Vec<Option<(u32, [ChaCha8Rng; 2])>>,
+/// What clients have of the access network; nothing without one.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    /// By client.
+    delays: Table<ClientId, SimDuration>,
+    /// By hop of each client: how often it crosses the access network, and the streams of jitter there
+    /// and back.
+    crossings: Vec<Option<(u32, [ChaCha8Rng; 2])>>,
 }
 
-impl AccessState {
-    pub(super) fn new(
-        tables: &Tables<'_>,
-        access: &AccessRow,
-        client: ClientId,
-        seed: Seed,
-    ) -> AccessState {
-        let row = &tables.scenario.clients[client];
-        let group = &tables.scenario.groups[row.group];
-        let name = format!("client/{}/{}", group.name, row.index);
-        let hops = group.path.iter().enumerate().map(|(index, hop)| {
-            let to = tables.scenario.stages[hop.to].host;
-            let ends = [hop.from, to];
-            let is_crossed = |host: &&HostId| hop.from != to && access.hosts.contains(host);
-            let n = ends.iter().filter(is_crossed).count();
-            let jitter = |leg: &str| stream(seed, &format!("{name}/hop/{index}/{leg}/jitter"));
-            (n > 0).then(|| (n as u32, ["request", "reply"].map(jitter)))
+impl Access {
+    pub(super) fn new(tables: &Tables<'_>, seed: Seed) -> Access {
+        let Some(access) = &tables.wires.access else {
+            return Access::default();
+        };
+        let clients = tables.scenario.clients.rows().iter();
+        let delays = clients.map(|client| {
+            let group = &tables.scenario.groups[client.group].name;
+            let name = format!("client/{group}/{}/access", client.index);
+            access.delay.sample(&mut stream(seed, &name))
         });
-        AccessState {
-            delay: (access.delay).sample(&mut stream(seed, &format!("{name}/access"))),
-            hops: hops.collect(),
+        let hops = tables.hop_sources.iter();
+        Access {
+            delays: delays.collect(),
+            crossings: hops.map(|hop| access.crossings(hop, seed)).collect(),
         }
+    }
+}
+
+impl AccessRow {
+    /// How often a hop crosses the access network, and the streams of its jitter there and back; `None`
+    /// if it does not.
+    fn crossings(&self, hop: &HopSources, seed: Seed) -> Option<(u32, [ChaCha8Rng; 2])> {
+        let [from, to] = hop.ends;
+        let is_crossed = |host: &&HostId| from != to && self.hosts.contains(host);
+        let n = hop.ends.iter().filter(is_crossed).count();
+        let jitter = |leg: &str| stream(seed, &format!("{}/{leg}/jitter", hop.name));
+        (n > 0).then(|| (n as u32, ["request", "reply"].map(jitter)))
     }
 }
 
@@ -59,13 +67,12 @@ impl Wires<'_> {
         let Some(access) = &self.tables.access else {
             return SimDuration::ZERO;
         };
-        let state = &mut self.access[connection.client];
-        let Some((n, streams)) = &mut state.hops[usize::from(connection.hop)] else {
+        let hop = connection.sources + usize::from(connection.hop);
+        let Some((n, streams)) = &mut self.access.crossings[hop] else {
             return SimDuration::ZERO;
         };
+        let delay = self.access.delays[connection.client];
         let rng = &mut streams[connection.leg as usize];
-        (0..*n)
-            .map(|_| state.delay + access.jitter.sample(rng))
-            .sum()
+        (0..*n).map(|_| delay + access.jitter.sample(rng)).sum()
     }
 }

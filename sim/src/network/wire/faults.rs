@@ -74,7 +74,7 @@ impl Wires<'_> {
         for id in self.wires.ids() {
             let wire = &mut self.wires[id];
             let Some(flow) = wire.flow else { continue };
-            let path = wire.paths[wire.hop].as_ref().expect("a flow has a path");
+            let path = wire.paths[wire.way].as_ref().expect("a flow has a path");
             if !path.links.iter().any(|link| links.contains(link)) {
                 continue;
             }

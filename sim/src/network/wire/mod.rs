@@ -30,15 +30,15 @@ mod path;
 
 use std::collections::VecDeque;
 
-use schema::ids::{ClientId, HostId, Id, Table};
+use schema::ids::{HostId, Id, Table};
 use schema::random::Seed;
 use schema::run::Leg;
 use schema::scenario::Tcp;
 use schema::units::{Bytes, SimDuration, SimTime};
 
 use super::channel::{Carrier, Channel, Piece};
+use access::Access;
 pub(crate) use access::AccessRow;
-use access::AccessState;
 pub(crate) use faults::FaultRow;
 use path::Path;
 
@@ -79,8 +79,7 @@ pub(crate) struct Wires<'a> {
     channels: Table<ChannelId, Channel>,
     /// Whose senders have had word, in order.
     heard: VecDeque<ChannelId>,
-    /// By client; empty without an access network.
-    access: Table<ClientId, AccessState>,
+    access: Access,
     /// Those that wait for a link, the first to wait first.
     stalled: Vec<WireId>,
     /// How often links have gone down or up.
@@ -125,7 +124,8 @@ impl WireId {
 pub(super) struct Load {
     pub(super) connection: ConnectionId,
     pub(super) leg: Leg,
-    pub(super) hop: u8,
+    /// The number of its way among those of its path: of a hop, and between two replicas.
+    pub(super) way: usize,
     pub(super) ends: [HostId; 2],
     pub(super) parcel: Parcel,
     /// Its message's.
@@ -138,12 +138,12 @@ pub(super) struct Load {
 
 #[derive(Clone, Debug)]
 struct Wire {
-    /// By hop of the path; those that it has used.
+    /// By way; those that it has used.
     paths: Vec<Option<Path>>,
-    /// By hop of the path; those that have been limited.
+    /// By way; those that have been limited.
     channels: Vec<Option<ChannelId>>,
-    /// The hop of its chunks.
-    hop: usize,
+    /// The way of its chunks.
+    way: usize,
     /// The flow of the first chunk; none if there is none, or it waits for a link.
     flow: Option<FlowId>,
     /// What has set out and has not left, in order.
@@ -168,16 +168,12 @@ impl<'a> Wires<'a> {
         let wire = Wire {
             paths: Vec::new(),
             channels: Vec::new(),
-            hop: 0,
+            way: 0,
             flow: None,
             chunks: VecDeque::new(),
             arrives: SimTime::ZERO,
         };
         let n_wires = 2 * tables.connections.len();
-        let access = tables.wires.access.as_ref().map(|access| {
-            let clients = tables.clients.ids();
-            clients.map(|client| AccessState::new(tables, access, client, seed))
-        });
         let lane = |link: LinkId| tables.wires.lanes[link.index()];
         let has_packets = tables.wires.lanes.iter().any(|lanes| *lanes != Lanes::Open);
         Wires {
@@ -189,7 +185,7 @@ impl<'a> Wires<'a> {
             wires: (0..n_wires).map(|_| wire.clone()).collect(),
             channels: Table::default(),
             heard: VecDeque::new(),
-            access: access.map_or_else(Table::default, Iterator::collect),
+            access: Access::new(tables, seed),
             stalled: Vec::new(),
             n_changes: 0,
             forecast: Forecast::default(),
@@ -201,23 +197,23 @@ impl<'a> Wires<'a> {
     pub(super) fn set_out(&mut self, queue: &mut EventQueue<Event>, load: &Load) {
         let wire = WireId::new(load.connection, load.leg);
         let row = &mut self.wires[wire];
-        let hop = usize::from(load.hop);
-        if row.paths.len() <= hop {
-            row.paths.resize(hop + 1, None);
-            row.channels.resize(hop + 1, None);
+        let way = load.way;
+        if row.paths.len() <= way {
+            row.paths.resize(way + 1, None);
+            row.channels.resize(way + 1, None);
         }
-        if row.paths[hop].is_none() {
-            row.paths[hop] = Some(Path::unknown(load.ends));
+        if row.paths[way].is_none() {
+            row.paths[way] = Some(Path::unknown(load.ends));
             let channel = self.make_channel(wire, load);
-            self.wires[wire].channels[hop] = channel;
+            self.wires[wire].channels[way] = channel;
         }
-        let Some(id) = self.wires[wire].channels[hop] else {
+        let Some(id) = self.wires[wire].channels[way] else {
             let chunk = Chunk {
                 bytes: load.parcel.wire_bytes(),
                 delay: load.delay,
                 piece: None,
             };
-            return self.put(queue, wire, hop, chunk);
+            return self.put(queue, wire, way, chunk);
         };
         let now = queue.now();
         let channel = &mut self.channels[id];
@@ -229,7 +225,7 @@ impl<'a> Wires<'a> {
             }
             Carrier::Packets { stream, delays, .. } => {
                 delays.push_back(load.delay);
-                let path = self.wires[wire].paths[hop].as_ref().expect("it was made");
+                let path = self.wires[wire].paths[way].as_ref().expect("it was made");
                 let back = path.delay + load.delay;
                 let packets = self.packets.as_mut().expect("some links have packets");
                 let parcel = load.parcel;
@@ -239,8 +235,8 @@ impl<'a> Wires<'a> {
         }
     }
 
-    /// A chunk, or a piece of one, sets out on a hop of a wire.
-    fn put(&mut self, queue: &mut EventQueue<Event>, wire_id: WireId, hop: usize, chunk: Chunk) {
+    /// A chunk, or a piece of one, sets out on a way of a wire.
+    fn put(&mut self, queue: &mut EventQueue<Event>, wire_id: WireId, way: usize, chunk: Chunk) {
         let wire = &mut self.wires[wire_id];
         wire.chunks.push_back(chunk);
         if wire.chunks.len() > 1 {
@@ -250,21 +246,21 @@ impl<'a> Wires<'a> {
             }
             return;
         }
-        wire.hop = hop;
+        wire.way = way;
         self.start(queue, wire_id);
     }
 
-    /// Propagation delay of a hop that a wire has used; none inside a host.
-    pub(super) fn delay(&self, id: ConnectionId, leg: Leg, hop: u8) -> SimDuration {
+    /// Propagation delay of a way that a wire has used; none inside a host.
+    pub(super) fn delay(&self, id: ConnectionId, leg: Leg, way: usize) -> SimDuration {
         let wire = &self.wires[WireId::new(id, leg)];
-        let path = wire.paths.get(usize::from(hop)).and_then(Option::as_ref);
+        let path = wire.paths.get(way).and_then(Option::as_ref);
         path.map_or(SimDuration::ZERO, |path| path.delay)
     }
 
     /// The first chunk of the wire, which has no flow, sets out on a path over links that are up.
     fn start(&mut self, queue: &mut EventQueue<Event>, id: WireId) {
         let wire = &mut self.wires[id];
-        let path = wire.paths[wire.hop].as_mut().expect("it is set out on");
+        let path = wire.paths[wire.way].as_mut().expect("it is set out on");
         if path.found_at != self.n_changes {
             let label = id.connection().index() as u64;
             if !path.find(self.tables, &mut self.routes, label) {
@@ -338,7 +334,7 @@ impl Wire {
         channels: &mut Table<ChannelId, Channel>,
     ) {
         let chunk = self.chunks.pop_front().expect("something has left");
-        let path = self.paths[self.hop].as_ref().expect("it has a path");
+        let path = self.paths[self.way].as_ref().expect("it has a path");
         let delay = path.delay + chunk.delay;
         self.arrives = (queue.now() + delay).max(self.arrives);
         let arrived = Event::ChunkArrived(id.connection());
@@ -373,6 +369,13 @@ pub(super) struct Parcel {
 }
 
 impl Pipeline<'_> {
+    /// The number of the way that the connection's message takes among those of its path.
+    pub(super) fn way(&self, id: ConnectionId) -> usize {
+        let connection = &self.connections[id];
+        let pair = self.pair(id, usize::from(connection.hop));
+        self.tables.hop(connection).first_way + pair
+    }
+
     /// Some of the connection's message sets out on its hop; an [`Event::ChunkArrived`] follows when
     /// it is at the receiver's host. Bytes of one message arrive in the order in which they were
     /// handed over.
@@ -419,7 +422,7 @@ impl Pipeline<'_> {
         let load = Load {
             connection: id,
             leg,
-            hop: connection.hop,
+            way: self.way(id),
             ends,
             parcel,
             delay,

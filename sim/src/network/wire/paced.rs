@@ -21,10 +21,11 @@ const INITIAL_WINDOW: u32 = 10;
 impl Wires<'_> {
     /// The channel of a wire, if something limits it or it goes by packets.
     pub(super) fn make_channel(&mut self, wire: WireId, load: &Load) -> Option<ChannelId> {
-        let hop = usize::from(load.hop);
         let mut carrier = None;
         if let Some(packets) = &mut self.packets {
-            let path = self.wires[wire].paths[hop].as_mut().expect("it was made");
+            let path = self.wires[wire].paths[load.way]
+                .as_mut()
+                .expect("it was made");
             let label = wire.connection().index() as u64;
             let is_found = path.find(self.tables, &mut self.routes, label);
             assert!(is_found, "links with packets have no faults");
@@ -48,7 +49,7 @@ impl Wires<'_> {
         if carrier.is_none() && load.limits.is_some() {
             carrier = Some(Carrier::Fluid(Flight::new(&limits, load.parcel.format)));
         }
-        let channel = Channel::new(wire, load.hop, limits, load.parcel.format, carrier?);
+        let channel = Channel::new(wire, load.way, limits, load.parcel.format, carrier?);
         let id = self.channels.push(channel);
         if let (Carrier::Packets { stream, .. }, Some(packets)) =
             (&self.channels[id].carrier, &mut self.packets)
@@ -62,13 +63,13 @@ impl Wires<'_> {
     pub(super) fn release(&mut self, queue: &mut EventQueue<Event>, id: ChannelId) {
         while let Some(piece) = self.channels[id].next(queue.now(), id) {
             let channel = &self.channels[id];
-            let (wire, hop) = (channel.wire, usize::from(channel.hop));
+            let (wire, way) = (channel.wire, channel.way);
             let chunk = Chunk {
                 bytes: channel.format.wire_bytes(Bytes(piece.bytes)),
                 delay: piece.delay,
                 piece: Some(piece),
             };
-            self.put(queue, wire, hop, chunk);
+            self.put(queue, wire, way, chunk);
         }
     }
 
@@ -77,11 +78,11 @@ impl Wires<'_> {
         &self,
         id: ConnectionId,
         leg: Leg,
-        hop: u8,
+        way: usize,
         bytes: Bytes,
     ) -> bool {
         let wire = &self.wires[WireId::new(id, leg)];
-        let channel = wire.channels.get(usize::from(hop)).copied().flatten();
+        let channel = wire.channels.get(way).copied().flatten();
         channel.is_none_or(|channel| self.channels[channel].takes(bytes))
     }
 
@@ -91,15 +92,14 @@ impl Wires<'_> {
         queue: &mut EventQueue<Event>,
         id: ConnectionId,
         leg: Leg,
-        hop: u8,
+        way: usize,
         backlog: u64,
     ) {
         let wire = &self.wires[WireId::new(id, leg)];
-        let hop = usize::from(hop);
-        let Some(channel) = wire.channels[hop] else {
+        let Some(channel) = wire.channels[way] else {
             return;
         };
-        let path = wire.paths[hop].as_ref().expect("a channel has a path");
+        let path = wire.paths[way].as_ref().expect("a channel has a path");
         queue.schedule_in(path.delay, Event::BacklogTold(channel));
         self.channels[channel].tell(backlog);
     }
@@ -127,10 +127,10 @@ impl Wires<'_> {
         }
     }
 
-    /// Whose sender has had word: the connection, the direction and the hop; the first first.
-    pub(in crate::network) fn pop_heard(&mut self) -> Option<(ConnectionId, Leg, u8)> {
+    /// Whose sender has had word: the connection, the direction and the way; the first first.
+    pub(in crate::network) fn pop_heard(&mut self) -> Option<(ConnectionId, Leg, usize)> {
         let channel = &self.channels[self.heard.pop_front()?];
-        Some((channel.wire.connection(), channel.wire.leg(), channel.hop))
+        Some((channel.wire.connection(), channel.wire.leg(), channel.way))
     }
 
     /// Something happens to a packet.
