@@ -116,8 +116,7 @@ pub fn goodput_by_clients(run: &Run) -> (f64, f64) {
 /// from a decade on, so are the values.
 ///
 /// # Errors
-/// If there is no curve, a curve has no point, or a number is not finite or what is varied not above
-/// zero.
+/// If there is no curve, a curve has no point, or a number is not finite.
 pub fn draw(name: &str, kind: Curves, curves: &[Curve]) -> Result<Figure, PlotError> {
     let empty = |what: &str| PlotError::Empty {
         figure: name.to_owned(),

@@ -74,3 +74,14 @@ pub(crate) enum Event {
     /// The measured window ends.
     WindowCloses,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events are moved about in the queue all the time.
+    #[test]
+    fn an_event_is_small() {
+        assert!(size_of::<Event>() <= 12, "{} bytes", size_of::<Event>());
+    }
+}

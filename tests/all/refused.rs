@@ -117,9 +117,9 @@ fn refusal_of(from: &str, to: &str) -> String {
 fn hardware_refuses_what_its_kernel_chooses_and_what_its_proxies_cannot() {
     let hop = "to = \"work\", over = \"tcp\"";
     let limited = format!("{hop}, tcp = {{ send-buffer = \"1 MB\" }}");
-    assert_snapshot!(refusal_of(hop, &limited), @"");
+    assert_snapshot!(refusal_of(hop, &limited), @"error: DIR/scenario.toml:35: `clients.0.path.1.tcp`: the kernel chooses buffers and windows; `tandem simulate` takes them");
     let cut = "proxy = { forward = \"cut-through\" }";
-    assert_snapshot!(refusal_of("proxy = {}", cut), @"");
+    assert_snapshot!(refusal_of("proxy = {}", cut), @"error: DIR/scenario.toml:25: `stages.ingress.proxy.forward`: proxies take whole messages on hardware; `tandem simulate` runs others");
 }
 
 #[test]

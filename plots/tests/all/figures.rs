@@ -143,15 +143,15 @@ fn a_figure_is_the_same_bytes_every_time() {
 
 #[test]
 fn curves_have_their_numbers_beside_them() {
-    insta::assert_snapshot!(sizes().csv.replace('\n', "; "), @"");
-    insta::assert_snapshot!(goodput().csv.replace('\n', "; "), @"");
+    insta::assert_snapshot!(sizes().csv.replace('\n', "; "), @"scenario,payload_bytes,mean_s; tcp,4000,0.0011; tcp,602112,0.0014; tcp,4000000,0.0032; gdr,4000,0.001; gdr,4000000,0.0028;");
+    insta::assert_snapshot!(goodput().csv.replace('\n', "; "), @"scenario,clients,goodput_bytes_per_s; small,1,1000000000; small,16,100000000; large,16,2900000000;");
     let refused = |lines: &[Curve]| {
         let drawn = curves::draw("sizes", Curves::TimeBySize, lines);
         drawn.err().unwrap().to_string()
     };
-    insta::assert_snapshot!(refused(&[]), @"");
-    insta::assert_snapshot!(refused(&[line("tcp", &[])]), @"");
-    insta::assert_snapshot!(refused(&[line("tcp", &[(1.0, f64::NAN)])]), @"");
+    insta::assert_snapshot!(refused(&[]), @"draw figure `sizes`: there is no scenario");
+    insta::assert_snapshot!(refused(&[line("tcp", &[])]), @"draw figure `sizes`: there is no point of `tcp`");
+    insta::assert_snapshot!(refused(&[line("tcp", &[(1.0, f64::NAN)])]), @"draw figure `sizes`: a value of `tcp` is NaN");
 }
 
 #[test]

@@ -12,9 +12,7 @@ use std::collections::BTreeMap;
 use schema::arrivals::Gaps;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{
-    Branch, Hop, Registration, Scenario, Serve, StageRole, Transport, Verb, Way, Work,
-};
+use schema::scenario::{Branch, Hop, Scenario, Serve, StageRole, Transport, Verb, Way, Work};
 
 use crate::error::SimError;
 use crate::fabric::Routes;
@@ -459,7 +457,6 @@ impl<'a> Compiler<'a> {
             Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
         };
         let packets = self.packet_sources(hop, ends, name)?;
-        let registers = (hop.verbs).is_some_and(|verbs| verbs.registration == Registration::Each);
         let is_proxy = matches!(self.scenario.stages[hop.to].role, StageRole::Proxy(_));
         let is_shared = hop.over.is_verbs() && next.is_some_and(|next| next.over.is_verbs());
         Ok(HopSources {
@@ -482,14 +479,7 @@ impl<'a> Compiler<'a> {
                 })
             }))
             .transpose()?,
-            register: if registers {
-                [
-                    Some(self.of_host(ends[0].0, cost::REGISTER, leg(0, "register"))?),
-                    Some(self.of_host(ends[1].0, cost::REGISTER, leg(1, "register"))?),
-                ]
-            } else {
-                [None; 2]
-            },
+            register: self.register_sources(hop, ends, name)?,
             segment: packets.segment,
             reassemble: packets.reassemble,
             frame: packets.frame,
@@ -573,21 +563,6 @@ impl<'a> Compiler<'a> {
         let part = &self.scenario.hosts[host].part;
         let has = (self.profile.parts.get(part)).is_some_and(|p| p.costs.contains_key(cost));
         has.then(|| self.of_host(host, cost, name)).transpose()
-    }
-
-    /// A parameter of a host's part.
-    fn host_parameter(&self, host: HostId, name: &str, default: f64) -> Result<f64, SimError> {
-        let row = &self.scenario.hosts[host];
-        let Some(part) = self.profile.parts.get(&row.part) else {
-            return Ok(default);
-        };
-        let wanted_by = place(self.scenario, &format!("hosts.{}.part", row.name));
-        let part = gpus::PartOf {
-            name: &row.part,
-            part,
-            wanted_by,
-        };
-        part.or(name, default)
     }
 
     fn of_host(&mut self, host: HostId, cost: &str, name: String) -> Result<SourceId, SimError> {

@@ -1,15 +1,15 @@
 //! From scenario and profile to the tables of network adapters and of hops over them.
 
 use schema::ids::HostId;
-use schema::profile::{PartKind, parameter};
-use schema::scenario::{Hop, Transport, Verb};
+use schema::profile::{PartKind, cost, parameter};
+use schema::scenario::{Hop, Registration, Transport, Verb};
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use super::gpus::PartOf;
-use super::{Compiler, place};
+use super::{Compiler, LEGS, place};
 use crate::error::SimError;
 use crate::fabric::packets::Format;
-use crate::ids::{NicId, RoleId};
+use crate::ids::{NicId, RoleId, SourceId};
 use crate::tables::{GpuMemory, NicRow, QueuePairsRow, Role, Segment, VerbsRow};
 
 /// Most bytes of a message in a packet of an adapter that does not say: what RoCE puts into a frame of
@@ -83,6 +83,46 @@ impl<'a> Compiler<'a> {
                 .and_then(|rate| ByteRate::from_bytes_per_s(rate as u64)),
         };
         Ok(self.tables.nics.push(row))
+    }
+
+    /// A parameter of a host's part.
+    pub(super) fn host_parameter(
+        &self,
+        host: HostId,
+        name: &str,
+        default: f64,
+    ) -> Result<f64, SimError> {
+        let row = &self.scenario.hosts[host];
+        let Some(part) = self.profile.parts.get(&row.part) else {
+            return Ok(default);
+        };
+        let wanted_by = place(self.scenario, &format!("hosts.{}.part", row.name));
+        let part = PartOf {
+            name: &row.part,
+            part,
+            wanted_by,
+        };
+        part.or(name, default)
+    }
+
+    /// What it costs the senders of a hop, there and back, to register each message.
+    pub(super) fn register_sources(
+        &mut self,
+        hop: &Hop,
+        ends: [(HostId, HostId); 2],
+        name: &str,
+    ) -> Result<[Option<SourceId>; 2], SimError> {
+        let mut sources = [None; 2];
+        if hop
+            .verbs
+            .is_some_and(|verbs| verbs.registration == Registration::Each)
+        {
+            for (leg, (sender, _)) in ends.into_iter().enumerate() {
+                let name = format!("{name}/{}/register", LEGS[leg]);
+                sources[leg] = Some(self.of_host(sender, cost::REGISTER, name)?);
+            }
+        }
+        Ok(sources)
     }
 
     /// Bytes of a page of a host's memory.

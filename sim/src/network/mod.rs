@@ -22,7 +22,7 @@ mod wire;
 use schema::ids::HostId;
 use schema::run::{Leg, SpanName};
 use schema::scenario::{Transport, Verb};
-use schema::units::{Bytes, SimDuration};
+use schema::units::{Bytes, SimDuration, SimTime};
 
 pub(crate) use message::Message;
 pub(crate) use nic::{Nic, Side, engine_of};
@@ -57,63 +57,80 @@ impl Pipeline<'_> {
     /// The same, of which the thread's core time is longer by `more`.
     fn send_after(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, more: SimDuration) {
         let now = queue.now();
-        let connection = &mut self.connections[id];
-        let sources = self.tables.sources(connection);
+        let connection = &self.connections[id];
         let hop = self.tables.hop(connection);
         let leg = connection.leg as usize;
-        let bytes = match connection.leg {
+        let payload = match connection.leg {
             Leg::Request => self.tables.payload(connection, usize::from(connection.hop)),
             Leg::Reply => self.tables.reply(connection, usize::from(connection.hop)),
         };
-        let amount = Amount::one(bytes);
-        let stream = match hop.over {
-            Transport::Tcp => Bytes(bytes.0 + hop.tcp.message_header[leg].0),
-            Transport::Local | Transport::Rdma | Transport::Gdr => bytes,
+        let bytes = match hop.over {
+            Transport::Tcp => Bytes(payload.0 + hop.tcp.message_header[leg].0),
+            Transport::Local | Transport::Rdma | Transport::Gdr => payload,
         };
-        let packets = Amount {
-            packets: hop.tcp.format.n_packets(stream),
-            ..amount
-        };
-        let chunk = hop.tcp.chunk;
-        let drawn = sources.delay[leg].map(|delay| self.costs.draw_delay(delay, amount));
+        let (chunk, verbs) = (hop.tcp.chunk, hop.verbs);
+        let sources = self.tables.sources(connection);
+        let drawn =
+            sources.delay[leg].map(|delay| (self.costs).draw_delay(delay, Amount::one(payload)));
         let access = self.wires.draw_access(connection);
-        let [sender, receiver] = self.roles(id).map(|role| self.cores.past(now, role));
-        let mut send_cost = more + self.costs.draw(sources.send[leg], amount, sender);
-        let mut receive_cost = self.costs.draw(sources.receive[leg], amount, receiver);
-        if hop.over == Transport::Tcp {
-            let [framed, taken] = sources.frame[leg];
-            for source in [sources.segment[leg], framed].into_iter().flatten() {
-                send_cost += self.costs.draw(source, packets, sender);
-            }
-            for source in [sources.reassemble[leg], taken].into_iter().flatten() {
-                receive_cost += self.costs.draw(source, packets, receiver);
-            }
-        }
-        if let (Some(register), Some(verbs)) = (sources.register[leg], &hop.verbs) {
-            let role = &self.tables.roles[self.roles(id)[0]];
-            let nic = &self.tables.nics[role.nic.expect("the hop is over network adapters")];
-            if verbs.options.verb == Verb::Read || bytes.0 > nic.inline_limit {
-                let page = verbs.page_sizes[leg];
-                let pages = Amount::one(Bytes(bytes.0.div_ceil(page) * page));
-                send_cost += self.costs.draw(register, pages, sender);
-            }
-        }
+        let [send_cost, receive_cost] = self.draw_core_time(now, id, payload, bytes);
         let connection = &mut self.connections[id];
         connection.message = Message {
-            bytes: stream,
-            payload: bytes,
+            bytes,
+            payload,
             chunk,
-            send_cost,
+            send_cost: more + send_cost,
             receive_cost,
             delay: drawn.unwrap_or_default() + access,
             ready: connection.done,
             start: now,
-            transfer: hop
-                .verbs
+            transfer: verbs
                 .map_or_else(Transfer::default, |verbs| Transfer::new(verbs.options.verb)),
             ..Message::default()
         };
         self.send_chunk_if_taken(queue, id);
+    }
+
+    /// Draws the core time of the sender and of the receiver of a message, of which `bytes` go over
+    /// the connection's hop.
+    fn draw_core_time(
+        &mut self,
+        now: SimTime,
+        id: ConnectionId,
+        payload: Bytes,
+        bytes: Bytes,
+    ) -> [SimDuration; 2] {
+        let connection = &self.connections[id];
+        let leg = connection.leg as usize;
+        let hop = self.tables.hop(connection);
+        let sources = self.tables.sources(connection);
+        let [sender, receiver] = self.roles(id).map(|role| self.cores.past(now, role));
+        let amount = Amount::one(payload);
+        let mut send = self.costs.draw(sources.send[leg], amount, sender);
+        let mut receive = self.costs.draw(sources.receive[leg], amount, receiver);
+        if hop.over == Transport::Tcp {
+            let packets = Amount {
+                packets: hop.tcp.format.n_packets(bytes),
+                ..amount
+            };
+            let [framed, taken] = sources.frame[leg];
+            for source in [sources.segment[leg], framed].into_iter().flatten() {
+                send += self.costs.draw(source, packets, sender);
+            }
+            for source in [sources.reassemble[leg], taken].into_iter().flatten() {
+                receive += self.costs.draw(source, packets, receiver);
+            }
+        }
+        if let (Some(register), Some(verbs)) = (sources.register[leg], &hop.verbs) {
+            let [nic, _] = self.nics(id);
+            let nic = &self.tables.nics[nic];
+            if verbs.options.verb == Verb::Read || payload.0 > nic.inline_limit {
+                let page = verbs.page_sizes[leg];
+                let pages = Amount::one(Bytes(payload.0.div_ceil(page) * page));
+                send += self.costs.draw(register, pages, sender);
+            }
+        }
+        [send, receive]
     }
 
     /// The sender's thread works on the next chunk, or waits until its buffer has room for it.
@@ -122,9 +139,9 @@ impl Pipeline<'_> {
         let leg = connection.leg;
         let size = connection.message.next_size();
         let until = connection.message.sent() + size.0;
-        let goes = self.wires.takes(id, leg, self.way(id), size)
-            && (self.tables.hop(&self.connections[id]).over != Transport::Tcp
-                || self.is_there(id, until));
+        let is_tcp = self.tables.hop(connection).over == Transport::Tcp;
+        let goes =
+            self.wires.takes(id, leg, self.way(id), size) && (!is_tcp || self.is_there(id, until));
         self.connections[id].message.is_blocked = !goes;
         if goes {
             self.send_chunk(queue, id);

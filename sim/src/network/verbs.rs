@@ -107,7 +107,7 @@ impl Pipeline<'_> {
     }
 
     /// The adapters of the sender and the receiver of the connection's message.
-    fn nics(&self, id: ConnectionId) -> [NicId; 2] {
+    pub(super) fn nics(&self, id: ConnectionId) -> [NicId; 2] {
         self.roles(id).map(|role| {
             let nic = self.tables.roles[role].nic;
             nic.expect("the hop is over network adapters")

@@ -101,7 +101,8 @@ fn what_a_queue_pair_may_not_have_outstanding_waits() {
         let to_wire = GAP + LATENCY + fetch;
         let acknowledged = to_wire + bursts(bytes, read, |_| 0) + PROPAGATION;
         let arrived = POST + to_wire + bursts(bytes, read, host) + LATENCY;
-        let expected = [0, 1, 2].map(|before| (arrived + before * acknowledged + 500) / 1000);
+        // A trace is in whole nanoseconds.
+        let expected = [0, 1, 2].map(|before| (arrived + before * acknowledged) / 1000);
         let one = r#", queue-pairs = { count = 1, outstanding = 1 }"#;
         assert_eq!(arrivals(bytes, one), expected, "{bytes} B");
         // With room for all, or a queue pair each, nothing waits.

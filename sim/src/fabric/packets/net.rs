@@ -37,8 +37,8 @@ pub enum Lanes {
 pub enum PacketEvent {
     /// A link has carried its packet.
     Carried(LinkId),
-    /// A packet is at the end of a link.
-    Arrived(Packet),
+    /// The packet in a slot is at the end of a link.
+    Arrived(u32),
     /// Word is back that all packets before this one have arrived.
     Acknowledged(StreamId, u32),
     /// A stream's timeout may have passed.
@@ -56,7 +56,7 @@ pub enum News {
 
 /// A packet on a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Packet {
+pub(super) struct Packet {
     stream: StreamId,
     /// Its number in its stream.
     index: u32,
@@ -180,6 +180,9 @@ pub struct PacketNet {
     links: Vec<Row>,
     streams: Vec<Stream>,
     scheduled: VecDeque<(SimTime, PacketEvent)>,
+    /// Packets between one link and the next by slot, and slots that are free.
+    between: Vec<Packet>,
+    free: Vec<u32>,
     news: VecDeque<News>,
     n_lost: u64,
 }
@@ -206,6 +209,8 @@ impl PacketNet {
             links: links.collect(),
             streams: Vec::new(),
             scheduled: VecDeque::new(),
+            between: Vec::new(),
+            free: Vec::new(),
             news: VecDeque::new(),
             n_lost: 0,
         }
@@ -285,10 +290,13 @@ impl PacketNet {
                 let row = &mut self.links[link.index()];
                 let packet = row.line.done();
                 let at = now + row.delay;
-                self.scheduled.push_back((at, PacketEvent::Arrived(packet)));
+                self.arrive_at(at, packet);
                 self.serve(now, link);
             }
-            PacketEvent::Arrived(packet) => self.on_arrived(now, packet),
+            PacketEvent::Arrived(slot) => {
+                self.free.push(slot);
+                self.on_arrived(now, self.between[slot as usize]);
+            }
             PacketEvent::Acknowledged(stream, all_before) => {
                 self.on_acknowledged(now, stream, all_before);
             }
@@ -345,7 +353,7 @@ impl PacketNet {
             Lanes::Open => {
                 let time = row.rate.serialization_delay(Bytes(packet.wire_bytes()));
                 let at = now + time + row.delay;
-                return self.scheduled.push_back((at, PacketEvent::Arrived(packet)));
+                return self.arrive_at(at, packet);
             }
             Lanes::Buffer(Bytes(limit)) if stream.is_lossy => Some(limit),
             Lanes::Line | Lanes::Buffer(_) => None,
@@ -356,6 +364,16 @@ impl PacketNet {
         } else {
             self.n_lost += 1;
         }
+    }
+
+    /// A packet will be at the end of its link.
+    fn arrive_at(&mut self, at: SimTime, packet: Packet) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.between.push(packet);
+            u32::try_from(self.between.len() - 1).expect("slots fit 32 bits")
+        });
+        self.between[slot as usize] = packet;
+        self.scheduled.push_back((at, PacketEvent::Arrived(slot)));
     }
 
     /// An idle link takes the next packet.
