@@ -324,6 +324,8 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             over: None,
             completion: None,
             verb: None,
+            payload: None,
+            reply: None,
             balance: None,
             weights: Vec::new(),
         };
@@ -333,7 +335,10 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             count,
             arrivals,
             classes,
+            timeout: None,
+            retry: None,
             path: path.into_iter().map(hop).collect(),
+            reply_over: None,
         }
     })
 }

@@ -5,6 +5,14 @@ use schema::ids::{ClientId, CoreSetId};
 use crate::ids::{BusId, ConnectionId, InstanceId, NicId, ServerId};
 use crate::network::Side;
 
+/// What a connection carries; if it carries something else meanwhile, the event is void.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) connection: ConnectionId,
+    /// Of messages, how often what it carries had been lost; of timeouts, the number of the attempt.
+    pub(crate) number: u32,
+}
+
 /// Everything that happens at an instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
@@ -20,9 +28,9 @@ pub(crate) enum Event {
         generation: u32,
     },
     /// The next chunk of the connection's message reached the receiver's host.
-    ChunkArrived(ConnectionId),
+    ChunkArrived(Ticket),
     /// A network adapter begins to move what the connection's message now is.
-    Posted(ConnectionId),
+    Posted(Ticket),
     /// A network adapter has moved a burst between itself and the memory of its host.
     Moved {
         /// Which.
@@ -31,7 +39,7 @@ pub(crate) enum Event {
         side: Side,
     },
     /// The receiver's network adapter says that the connection's message is in memory.
-    Completed(ConnectionId),
+    Completed(Ticket),
     /// The first request in the stage's line has waited long enough, unless the generation has
     /// passed.
     BatchDue {
@@ -58,6 +66,12 @@ pub(crate) enum Event {
     FaultEnds(u32),
     /// A forward pass of the instance may end.
     FloorPassed(InstanceId),
+    /// The client gives the attempt up, if that is still under way.
+    TimedOut(Ticket),
+    /// The client tries again.
+    Retried(ConnectionId),
+    /// Something begins, ends or becomes known about the loss of replicas; its number among all such.
+    Outage(u32),
     /// The measured window starts.
     WindowOpens,
     /// The measured window ends.

@@ -36,6 +36,9 @@
 //! - A stage that serves may send its output on, and any stage may call others when it has its result:
 //!   a request branches, and its branches join ([`schema::scenario::Step`]).
 //!
+//! - Hosts and stages may be lost for a time, with all that is at them. Clients may give up after a
+//!   time, and try again ([`schema::scenario::Outage`], [`schema::scenario::ClientRetry`]).
+//!
 //! Left out there: queues in switches, loss, windows and congestion control,
 //! the memory of hosts and its limits.
 //!
@@ -59,6 +62,7 @@ mod event;
 pub mod fabric;
 pub mod gpu;
 mod ids;
+mod losses;
 pub mod network;
 mod pipeline;
 mod precision;

@@ -185,6 +185,7 @@ pub(crate) fn gpu_run() -> Run {
         |(client, seq): (usize, u32), name, kernel, bytes, [ready, start, end]: [u64; 3]| {
             let on_edge = matches!(name, SpanName::Request | SpanName::Send);
             trace.push(Span {
+                branch: 0,
                 replication: 0,
                 request: RequestId::new(ClientId::from_index(client), seq),
                 class: Id::from_index(0),

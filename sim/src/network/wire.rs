@@ -29,7 +29,7 @@ use schema::run::Leg;
 use schema::units::{ByteRate, Bytes, SimDuration, SimTime};
 
 use crate::engine::{EventQueue, Forecast};
-use crate::event::Event;
+use crate::event::{Event, Ticket};
 use crate::fabric::{Fabric, FlowId, Graph, LinkId, LinkState, Routes, VertexId};
 use crate::ids::ConnectionId;
 use crate::pipeline::{Connection, Pipeline};
@@ -118,6 +118,8 @@ struct Wire {
     paths: Vec<Option<Path>>,
     /// Which of them its chunks take.
     way: usize,
+    /// Whose they are.
+    ticket: Ticket,
     /// The flow of the first chunk; none if there is none, or it waits for a link.
     flow: Option<FlowId>,
     /// What has set out and has not left, in order.
@@ -149,13 +151,6 @@ struct Path {
 impl<'a> Wires<'a> {
     /// The links of `tables` with nothing on them; what is drawn has streams of `seed`.
     pub(crate) fn new(tables: &'a Tables<'a>, seed: Seed) -> Wires<'a> {
-        let wire = Wire {
-            paths: Vec::new(),
-            way: 0,
-            flow: None,
-            chunks: VecDeque::new(),
-            arrives: SimTime::ZERO,
-        };
         let n_wires = 2 * tables.connections.len();
         let access = tables.wires.access.as_ref();
         let delays = access.map(|access| {
@@ -172,7 +167,7 @@ impl<'a> Wires<'a> {
             tables: &tables.wires,
             fabric: Fabric::new(&tables.wires.graph),
             routes: Routes::new(&tables.wires.graph),
-            wires: (0..n_wires).map(|_| wire.clone()).collect(),
+            wires: (0..n_wires).map(|_| Wire::new()).collect(),
             access: delays.map_or_else(Table::default, Iterator::collect),
             crossings: crossings.map_or_else(Vec::new, Iterator::collect),
             stalled: Vec::new(),
@@ -219,6 +214,10 @@ impl<'a> Wires<'a> {
     ) {
         let wire_id = WireId::new(id, leg);
         let wire = &mut self.wires[wire_id];
+        wire.ticket = Ticket {
+            connection: id,
+            number: connection.n_lost,
+        };
         wire.chunks.push_back(Chunk {
             bytes: size,
             delay: connection.message.delay,
@@ -255,7 +254,7 @@ impl<'a> Wires<'a> {
         }
         if path.limited.is_empty() {
             while !wire.chunks.is_empty() {
-                wire.leave(queue, id.connection());
+                wire.leave(queue);
             }
             return;
         }
@@ -273,12 +272,38 @@ impl<'a> Wires<'a> {
     /// The first chunk of the wire has left, and the next is under way.
     fn on_left(&mut self, queue: &mut EventQueue<Event>, id: WireId) {
         let wire = &mut self.wires[id];
-        wire.leave(queue, id.connection());
+        wire.leave(queue);
         if wire.chunks.is_empty() {
             wire.flow = None;
         } else if let (Some(second), Some(flow)) = (wire.chunks.get(1), wire.flow) {
             let follows = self.fabric.follow(queue.now(), flow, second.bytes);
             follows.expect("the flow is under way");
+        }
+    }
+
+    /// Another connection is opened.
+    pub(crate) fn add_connection(&mut self) {
+        for _ in 0..2 {
+            self.wires.push(Wire::new());
+        }
+    }
+
+    /// Whether nothing of the connection's message is still to leave its sender.
+    pub(crate) fn have_left(&self, id: ConnectionId, leg: Leg) -> bool {
+        self.wires[WireId::new(id, leg)].chunks.is_empty()
+    }
+
+    /// What the connection has under way is lost.
+    pub(crate) fn lose(&mut self, now: SimTime, id: ConnectionId) {
+        for leg in [Leg::Request, Leg::Reply] {
+            let id = WireId::new(id, leg);
+            let wire = &mut self.wires[id];
+            wire.chunks.clear();
+            if let Some(flow) = wire.flow.take() {
+                self.fabric.cancel(now, flow);
+                self.has_changed = true;
+            }
+            self.stalled.retain(|stalled| *stalled != id);
         }
     }
 
@@ -367,12 +392,26 @@ impl<'a> Wires<'a> {
 }
 
 impl Wire {
+    fn new() -> Wire {
+        Wire {
+            paths: Vec::new(),
+            way: 0,
+            ticket: Ticket {
+                connection: ConnectionId::from_index(0),
+                number: 0,
+            },
+            flow: None,
+            chunks: VecDeque::new(),
+            arrives: SimTime::ZERO,
+        }
+    }
+
     /// The first chunk has left.
-    fn leave(&mut self, queue: &mut EventQueue<Event>, connection: ConnectionId) {
+    fn leave(&mut self, queue: &mut EventQueue<Event>) {
         let chunk = self.chunks.pop_front().expect("something has left");
         let path = self.paths[self.way].as_ref().expect("it has a path");
         self.arrives = (queue.now() + path.delay + chunk.delay).max(self.arrives);
-        queue.schedule_at(self.arrives, Event::ChunkArrived(connection));
+        queue.schedule_at(self.arrives, Event::ChunkArrived(self.ticket));
     }
 }
 
@@ -450,7 +489,7 @@ impl Pipeline<'_> {
         let connection = &self.connections[id];
         if ends[0] == ends[1] {
             let at = queue.now() + connection.message.delay;
-            queue.schedule_at(at, Event::ChunkArrived(id));
+            queue.schedule_at(at, Event::ChunkArrived(self.ticket(id)));
         } else {
             let pair = self.pair(id, usize::from(connection.hop));
             let way = self.tables.hop(connection).first_way + pair;
