@@ -94,6 +94,7 @@ path = [{{ to = "{LONG}", over = "local" }}]
             measured: None,
         };
         let span = Span {
+            branch: 0,
             replication: 0,
             request: RequestId::new(ClientId::from_index(0), 0),
             class: ClassId::from_index(0),

@@ -8,6 +8,8 @@
 //! The same holds of the branches of a request, several of which may be under way at an instant: it
 //! counts once, for the span that was ready first.
 //!
+//! What failed counts for nothing: it is what was done for an attempt after its client had given it up.
+//!
 //! Spans that lie inside another ([`SpanName::is_detail`]) are for timelines and count for nothing:
 //! their time is that of the span around them.
 
@@ -73,7 +75,8 @@ fn breakdown(mut spans: Vec<&Span>) -> Option<Breakdown> {
         .find(|s| s.name == SpanName::Request && s.status == Status::Ok)?;
     let mut part_ns = [0; SpanName::ALL.len()];
     let mut covered = whole.ready_ns;
-    for span in spans.iter().filter(|span| span.name != SpanName::Request) {
+    let is_part = |span: &&&Span| span.name != SpanName::Request && span.status == Status::Ok;
+    for span in spans.iter().filter(is_part) {
         let end = span.end_ns.min(whole.end_ns);
         let start = span.ready_ns.max(covered);
         if end > start {

@@ -119,11 +119,13 @@ fn count(run: &Run) -> Counted {
         windows: Vec::new(),
         completions: Vec::new(),
     };
+    let mut ended = ended(run, schedule).into_iter();
     for mut requests in all {
         requests.sort_by_key(|request| (request.ready_ns, request.request));
         let completed: Vec<u64> = requests.iter().map(|request| request.end_ns).collect();
         requests.retain(|r| schedule.counts(r.request.seq(), SimTime::from_ps(r.ready_ns * 1_000)));
-        let window = window(&run.scenario, schedule, &requests);
+        let ended = ended.next().expect("there is a list for each replication");
+        let window = window(&run.scenario, schedule, &ended);
         let inside = completed
             .iter()
             .filter(|end| (window.0..window.1).contains(*end))
@@ -135,9 +137,26 @@ fn count(run: &Run) -> Counted {
     counted
 }
 
+/// By replication, the requests that count and have ended, of a simulation also those that failed.
+fn ended(run: &Run, schedule: Schedule) -> Vec<Vec<&Span>> {
+    let mut ended = vec![Vec::new(); run.manifest.replications as usize];
+    for span in run
+        .trace
+        .iter()
+        .filter(|span| span.name == SpanName::Request)
+    {
+        let ready = SimTime::from_ps(span.ready_ns * 1_000);
+        let has_ended = span.status == Status::Ok || run.manifest.kind == RunKind::Simulated;
+        if has_ended && schedule.counts(span.request.seq(), ready) {
+            ended[span.replication as usize].push(span);
+        }
+    }
+    ended
+}
+
 /// The window of a run that is given by requests: all clients are past their warm-up and none is
 /// done.
-fn window(scenario: &Scenario, schedule: Schedule, requests: &[Breakdown]) -> (u64, u64) {
+fn window(scenario: &Scenario, schedule: Schedule, requests: &[&Span]) -> (u64, u64) {
     if let Some((start, end)) = schedule.window() {
         return (start.as_ns(), end.as_ns());
     }

@@ -338,6 +338,8 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             count,
             arrivals,
             classes,
+            timeout: None,
+            retry: None,
             path: path.into_iter().map(hop).collect(),
             reply_over: None,
         }

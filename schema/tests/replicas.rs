@@ -148,3 +148,71 @@ fn mistakes_of_balancing_are_named() {
     assert_snapshot!(problem(&["clients.0.path.1.balance=random"]), @"replicas.toml with --set clients.0.path.1.balance=random: `clients.0.path.1.balance`: is of the proxy that the hop comes from, found `random`; write `stages.ingress.proxy.balance`");
     assert_snapshot!(problem(&["clients.0.path.0.weights=[1]"]), @"replicas.toml with --set clients.0.path.0.weights=[1]: `clients.0.path.0.weights`: go only with `balance = \"weighted\"`, found `round-robin`");
 }
+
+const LOSS: &str = "faults=[{ host = \"server-1\", from = \"1 s\", for = \"1 s\" }]";
+const TIMEOUT: &str = "clients.0.timeout=\"1 s\"";
+
+#[test]
+fn a_loss_is_of_replicas() {
+    let lost = |fault: &str| {
+        let fault =
+            format!("faults=[{{ {fault}, from = \"1 s\", for = \"2 s\", detection = \"3 ms\" }}]");
+        let scenario = parse(&[TIMEOUT, &fault]).unwrap();
+        assert!(scenario.faults.is_empty());
+        let [outage] = &scenario.outages[..] else {
+            panic!("{:?}", scenario.outages)
+        };
+        let names = outage
+            .replicas
+            .iter()
+            .map(|(stage, replica)| format!("{} {replica}", scenario.stages[*stage].name));
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(lost("host = \"server-1\""), ["classify 1"]);
+    assert_eq!(
+        lost("host = \"server\""),
+        ["classify 0", "classify 1", "classify 2"]
+    );
+    assert_eq!(lost("host = \"gateway\""), ["ingress 0"]);
+    assert_eq!(lost("stage = \"classify\"").len(), 3);
+}
+
+#[test]
+fn mistakes_of_losses_are_named() {
+    assert_snapshot!(problem(&[LOSS]), @"replicas.toml:38: `clients.0.timeout`: must be given, since `faults.0` may lose its requests at `classify`");
+    let fault = |keys: &str| {
+        problem(&[
+            TIMEOUT,
+            &format!("faults=[{{ {keys}, from = \"1 s\", for = \"1 s\" }}]"),
+        ])
+    };
+    assert_snapshot!(fault("host = \"gateway\", stage = \"ingress\""), @"replicas.toml with --set faults=[{ host = \"gateway\", stage = \"ingress\", from = \"1 s\", for = \"1 s\" }]: `faults.0`: must be of one thing, found `host` and `stage` (allowed: link, host, stage)");
+    assert_snapshot!(fault("detection = \"1 s\""), @"replicas.toml with --set faults=[{ detection = \"1 s\", from = \"1 s\", for = \"1 s\" }]: `faults.0`: must be of one thing, found none (allowed: link, host, stage)");
+    assert_snapshot!(fault("host = \"servers\""), @"replicas.toml with --set faults=[{ host = \"servers\", from = \"1 s\", for = \"1 s\" }]: `faults.0.host`: there is no host `servers`, did you mean `server-2`? (allowed: edge-0, edge-1, gateway, server-0, server-1, server-2)");
+    assert_snapshot!(fault("host = \"edge-0\""), @"replicas.toml with --set faults=[{ host = \"edge-0\", from = \"1 s\", for = \"1 s\" }]: `faults.0.host`: `edge-0` has clients, those of `clients-0`, who would have to end their requests (allowed: gateway, server-0, server-1, server-2)");
+    assert_snapshot!(fault("stage = \"ingres\""), @"replicas.toml with --set faults=[{ stage = \"ingres\", from = \"1 s\", for = \"1 s\" }]: `faults.0.stage`: there is no stage `ingres`, did you mean `ingress`? (allowed: classify, ingress)");
+    assert_snapshot!(fault("host = \"server\", rate = \"1 MB/s\""), @"replicas.toml with --set faults=[{ host = \"server\", rate = \"1 MB/s\", from = \"1 s\", for = \"1 s\" }]: `faults.0.rate`: is only of faults of links, found 8 Mbit/s");
+    assert_snapshot!(fault("link = [\"server-1\", \"core\"], detection = \"1 s\""), @"replicas.toml with --set faults=[{ link = [\"server-1\", \"core\"], detection = \"1 s\", from = \"1 s\", for = \"1 s\" }]: `faults.0.detection`: is only of faults of hosts and stages, found 1 s");
+    assert_snapshot!(problem(&[TIMEOUT, LOSS, "faults.0.for=\"0 s\""]), @"replicas.toml with --set faults.0.for=\"0 s\": `faults.0.for`: must be more than zero, found zero");
+    let polled = [
+        "hosts.gateway.nic={ part = \"cx6\" }",
+        "hosts.edge.nic={ part = \"cx6\" }",
+        "clients.0.path.0.over=rdma",
+        "clients.0.path.0.completion=poll",
+    ];
+    assert_snapshot!(problem(&[&[TIMEOUT, LOSS], &polled[..]].concat()), @"replicas.toml with --set faults=[{ host = \"server-1\", from = \"1 s\", for = \"1 s\" }]: `faults.0`: may lose requests that go to `ingress` with `completion = \"poll\"`; only threads that sleep stop waiting");
+}
+
+#[test]
+fn mistakes_of_patience_are_named() {
+    assert_snapshot!(problem(&["clients.0.timeout=\"0 s\""]), @"replicas.toml with --set clients.0.timeout=\"0 s\": `clients.0.timeout`: must be more than zero, found zero");
+    let retry =
+        |keys: &str| format!("clients.0.retry={{ backoff = {{ constant = \"1 ms\" }}, {keys} }}");
+    assert_snapshot!(problem(&[&retry("attempts = 1")]), @"replicas.toml with --set clients.0.retry={ backoff = { constant = \"1 ms\" }, attempts = 1 }: `clients.0.retry`: needs a `timeout`, without which nothing is given up");
+    assert_snapshot!(problem(&[TIMEOUT, &retry("attempts = 0")]), @"replicas.toml with --set clients.0.retry={ backoff = { constant = \"1 ms\" }, attempts = 0 }: `clients.0.retry.attempts`: must be at least 1, found 0");
+    assert_snapshot!(problem(&[TIMEOUT, &retry("attempts = 1, factor = 0.0")]), @"replicas.toml with --set clients.0.retry={ backoff = { constant = \"1 ms\" }, attempts = 1, factor = 0.0 }: `clients.0.retry.factor`: must be more than zero, found 0");
+    assert_snapshot!(problem(&[TIMEOUT, &retry("attempts = 1, elsewere = true")]), @"replicas.toml with --set clients.0.retry={ backoff = { constant = \"1 ms\" }, attempts = 1, elsewere = true }: `clients.0.retry.elsewere`: unknown key `elsewere`, did you mean `elsewhere`? (allowed: attempts, backoff, factor, elsewhere)");
+    let plain = "format = 1\nname = \"a\"\nrun = { measure = { requests = 1 } }\n[stages.a]\nstation = { service = { constant = \"1 ms\" } }\n[[clients]]\ntimeout = \"1 s\"\narrivals = { closed-loop = {} }\npath = [{ to = \"a\" }]\n";
+    let error = Scenario::parse(Path::new("a.toml"), plain.to_owned(), &[]).unwrap_err();
+    assert_snapshot!(error.to_string(), @"a.toml:7: `clients.0.timeout`: is for stages on hosts, found 1 s; stations have `patience`");
+}

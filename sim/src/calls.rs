@@ -64,15 +64,16 @@ impl Pipeline<'_> {
         let caller = &mut self.connections[parent];
         caller.n_branches += 1;
         let (request, class, done) = (caller.request, caller.class, caller.done);
+        let fate = caller.fate;
         let [_, here] = self.ends[caller.ends + usize::from(caller.hop)];
-        let client = &self.tables.clients[caller.client];
-        let root = caller.root;
-        let nth = root.index() - client.connections[0].index();
-        let n_branches = self.tables.n_branches(caller.group);
-        let first = client.first_branch + nth * n_branches;
-        let id = ConnectionId::from_index(first + number as usize - 1);
+        let id = ConnectionId::from_index(caller.first_branch + number as usize - 1);
         let connection = &mut self.connections[id];
-        debug_assert_eq!((connection.branch, connection.root), (number, root));
+        debug_assert_eq!(
+            (connection.branch, connection.parent),
+            (number, Some(parent))
+        );
+        connection.fate = fate;
+        connection.has_lost = false;
         connection.request = request;
         connection.class = class;
         connection.done = done;
@@ -90,10 +91,14 @@ impl Pipeline<'_> {
     pub(crate) fn on_branch_done(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         let connection = &mut self.connections[id];
         connection.n_branches -= 1;
-        if connection.n_branches == 0 {
-            connection.done = queue.now();
-            self.next_step(queue, id);
+        if connection.n_branches > 0 {
+            return;
         }
+        if std::mem::take(&mut connection.has_lost) {
+            return self.lose(queue, id);
+        }
+        connection.done = queue.now();
+        self.next_step(queue, id);
     }
 
     /// The stage that the connection's request is at sends its result to the next, or replies.

@@ -6,6 +6,14 @@ use crate::fabric::packets::PacketEvent;
 use crate::ids::{BusId, ChannelId, ConnectionId, InstanceId, NicId, QpId, ServerId};
 use crate::network::Side;
 
+/// What a connection carries; if it carries something else meanwhile, the event is void.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) connection: ConnectionId,
+    /// Of messages, how often what it carries had been lost; of timeouts, the number of the attempt.
+    pub(crate) number: u32,
+}
+
 /// Everything that happens at an instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
@@ -21,9 +29,9 @@ pub(crate) enum Event {
         generation: u32,
     },
     /// The next chunk of the connection's message reached the receiver's host.
-    ChunkArrived(ConnectionId),
+    ChunkArrived(Ticket),
     /// A network adapter begins to move what the connection's message now is.
-    Posted(ConnectionId),
+    Posted(Ticket),
     /// A network adapter has moved a burst between itself and the memory of its host.
     Moved {
         /// Which.
@@ -34,9 +42,9 @@ pub(crate) enum Event {
     /// A work request of a shared queue pair is acknowledged.
     WorkCompleted(QpId),
     /// The receiver's network adapter has the context of the connection's queue pair.
-    ContextFetched(ConnectionId),
+    ContextFetched(Ticket),
     /// The receiver's network adapter says that the connection's message is in memory.
-    Completed(ConnectionId),
+    Completed(Ticket),
     /// The first request in the stage's line has waited long enough, unless the generation has
     /// passed.
     BatchDue {
@@ -69,6 +77,12 @@ pub(crate) enum Event {
     FaultEnds(u32),
     /// A forward pass of the instance may end.
     FloorPassed(InstanceId),
+    /// The client gives the attempt up, if that is still under way.
+    TimedOut(Ticket),
+    /// The client tries again.
+    Retried(ConnectionId),
+    /// Something begins, ends or becomes known about the loss of replicas; its number among all such.
+    Outage(u32),
     /// The measured window starts.
     WindowOpens,
     /// The measured window ends.

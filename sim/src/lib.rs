@@ -38,6 +38,8 @@
 //!
 //! - Links may be of packets, which wait in buffers and are lost where those are full
 //!   ([`fabric::packets`]); connections of TCP may have socket buffers and a congestion window.
+//! - Hosts and stages may be lost for a time, with all that is at them. Clients may give up after a
+//!   time, and try again ([`schema::scenario::Outage`], [`schema::scenario::ClientRetry`]).
 //!
 //! Left out there: switches that do anything but forward in order, how much the
 //! memory of hosts holds, and what cores take of its bandwidth.
@@ -62,6 +64,7 @@ mod event;
 pub mod fabric;
 pub mod gpu;
 mod ids;
+mod losses;
 pub mod network;
 mod pipeline;
 mod precision;

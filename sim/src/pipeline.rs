@@ -3,7 +3,7 @@
 use rand::rngs::ChaCha8Rng;
 use schema::ids::{ClassId, ClientId, GroupId, HostId, RequestId, Table};
 use schema::random::{Seed, stream};
-use schema::run::{Leg, SpanName};
+use schema::run::{Leg, SpanName, Status};
 use schema::units::{Bytes, SimDuration, SimTime};
 use schema::workload::Schedule;
 
@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::ids::{
     BalancerId, ConnectionId, InstanceId, NicId, PathId, PoolId, QpId, RoleId, ServerId,
 };
+use crate::losses::{Fate, Held, Losses, Place};
 use crate::network::{Message, Nic, QueuePair, Wires};
 use crate::record::{At, Part, Population, Recorder, Window};
 use crate::server::{Gpus, Instance, Server};
@@ -43,6 +44,9 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) present: Table<RoleId, u32>,
     /// By client and call; none where nothing is drawn.
     pub(crate) call_draws: Vec<Option<ChaCha8Rng>>,
+    /// By hop of each connection, in the order of `ends`.
+    pub(crate) held: Vec<Held>,
+    pub(crate) losses: Losses,
     pub(crate) servers: Table<ServerId, Server>,
     pub(crate) instances: Table<InstanceId, Instance>,
     pub(crate) gpus: Gpus,
@@ -69,13 +73,25 @@ pub(crate) struct Connection {
     pub(crate) client: ClientId,
     pub(crate) group: GroupId,
     pub(crate) path: PathId,
+    /// Its number in its group.
+    pub(crate) ordinal: u32,
     /// Which branch of the request it carries; 0 for the request itself.
     pub(crate) branch: u32,
-    /// The one of the request itself, and the one that waits for this branch.
-    pub(crate) root: ConnectionId,
+    /// Where those of the request's branches begin in the table, and the one that waits for this branch.
+    pub(crate) first_branch: usize,
     pub(crate) parent: Option<ConnectionId>,
     /// The step that its stage comes to next, and the branches that it waits for.
     pub(crate) next_step: u16,
+    /// The number of the attempt that it carries, and how often what it carried was lost.
+    pub(crate) attempt: u32,
+    pub(crate) n_lost: u32,
+    pub(crate) place: Place,
+    pub(crate) fate: Fate,
+    /// Whether some branch that it waited for is lost.
+    pub(crate) has_lost: bool,
+    /// How often the client has tried again, and whom it is to avoid.
+    pub(crate) n_retries: u32,
+    pub(crate) avoid: Option<RoleId>,
     pub(crate) n_branches: u32,
     /// Where the sources of its hops are in the tables, and the ends of its hops among all.
     pub(crate) sources: usize,
@@ -138,6 +154,8 @@ impl<'a> Pipeline<'a> {
         }
         Pipeline {
             connections,
+            held: vec![Held::default(); ends.len()],
+            losses: Losses::new(tables),
             ends,
             balancers: (tables.balancers.rows().iter())
                 .map(|row| row.balancer(costs))
@@ -166,7 +184,7 @@ impl<'a> Pipeline<'a> {
                 .map(|role| role.receive_threads.map(Threads::new))
                 .collect(),
             clients: clients
-                .map(|id| ClientState::new(tables, id, arrivals))
+                .map(|id| ClientState::new(tables, id, arrivals, costs))
                 .collect(),
             servers: servers.iter().map(Server::new).collect(),
             instances: (tables.instances.rows().iter())
@@ -191,6 +209,7 @@ impl<'a> Pipeline<'a> {
             queue.schedule_at(closes, Event::WindowCloses);
         }
         self.wires.schedule_faults(queue);
+        self.schedule_outages(queue);
         self.start_polling(queue.now());
         self.start_clients(queue);
     }
@@ -222,12 +241,35 @@ impl<'a> Pipeline<'a> {
                     }
                 }
             }
-            Event::ChunkArrived(connection) => self.on_arrived(queue, connection),
-            Event::Posted(connection) => self.on_posted(queue, connection),
+            Event::ChunkArrived(ticket) => {
+                if self.is_received(queue, ticket) {
+                    self.on_arrived(queue, ticket.connection);
+                }
+            }
+            Event::Posted(ticket) => {
+                if self.is_valid(ticket) {
+                    self.on_posted(queue, ticket.connection);
+                }
+            }
             Event::Moved { nic, side } => self.on_moved(queue, nic, side),
             Event::WorkCompleted(pair) => self.on_work_completed(queue, pair),
-            Event::ContextFetched(connection) => self.on_context_fetched(queue, connection),
-            Event::Completed(connection) => self.on_completed(queue, connection),
+            Event::ContextFetched(ticket) => {
+                if self.is_valid(ticket) {
+                    self.on_context_fetched(queue, ticket.connection);
+                }
+            }
+            Event::Completed(ticket) => {
+                if self.is_received(queue, ticket) {
+                    self.on_completed(queue, ticket.connection);
+                }
+            }
+            Event::TimedOut(ticket) => {
+                if self.connections[ticket.connection].attempt == ticket.number {
+                    self.give_up(queue, ticket.connection);
+                }
+            }
+            Event::Retried(connection) => self.try_again(queue, connection),
+            Event::Outage(change) => self.on_outage(queue, change),
             Event::BatchDue { server, generation } => {
                 self.on_batch_due(queue, server, generation);
             }
@@ -244,7 +286,7 @@ impl<'a> Pipeline<'a> {
             }
             Event::FaultBegins(fault) => self.wires.on_fault_begins(queue, fault),
             Event::FaultEnds(fault) => self.wires.on_fault_ends(queue, fault),
-            Event::FloorPassed(instance) => self.on_part_done(queue, instance),
+            Event::FloorPassed(instance) => self.on_floor_passed(queue, instance),
             Event::WindowOpens => self.open_window(queue.now()),
             Event::WindowCloses => self.close_window(queue.now()),
         }
@@ -327,15 +369,20 @@ impl<'a> Pipeline<'a> {
             (Step::Prepare, _) => self.go_on(queue, id),
             (Step::Translate, Leg::Request) => self.on_result(queue, id),
             (Step::Translate, Leg::Reply) => self.send(queue, id),
-            (Step::Postprocess, _) => self.complete(queue, id),
+            (Step::Postprocess, _) => self.complete(queue, id, Status::Ok),
             (Step::Notify, _) => unreachable!("handled above"),
         }
     }
 
     /// The thread at the far end of the connection's message has all of it.
     pub(crate) fn on_message(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
-        let connection = &self.connections[id];
+        if self.is_for_nobody(id) {
+            return self.lose(queue, id);
+        }
+        let connection = &mut self.connections[id];
+        connection.place = Place::Far;
         let hop = usize::from(connection.hop);
+        let connection = &self.connections[id];
         match connection.leg {
             Leg::Request if self.tables.hop(connection).serves => self.join_line(queue, id),
             Leg::Request => self.start_step(queue, id, Step::Translate),
@@ -358,9 +405,19 @@ impl<'a> Pipeline<'a> {
 
     /// The reply to the connection's request is back where that came from.
     fn on_reply(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
-        match self.connections[id].parent {
-            None => self.start_step(queue, id, Step::Postprocess),
-            Some(parent) => self.on_branch_done(queue, parent),
+        let connection = &mut self.connections[id];
+        match (connection.parent, connection.fate) {
+            (None, Fate::Awaited) => {
+                connection.place = Place::Near;
+                // What may still time out is void.
+                connection.attempt = connection.attempt.wrapping_add(1);
+                self.start_step(queue, id, Step::Postprocess);
+            }
+            (None, _) => self.spare(id),
+            (Some(parent), _) => {
+                connection.place = Place::Nowhere;
+                self.on_branch_done(queue, parent);
+            }
         }
     }
 
@@ -422,16 +479,16 @@ impl<'a> Pipeline<'a> {
 
 impl Connection {
     /// A connection that carries nothing; `ends` gets those of its hops.
-    fn new(
+    pub(crate) fn new(
         tables: &Tables<'_>,
         &ConnectionRow {
             client,
             branch,
-            root,
+            first_branch,
             parent,
             path,
             sources,
-            ordinal: _,
+            ordinal,
         }: &ConnectionRow,
         ends: &mut Vec<[RoleId; 2]>,
     ) -> Connection {
@@ -453,10 +510,18 @@ impl Connection {
             client,
             group,
             path,
+            ordinal,
             branch,
-            root,
+            first_branch,
             parent,
             next_step: 0,
+            attempt: 0,
+            n_lost: 0,
+            place: Place::Nowhere,
+            fate: Fate::Awaited,
+            has_lost: false,
+            n_retries: 0,
+            avoid: None,
             n_branches: 0,
             sources,
             ends: first,

@@ -6,6 +6,7 @@ use schema::scenario::Extent;
 use schema::units::{Bytes, SimDuration, SimTime};
 use schema::workload::Schedule;
 
+use crate::losses::Fate;
 use crate::pipeline::Connection;
 use crate::replication::{Completion, Detail};
 
@@ -109,17 +110,21 @@ impl Recorder {
             start_ns: at.start.as_ns(),
             end_ns: at.end.as_ns(),
             cpu_ns: part.cpu.as_ns(),
-            status: Status::Ok,
+            status: match connection.fate {
+                Fate::Awaited => Status::Ok,
+                Fate::GivenUp | Fate::Lost => Status::Failed,
+            },
         });
     }
 
-    /// The connection's request, which ends at `stage`, is complete.
+    /// The connection's request, which ends at `stage`, is complete, or has failed.
     pub(crate) fn whole(
         &mut self,
         connection: &Connection,
         stage: StageId,
         bytes: Bytes,
         end: SimTime,
+        status: Status,
     ) {
         let (ready, start) = (connection.ready, connection.start);
         if self.keep == Detail::Completions {
@@ -128,6 +133,7 @@ impl Recorder {
                 ready,
                 start,
                 end,
+                status,
             });
             return;
         }
@@ -137,6 +143,9 @@ impl Recorder {
             ..Part::of(SpanName::Request, connection.host)
         };
         self.part(connection, stage, part, At { ready, start, end });
+        if let Some(span) = self.trace.last_mut() {
+            span.status = status;
+        }
     }
 }
 

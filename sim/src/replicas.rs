@@ -11,6 +11,7 @@ use schema::run::SpanName;
 use crate::engine::EventQueue;
 use crate::event::Event;
 use crate::ids::{ConnectionId, PoolId, RoleId};
+use crate::losses::Place;
 use crate::pipeline::Pipeline;
 use crate::record::{At, Part};
 use crate::stations::Balancer;
@@ -31,6 +32,7 @@ impl Pipeline<'_> {
     /// few connections to that, waits for one.
     pub(crate) fn go_on(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         self.choose(id);
+        self.connections[id].place = Place::Near;
         let hop = usize::from(self.connections[id].hop);
         let Some(pool) = self.pool(id, hop) else {
             return self.send(queue, id);
@@ -50,8 +52,14 @@ impl Pipeline<'_> {
             Choice::Same => RoleId::from_index(row.first_role.index() + replica),
             Choice::Balanced(balancers) => {
                 let balancer = &mut self.balancers[balancers[replica]];
-                let (_, chosen) = balancer.choose(|role| self.present[role]);
+                let losses = &self.losses;
+                let avoid = connection.avoid;
+                let (_, chosen) = balancer.choose(
+                    |role| self.present[role],
+                    |role| losses.is_known(role) || avoid == Some(role),
+                );
                 self.present[chosen] += 1;
+                self.held[hop].is_outstanding = true;
                 chosen
             }
         };
@@ -65,7 +73,7 @@ impl Pipeline<'_> {
     }
 
     /// The pool of connections over which the connection's request goes on a hop, if there is one.
-    fn pool(&self, id: ConnectionId, hop: usize) -> Option<PoolId> {
+    pub(crate) fn pool(&self, id: ConnectionId, hop: usize) -> Option<PoolId> {
         let row = &self.tables.paths[self.connections[id].path].hops[hop];
         if row.pools.is_empty() {
             return None;
@@ -98,6 +106,7 @@ impl Pipeline<'_> {
         };
         let stage = role.stage.expect("a proxy keeps the connections");
         self.record.part(connection, stage, part, at);
+        self.held[connection.ends + usize::from(connection.hop)].has_pooled = true;
         self.connections[id].done = now;
         self.send(queue, id);
     }
@@ -106,13 +115,15 @@ impl Pipeline<'_> {
     pub(crate) fn returned(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId, hop: usize) {
         let connection = &self.connections[id];
         let row = &self.tables.paths[connection.path].hops[hop];
-        if let Choice::Balanced(balancers) = &row.choice {
+        let held = std::mem::take(&mut self.held[connection.ends + hop]);
+        if let (true, Choice::Balanced(balancers)) = (held.is_outstanding, &row.choice) {
             let [near, far] = self.ends[connection.ends + hop];
             let [near, index] = [near, far].map(|role| self.tables.roles[role].replica);
             self.balancers[balancers[near]].left(index);
             self.present[far] -= 1;
         }
-        if let Some(pool) = self.pool(id, hop)
+        if held.has_pooled
+            && let Some(pool) = self.pool(id, hop)
             && let Some(next) = self.pools[pool].done()
         {
             self.send_pooled(queue, next);

@@ -1,7 +1,7 @@
 //! One replication: the event loop, and the checks at its end.
 
 use schema::ids::RequestId;
-use schema::run::{CpuUse, Span};
+use schema::run::{CpuUse, Span, Status};
 use schema::units::SimTime;
 
 use crate::Arrivals;
@@ -22,8 +22,10 @@ pub struct Completion {
     pub ready: SimTime,
     /// When a connection took it.
     pub start: SimTime,
-    /// When the client had taken the reply.
+    /// When the client had taken the reply, or had given up.
     pub end: SimTime,
+    /// Whether it had a reply.
+    pub status: Status,
 }
 
 /// What a replication keeps.

@@ -3,17 +3,19 @@
 use std::collections::VecDeque;
 
 use schema::ids::{ClassId, ClientId, RequestId};
-use schema::random::Seed;
-use schema::run::Leg;
+use schema::random::{Seed, stream};
+use schema::run::{Leg, Status};
 use schema::units::{Bytes, SimDuration, SimTime};
 use schema::workload::{ClientPlan, Planned, Schedule};
 
 use crate::costs::Amount;
 use crate::engine::EventQueue;
 use crate::error::SimError;
-use crate::event::Event;
+use crate::event::{Event, Ticket};
 use crate::ids::ConnectionId;
+use crate::losses::{Fate, Place};
 use crate::pipeline::{Pipeline, Step};
+use crate::stations::Orbit;
 use crate::tables::Tables;
 
 /// A client.
@@ -23,6 +25,10 @@ pub(crate) struct ClientState {
     /// The request whose arrival is scheduled.
     next: Option<Planned>,
     free: Vec<ConnectionId>,
+    /// Connections that had attempts which were given up, and carry nothing now.
+    pub(crate) spare: Vec<ConnectionId>,
+    /// Draws how long it waits before it tries again.
+    pub(crate) orbit: Option<Orbit>,
     /// Requests that found no connection free, first come first served.
     waiting: VecDeque<Due>,
     pub(crate) n_sent: u64,
@@ -39,7 +45,12 @@ pub(crate) struct Due {
 
 impl ClientState {
     /// A client that has not sent anything.
-    pub(crate) fn new(tables: &Tables<'_>, client: ClientId, seed: Seed) -> ClientState {
+    pub(crate) fn new(
+        tables: &Tables<'_>,
+        client: ClientId,
+        seed: Seed,
+        costs: Seed,
+    ) -> ClientState {
         let mut free = tables.clients[client].connections.clone();
         free.reverse();
         ClientState {
@@ -47,6 +58,13 @@ impl ClientState {
                 .expect("the tables were made from requests that can be drawn"),
             next: None,
             free,
+            spare: Vec::new(),
+            orbit: tables.clients[client].retry.as_ref().map(|retry| Orbit {
+                attempts: retry.attempts,
+                backoff: retry.backoff.clone(),
+                factor: retry.factor,
+                rng: stream(costs, &retry.name),
+            }),
             waiting: VecDeque::new(),
             n_sent: 0,
             n_completed: 0,
@@ -128,13 +146,30 @@ impl Pipeline<'_> {
     }
 
     /// The connection's thread runs and begins its request.
-    pub(crate) fn on_woken(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+    pub(crate) fn on_woken(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
         let connection = &mut self.connections[id];
         connection.start = queue.now();
         let machine = self.tables.scenario.machine(connection.host);
         let bytes = self.tables.payload(connection, 0);
         self.costs.hold(machine, bytes);
+        self.begin_attempt(queue, id);
         self.start_step(queue, id, Step::Prepare);
+    }
+
+    /// The client begins an attempt of the connection's request.
+    pub(crate) fn begin_attempt(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+        let connection = &mut self.connections[id];
+        connection.place = Place::Near;
+        connection.fate = Fate::Awaited;
+        connection.has_lost = false;
+        connection.attempt = connection.attempt.wrapping_add(1);
+        if let Some(timeout) = self.tables.groups[connection.group].timeout {
+            let ticket = Ticket {
+                connection: id,
+                number: connection.attempt,
+            };
+            queue.schedule_at(queue.now() + timeout, Event::TimedOut(ticket));
+        }
     }
 
     /// The connection takes a request.
@@ -147,18 +182,28 @@ impl Pipeline<'_> {
         connection.client_core_time = SimDuration::ZERO;
         connection.hop = 0;
         connection.leg = Leg::Request;
+        connection.n_retries = 0;
+        connection.avoid = None;
     }
 
-    /// The connection's request has its reply: the next that waits takes the connection, or a
-    /// closed loop thinks.
-    pub(crate) fn complete(&mut self, queue: &mut EventQueue<Event>, id: ConnectionId) {
+    /// The connection's request has its reply, or has failed: the next that waits takes the connection,
+    /// or a closed loop thinks.
+    pub(crate) fn complete(
+        &mut self,
+        queue: &mut EventQueue<Event>,
+        id: ConnectionId,
+        status: Status,
+    ) {
         let now = queue.now();
+        let connection = &mut self.connections[id];
+        connection.place = Place::Nowhere;
+        connection.fate = Fate::Awaited;
         let connection = &self.connections[id];
         let (client, request, ready) = (connection.client, connection.request, connection.ready);
         let is_closed_loop = self.tables.groups[connection.group].is_closed_loop;
         let stage = self.tables.groups[connection.group].stage;
         let bytes = self.tables.payload(connection, 0);
-        self.record.whole(connection, stage, bytes, now);
+        self.record.whole(connection, stage, bytes, now, status);
         let machine = self.tables.scenario.machine(connection.host);
         self.costs.let_go(machine, bytes);
         self.population.change(now, -1);

@@ -52,10 +52,9 @@ fn hardware_refuses_threads_that_are_not_of_a_connection() {
 
 #[test]
 fn hardware_refuses_general_pipelines() {
-    let refusal = |from: &str, to: &str| {
+    let refusal_of = |text: &str| {
         let dir = tempfile::tempdir().unwrap();
-        assert!(PROXIED.contains(from));
-        let path = scenario(dir.path(), &PROXIED.replacen(from, to, 1));
+        let path = scenario(dir.path(), text);
         let mut command = tandem();
         command.args(["measure", "-q"]).arg(path);
         let output = command.current_dir(dir.path()).output().unwrap();
@@ -64,10 +63,19 @@ fn hardware_refuses_general_pipelines() {
         let message = message.replace(&dir.path().display().to_string(), "DIR");
         message.trim().to_owned()
     };
+    let refusal = |from: &str, to: &str| {
+        assert!(PROXIED.contains(from));
+        refusal_of(&PROXIED.replacen(from, to, 1))
+    };
     assert_snapshot!(refusal("proxy = {}", "proxy = { pool = 2 }"), @"error: DIR/scenario.toml:25: `stages.ingress.proxy.pool`: a proxy has a connection onward for each of its own on hardware; `tandem simulate` runs pools");
     assert_snapshot!(refusal("cores = 2 }", "cores = 2, count = 2 }"), @"error: DIR/scenario.toml:7: `hosts.edge.count`: must be 1 with placement `local`, where hosts are parts of one machine, found 2");
     let straight = "reply-over = \"tcp\"\npath = [";
     assert_snapshot!(refusal("path = [", straight), @"error: DIR/scenario.toml:35: `clients.0.reply-over`: replies go back over the hops of their path on hardware; `tandem simulate` runs others");
+    let timeout = "timeout = \"1 s\"\npath = [";
+    assert_snapshot!(refusal("path = [", timeout), @"");
+    let loss = "faults = [{ stage = \"ingress\", from = \"1 s\", for = \"1 s\" }]\n[hosts]";
+    let waits = PROXIED.replacen("path = [", timeout, 1);
+    assert_snapshot!(refusal_of(&waits.replacen("[hosts]", loss, 1)), @"");
     let sized = "to = \"work\", payload = \"7 B\"";
     assert_snapshot!(refusal("to = \"work\"", sized), @"error: DIR/scenario.toml:35: `clients.0.path`: on hardware a path leads over proxies to one stage that serves, with messages of that stage's sizes; `tandem simulate` runs others");
     let calls = "proxy = {}\nsteps = [{ calls = [{ path = [{ to = \"work\", over = \"tcp\" }], payload = \"7 B\" }] }]";

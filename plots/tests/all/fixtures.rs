@@ -185,13 +185,13 @@ pub(crate) fn gpu_run() -> Run {
         |(client, seq): (usize, u32), name, kernel, bytes, [ready, start, end]: [u64; 3]| {
             let on_edge = matches!(name, SpanName::Request | SpanName::Send);
             trace.push(Span {
+                branch: 0,
                 replication: 0,
                 request: RequestId::new(ClientId::from_index(client), seq),
                 class: Id::from_index(0),
                 stage: Id::from_index(0),
                 host: Id::from_index(usize::from(!on_edge)),
                 name,
-                branch: 0,
                 hop: (name == SpanName::Send).then_some(0),
                 leg: Leg::Request,
                 batch: seq,

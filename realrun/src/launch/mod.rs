@@ -209,8 +209,11 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
                        write `placement = { local = {} }`, or give --set placement.local={}";
         return refuse("placement", problem);
     }
-    if !scenario.faults.is_empty() {
-        let problem = "faults of links are for the engine, see `tandem simulate`";
+    if !scenario.file().faults.is_empty() {
+        let problem = match scenario.faults.is_empty() {
+            false => "faults of links are for the engine, see `tandem simulate`",
+            true => "losses of hosts and stages are for the engine, see `tandem simulate`",
+        };
         return refuse("faults", problem);
     }
     if scenario.placement == Placement::Netns && !scenario.switches.is_empty() {
@@ -224,6 +227,11 @@ fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
     }
     for (index, group) in scenario.groups.rows().iter().enumerate() {
         let clients = |below: &str| format!("clients.{index}.{below}");
+        if group.timeout.is_some() {
+            let problem =
+                "clients wait for every reply on hardware; `tandem simulate` runs timeouts";
+            return refuse(&clients("timeout"), problem);
+        }
         if group.reply.is_some() {
             let problem = "replies go back over the hops of their path on hardware; \
                            `tandem simulate` runs others";

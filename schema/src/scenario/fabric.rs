@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tcp::Ethernet;
 use crate::distribution::Distribution;
-use crate::ids::{HostId, LinkId, SwitchId};
+use crate::ids::{HostId, LinkId, StageId, SwitchId};
 use crate::units::{ByteRate, SimDuration};
 
 /// A generated network, to which every host is attached.
@@ -136,20 +136,44 @@ pub struct AccessFile {
     pub ethernet: Option<Ethernet>,
 }
 
-/// A time for which a link is worse than it is or does not work at all.
+/// A time for which a link is worse than it is or does not work at all, or a host or a stage is lost.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct FaultFile {
     /// The two hosts or switches that the link joins.
-    pub link: [String; 2],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<[String; 2]>,
+    /// The host that is lost, with all stages on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The stage that is lost, with all of its replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// When it begins, from the start of the run.
     pub from: SimDuration,
     /// How long it lasts.
     #[serde(rename = "for")]
     pub length: SimDuration,
-    /// Data rate of each direction meanwhile; without it the link is down.
+    /// Only of a link: data rate of each direction meanwhile; without it the link is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<ByteRate>,
+    /// Only of a host or a stage: how long after its beginning and after its end senders that choose
+    /// among replicas know of it; zero if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detection: Option<SimDuration>,
+}
+
+/// A time for which replicas of stages are lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outage {
+    /// Which: stages, and of each the number of a replica.
+    pub replicas: Vec<(StageId, u32)>,
+    /// When it begins, from the start of the run.
+    pub from: SimDuration,
+    /// How long it lasts.
+    pub length: SimDuration,
+    /// How long it takes until senders know.
+    pub detection: SimDuration,
 }
 
 /// What a link may join.

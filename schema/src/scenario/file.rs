@@ -16,6 +16,7 @@ use super::plain::{
     BalanceFile, ForkFile, JoinFile, NextFile, PolicyName, ReleaseFile, StationFile, TokensFile,
 };
 use super::tcp::Ethernet;
+use crate::distribution::Distribution;
 use crate::units::{ByteRate, Bytes, SimDuration};
 
 /// A scenario file.
@@ -378,12 +379,35 @@ pub struct ClientsFile {
     /// Kinds of requests; one kind if not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ClassFile>,
+    /// How long a client waits for the reply to an attempt before it gives it up; for ever if not
+    /// given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<SimDuration>,
+    /// What it does with a request whose attempt it has given up; that has failed if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<ClientRetry>,
     /// The stages a request passes, in order, and the transport of each hop.
     pub path: Vec<HopFile>,
     /// The transport of replies that go straight from the last stage to the client; back over the hops
     /// if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_over: Option<Transport>,
+}
+
+/// What a client does with a request whose attempt it has given up.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClientRetry {
+    /// How often it tries again before the request has failed.
+    pub attempts: u32,
+    /// How long it waits before it tries for the second time.
+    pub backoff: Distribution,
+    /// How much longer each later time; 1 if not given.
+    #[serde(default = "one")]
+    pub factor: f64,
+    /// Whether an attempt avoids the replica that the one before was sent to, if there is another.
+    #[serde(default)]
+    pub elsewhere: bool,
 }
 
 /// A kind of request.
@@ -415,6 +439,9 @@ const fn default_seed() -> u64 {
 }
 const fn default_warmup() -> Extent {
     Extent::Requests(0)
+}
+const fn one() -> f64 {
+    1.0
 }
 const fn default_one() -> u32 {
     1

@@ -64,6 +64,8 @@ pub struct Scenario {
     pub access: Option<Access>,
     /// Faults of links.
     pub faults: Vec<Fault>,
+    /// Losses of hosts and stages.
+    pub outages: Vec<Outage>,
     /// The pipeline's stages.
     pub stages: Table<StageId, Stage>,
     /// The groups of clients.
@@ -294,6 +296,10 @@ pub struct Group {
     pub replayed: Option<Arc<[SimDuration]>>,
     /// Its classes.
     pub classes: Vec<ClassId>,
+    /// How long a client waits for the reply to an attempt; `None` if for ever.
+    pub timeout: Option<SimDuration>,
+    /// What it does then; the request has failed if `None`.
+    pub retry: Option<ClientRetry>,
     /// The way of a request; never empty. Either all stages are plain, or all are on hosts.
     pub path: Vec<Hop>,
     /// The hop of replies that go straight from the last stage to the client.

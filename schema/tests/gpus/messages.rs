@@ -63,7 +63,7 @@ fn a_gpu_goes_with_what_serves_on_it() {
     assert_snapshot!(message("gpu = {}", "gpu = {}\ninstances = 2"), @"a.toml:36: `stages.copy.instances`: must not be given with `gpu`, found 2; there is one for each stream of each process on each device");
     assert_snapshot!(message("gpu = {}\n", ""), @"a.toml:35: `stages.copy.serve.kernels`: run on a GPU; give the stage `gpu`, `{}` for the first of its host");
     assert_snapshot!(message("on = \"edge\"\nserve", "on = \"edge\"\ngpu = {}\nserve"), @"a.toml:48: `stages.spin.serve.synthetic`: is work on a core; give `kernels` for work on a GPU, or leave `gpu` out");
-    assert_snapshot!(message("gpu = {}", "gpus = {}"), @"a.toml:35: `stages.copy.gpus`: unknown key `gpus`, did you mean `gpu`? (allowed: on, serve, proxy, instances, batch, receive-threads, hand-back, gpu, station, fork, join, balance, tokens, release, next)");
+    assert_snapshot!(message("gpu = {}", "gpus = {}"), @"a.toml:35: `stages.copy.gpus`: unknown key `gpus`, did you mean `gpu`? (allowed: on, serve, proxy, instances, batch, receive-threads, hand-back, steps, gpu, station, fork, join, balance, tokens, release, next)");
     assert_snapshot!(message("serve = { profiled", "serve = { profile"), @"a.toml:30: `stages.detect.serve`: unknown value `profile`, did you mean `profiled`? (allowed: net, synthetic, profiled, kernels)");
     assert_snapshot!(message("output = \"4 kB\"", "outputs = \"4 kB\""), @"a.toml:30: `stages.detect.serve.profiled.outputs`: unknown key `outputs`, did you mean `output`? (allowed: name, input, output, raw)");
 }
@@ -83,7 +83,7 @@ path = [{ to = "office" }]
     assert_snapshot!(parse(text).unwrap_err(), @"a.toml:5: `stages.office.gpu`: belongs to `serve`; a station has `servers` and a `batch` of its own, and no GPU");
     let class = "classes = [{ name = \"a\", share = 1, stream-priority = -1 }]\npath =";
     let text = text.replace("gpu = {}\n", "").replace("path =", class);
-    assert_snapshot!(parse(&text).unwrap_err(), @"a.toml:8: `clients.0.classes.0.stream-priority`: is only for paths that end at a stage with `gpu`, found -1");
+    assert_snapshot!(parse(&text).unwrap_err(), @"a.toml:8: `clients.0.classes.0.stream-priority`: is only for paths that lead to a stage with `gpu`, found -1");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn shares_and_priorities() {
     assert_snapshot!(used("priority = -1001"), @"a.toml:35: `stages.copy.gpu.priority`: must be from -1000 to 0, found -1001");
     assert_snapshot!(message("stream-priority = -1", "stream-priority = 5"), @"a.toml:52: `clients.0.classes.0.stream-priority`: must be from -1000 to 0, found 5");
     assert_snapshot!(message("stream-priority = -1", "stream-priority = -1001"), @"a.toml:52: `clients.0.classes.0.stream-priority`: must be from -1000 to 0, found -1001");
-    assert_snapshot!(message("to = \"classify\"", "to = \"spin\""), @"a.toml:52: `clients.0.classes.0.stream-priority`: is only for paths that end at a stage with `gpu`, found -1");
+    assert_snapshot!(message("to = \"classify\"", "to = \"spin\""), @"a.toml:52: `clients.0.classes.0.stream-priority`: is only for paths that lead to a stage with `gpu`, found -1");
 }
 
 #[test]

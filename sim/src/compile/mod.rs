@@ -1,8 +1,10 @@
 //! From scenario and profile to [`Tables`]: names become ids, and every cost is looked up.
 
+mod clients;
 mod gpus;
 mod hosts;
 mod nics;
+mod outages;
 mod packets;
 mod paths;
 mod wires;
@@ -10,26 +12,23 @@ mod wires;
 use std::collections::BTreeMap;
 
 use schema::arrivals::Gaps;
-use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
+use schema::ids::{CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
 use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{Branch, Hop, Scenario, Serve, StageRole, Transport, Verb, Way, Work};
+use schema::scenario::{Scenario, Serve, StageRole, Work};
 
 use crate::error::SimError;
 use crate::fabric::Routes;
-use crate::ids::{ConnectionId, LawId, PathId, PoolId, RoleId, ServerId, SourceId};
+use crate::ids::{LawId, PoolId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
-use crate::tables::{
-    ClientRow, ConnectionRow, GroupRow, HopSources, Law, OnCores, Role, ServerRow, SourceRow,
-    Tables,
-};
+use crate::tables::{GroupRow, Law, OnCores, Role, ServerRow, SourceRow, Tables};
 use gpus::Replica;
 use paths::{replica_of, replicas};
 
-/// The words for there and back in names of streams.
-const LEGS: [&str; 2] = ["request", "reply"];
-
 /// Costs whose work has packets.
 const PACKET_COSTS: [&str; 3] = [cost::SEGMENT, cost::REASSEMBLE, cost::FRAME];
+
+/// The words for there and back in names of streams.
+const LEGS: [&str; 2] = ["request", "reply"];
 
 impl<'a> Tables<'a> {
     /// The tables of `scenario` with the costs of `profile`.
@@ -59,6 +58,7 @@ impl<'a> Tables<'a> {
                 clients: Table::default(),
                 hop_sources: Vec::new(),
                 call_draws: Vec::new(),
+                outages: Vec::new(),
                 connections: Table::default(),
                 n_queue_pairs: 0,
                 companions: Vec::new(),
@@ -81,6 +81,7 @@ impl<'a> Tables<'a> {
             compiler.branches(client)?;
         }
         compiler.companions();
+        compiler.outages()?;
         compiler.check_memory()?;
         compiler.tables.host_specs = compiler.host_specs()?;
         Ok(compiler.tables)
@@ -142,12 +143,6 @@ fn contention(scenario: &Scenario, profile: &Profile, part: &str) -> Result<f64,
     })
 }
 
-/// A call in names of streams: its stage, step and number.
-fn call_of(scenario: &Scenario, branch: &Branch) -> String {
-    let stage = &scenario.stages[branch.stage].name;
-    format!("{stage}.{}.{}", branch.step, branch.call)
-}
-
 /// Who asks the profile for a cost.
 #[derive(Clone, Copy)]
 enum Asker {
@@ -203,6 +198,7 @@ impl<'a> Compiler<'a> {
         let path = self.paths(id, &senders)?;
         self.tables.groups.push(GroupRow {
             is_closed_loop: group.arrivals.is_closed_loop(),
+            timeout: group.timeout,
             path,
             stage: group.path.last().expect("a path has a hop").to,
         });
@@ -325,220 +321,6 @@ impl<'a> Compiler<'a> {
                 None => None,
             },
         })
-    }
-
-    fn client(&mut self, id: ClientId) -> Result<(), SimError> {
-        let scenario = self.scenario;
-        let row = &scenario.clients[id];
-        let group = &scenario.groups[row.group];
-        let label = format!("client/{}/{}", group.name, row.index);
-        let name = |what: &str| format!("{label}/{what}");
-        let sources = self.sources_of_path(&group.path, group.reply.as_ref(), &label)?;
-        let client = ClientRow {
-            role: self.role_of_clients(row.host),
-            connections: (0..scenario.connections(id))
-                .map(|nth| {
-                    let root = ConnectionId::from_index(self.tables.connections.len());
-                    self.tables.connections.push(ConnectionRow {
-                        client: id,
-                        branch: 0,
-                        root,
-                        parent: None,
-                        path: self.tables.groups[row.group].path,
-                        ordinal: row.index * scenario.connections(id) + nth,
-                        sources,
-                    })
-                })
-                .collect(),
-            wakeup: self.of_host_if_any(group.host, cost::WAKEUP, name("wakeup"))?,
-            prepare: self.of_host(group.host, cost::PREPARE, name("prepare"))?,
-            postprocess: self.of_host(group.host, cost::POSTPROCESS, name("postprocess"))?,
-            first_branch: 0,
-            first_site: 0,
-        };
-        self.tables.clients.push(client);
-        Ok(())
-    }
-
-    /// What the branches of a client's requests need: a connection each, and sources.
-    fn branches(&mut self, id: ClientId) -> Result<(), SimError> {
-        let scenario = self.scenario;
-        let row = &scenario.clients[id];
-        let group = &scenario.groups[row.group];
-        let mut labels = vec![format!("client/{}/{}", group.name, row.index)];
-        let mut sources = Vec::with_capacity(group.branches.len());
-        for branch in &group.branches {
-            let call = scenario.call(branch);
-            let (parent, of) = (&labels[branch.parent as usize], call_of(scenario, branch));
-            let label = format!("{parent}/{of}.{}", branch.index);
-            sources.push(self.sources_of_path(&call.path, call.reply.as_ref(), &label)?);
-            labels.push(label);
-        }
-        self.tables.clients[id].first_site = self.tables.call_draws.len();
-        let path = self.tables.groups[row.group].path;
-        for (number, label) in labels.iter().enumerate() {
-            let path = PathId::from_index(path.index() + number);
-            for hop in &self.tables.paths[path].hops {
-                let of_stage = &scenario.stages[hop.to].name;
-                for (step, calls) in hop.steps.iter().enumerate() {
-                    for (call, row) in calls.calls.iter().enumerate() {
-                        let name = format!("{label}/{of_stage}.{step}.{call}");
-                        self.tables.call_draws.push(row.draws().then_some(name));
-                    }
-                }
-            }
-        }
-        self.tables.clients[id].first_branch = self.tables.connections.len();
-        for nth in 0..self.tables.clients[id].connections.len() {
-            let root = self.tables.clients[id].connections[nth];
-            let first = self.tables.connections.len();
-            for (index, branch) in group.branches.iter().enumerate() {
-                let parent = (branch.parent as usize).checked_sub(1);
-                self.tables.connections.push(ConnectionRow {
-                    client: id,
-                    branch: index as u32 + 1,
-                    root,
-                    parent: Some(parent.map_or(root, |of| ConnectionId::from_index(first + of))),
-                    path: PathId::from_index(path.index() + index + 1),
-                    ordinal: self.tables.connections[root].ordinal,
-                    sources: sources[index],
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// The sources of a client's costs on the hops of a path; where the first is in the table.
-    fn sources_of_path(
-        &mut self,
-        path: &[Hop],
-        reply: Option<&Hop>,
-        label: &str,
-    ) -> Result<usize, SimError> {
-        let first = self.tables.hop_sources.len();
-        for (index, hop) in path.iter().enumerate() {
-            let next = path.get(index + 1);
-            let name = format!("{label}/hop/{index}");
-            let mut sources = self.hop_sources(hop, next, &name)?;
-            if let StageRole::Serve(_) = self.scenario.stages[hop.to].role {
-                let name = match next {
-                    None => format!("{label}/notify"),
-                    Some(_) => format!("{name}/notify"),
-                };
-                let host = self.scenario.stages[hop.to].host;
-                sources.notify = Some(self.of_host(host, cost::NOTIFY, name)?);
-            }
-            self.tables.hop_sources.push(sources);
-        }
-        if let Some(hop) = reply {
-            let name = format!("{label}/hop/{}", path.len());
-            let sources = self.hop_sources(hop, None, &name)?;
-            self.tables.hop_sources.push(sources);
-        }
-        Ok(first)
-    }
-
-    /// The sources of a hop; a proxy to which it leads goes on to `next`.
-    fn hop_sources(
-        &mut self,
-        hop: &Hop,
-        next: Option<&Hop>,
-        name: &str,
-    ) -> Result<HopSources, SimError> {
-        let to = self.scenario.stages[hop.to].host;
-        let ends = [(hop.from, to), (to, hop.from)];
-        let leg = |leg: usize, what: &str| format!("{name}/{}/{what}", LEGS[leg]);
-        let (send, receive) = match hop.verbs {
-            Some(verbs) => (cost::POST.to_owned(), cost::completion(verbs.completion)),
-            None => (cost::send(hop.over), cost::receive(hop.over)),
-        };
-        let reads = hop.verbs.is_some_and(|verbs| verbs.verb == Verb::Read);
-        let both = |this: &mut Self, make: &dyn Fn(&mut Self, usize) -> Result<_, SimError>| {
-            Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
-        };
-        let packets = self.packet_sources(hop, ends, name)?;
-        let is_proxy = matches!(self.scenario.stages[hop.to].role, StageRole::Proxy(_));
-        let is_shared = hop.over.is_verbs() && next.is_some_and(|next| next.over.is_verbs());
-        Ok(HopSources {
-            name: name.to_owned(),
-            ends: ends[0].into(),
-            notify: None,
-            send: both(self, &|this, i| {
-                this.of_host(ends[i].0, &send, leg(i, "send"))
-            })?,
-            receive: both(self, &|this, i| {
-                this.of_host(ends[i].1, &receive, leg(i, "receive"))
-            })?,
-            delay: [
-                self.delay(hop, ends[0], leg(0, "delay"))?,
-                self.delay(hop, ends[1], leg(1, "delay"))?,
-            ],
-            ask: (reads.then(|| {
-                both(self, &|this, i| {
-                    this.of_host(ends[i].1, cost::POST, leg(i, "ask"))
-                })
-            }))
-            .transpose()?,
-            register: self.register_sources(hop, ends, name)?,
-            segment: packets.segment,
-            reassemble: packets.reassemble,
-            frame: packets.frame,
-            translate: self.translate(to, is_proxy || next.is_some(), is_shared, name)?,
-            is_shared,
-        })
-    }
-
-    /// What it costs a proxy on `host`, or a stage that hands replies through, to get a message from one side to the other.
-    fn translate(
-        &mut self,
-        host: HostId,
-        hands_on: bool,
-        is_shared: bool,
-        name: &str,
-    ) -> Result<Option<[SourceId; 2]>, SimError> {
-        let part = self.profile.parts.get(&self.scenario.hosts[host].part);
-        let (cost, what) = if is_shared {
-            (cost::FORWARD, "forward")
-        } else {
-            (cost::TRANSLATE, "translate")
-        };
-        let is_free = is_shared && part.is_some_and(|part| !part.costs.contains_key(cost));
-        if !hands_on || is_free {
-            return Ok(None);
-        }
-        let [there, back] = LEGS.map(|leg| format!("{name}/{leg}/{what}"));
-        Ok(Some([
-            self.of_host(host, cost, there)?,
-            self.of_host(host, cost, back)?,
-        ]))
-    }
-
-    /// The delay of a message beyond the propagation delay of its links: that of the part of the last
-    /// of them; inside one host that of the host's part, if it has one.
-    fn delay(
-        &mut self,
-        hop: &Hop,
-        (from, to): (HostId, HostId),
-        name: String,
-    ) -> Result<Option<SourceId>, SimError> {
-        let key = cost::delay(match hop.over {
-            Transport::Gdr => Transport::Rdma,
-            over => over,
-        });
-        let link = match hop.way {
-            Way::Inside => return self.of_host_if_any(hop.from, &key, name),
-            Way::Link(link) => link,
-            Way::Switched => {
-                let wires = &self.tables.wires;
-                let [from, to] = [from, to].map(|host| wires.hosts[host.index()]);
-                // As the first connection of the client, which is numbered next.
-                let label = self.tables.connections.len() as u64;
-                let path = self.routes.path(&wires.graph, from, to, label);
-                let path = path.expect("the scenario was checked");
-                wires::link_of(*path.last().expect("two hosts are not one"))
-            }
-        };
-        self.of_link(link, &key, name)
     }
 
     fn of_link(

@@ -136,6 +136,11 @@ impl Message {
         self.is_receiving = true;
     }
 
+    /// Whether a thread of several is taking all of it.
+    pub(crate) const fn has_thread(&self) -> bool {
+        self.is_whole && self.is_receiving
+    }
+
     /// Whether no chunk has arrived yet.
     pub(crate) fn is_first(&self) -> bool {
         self.n_arrived == 0

@@ -33,6 +33,7 @@ use crate::costs::Amount;
 use crate::engine::EventQueue;
 use crate::event::Event;
 use crate::ids::{ConnectionId, RoleId};
+use crate::losses::Place;
 use crate::pipeline::Pipeline;
 use crate::record::{At, Part};
 use crate::stations::{Job, Task};
@@ -88,6 +89,8 @@ impl Pipeline<'_> {
                 .map_or_else(Transfer::default, |verbs| Transfer::new(verbs.options.verb)),
             ..Message::default()
         };
+        connection.place = Place::Moving;
+        self.note_sender(id);
         self.send_chunk_if_taken(queue, id);
     }
 
@@ -236,6 +239,7 @@ impl Pipeline<'_> {
         let connection = &self.connections[id];
         if from != to && connection.leg == Leg::Request && !self.is_by_gdr(id) {
             self.costs.hold(to, connection.message.payload);
+            self.held[connection.ends + usize::from(connection.hop)].is_in_memory = true;
         }
     }
 
@@ -255,6 +259,7 @@ impl Pipeline<'_> {
         if near != far && path.hops[came_over].over != Transport::Gdr {
             let held = self.tables.payload(connection, came_over);
             self.costs.let_go(far, held);
+            self.held[connection.ends + came_over].is_in_memory = false;
         }
     }
 
@@ -373,7 +378,7 @@ impl Pipeline<'_> {
     }
 
     /// The sender and the receiver of the connection's message.
-    fn roles(&self, id: ConnectionId) -> [RoleId; 2] {
+    pub(crate) fn roles(&self, id: ConnectionId) -> [RoleId; 2] {
         let connection = &self.connections[id];
         let [near, far] = self.ends[connection.ends + usize::from(connection.hop)];
         match connection.leg {

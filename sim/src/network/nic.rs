@@ -71,8 +71,9 @@ impl Contexts {
 /// A DMA engine of an adapter.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Engine {
-    /// Whose burst it moves.
+    /// Whose burst it moves, and whether that is of a message that is lost.
     working: Option<ConnectionId>,
+    is_void: bool,
     line: VecDeque<ConnectionId>,
 }
 
@@ -81,6 +82,14 @@ impl Nic {
     pub(super) fn take(&mut self, now: SimTime, gap: SimDuration) -> SimTime {
         self.free_at = self.free_at.max(now) + gap;
         self.free_at
+    }
+
+    /// The connection's message is lost: nothing of it is left to move.
+    pub(crate) fn forget(&mut self, id: ConnectionId) {
+        for engine in &mut self.engines {
+            engine.line.retain(|waiting| *waiting != id);
+            engine.is_void |= engine.working == Some(id);
+        }
     }
 
     pub(super) const fn engine(&mut self, side: Side) -> &mut Engine {
@@ -102,6 +111,11 @@ impl Engine {
     /// Whose burst it moves.
     pub(super) fn current(&self) -> ConnectionId {
         self.working.expect("the engine moves a burst")
+    }
+
+    /// Whether the burst that has been moved is of a message that is lost.
+    pub(super) fn take_void(&mut self) -> bool {
+        std::mem::take(&mut self.is_void)
     }
 
     /// The burst has been moved; whose is next.

@@ -99,7 +99,7 @@ impl Pipeline<'_> {
     }
 
     /// The receiver's thread is done with the connection's message, and takes the next that waits.
-    pub(super) fn thread_done(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
+    pub(crate) fn thread_done(&mut self, queue: &EventQueue<Event>, id: ConnectionId) {
         let [_, role] = self.roles(id);
         let Some(threads) = &mut self.receivers[role] else {
             return;

@@ -28,7 +28,7 @@ impl Pipeline<'_> {
         let connection = &self.connections[id];
         let shared = self.tables.hop(connection).verbs.as_ref()?.queue_pairs?;
         let replicas = self.pair(id, usize::from(connection.hop));
-        let nth = self.tables.connections[id].ordinal % shared.count;
+        let nth = connection.ordinal % shared.count;
         let pair = replicas * shared.count as usize + nth as usize;
         let index = shared.first as usize + 2 * pair + connection.leg as usize;
         Some((QpId::from_index(index), shared.outstanding))

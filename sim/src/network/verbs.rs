@@ -145,7 +145,10 @@ impl Pipeline<'_> {
         };
         let taken = self.nics[nic].take(queue.now(), row.gap);
         let context = self.fetch_context(nic, id);
-        queue.schedule_at(taken + context + row.latency + fetch, Event::Posted(id));
+        queue.schedule_at(
+            taken + context + row.latency + fetch,
+            Event::Posted(self.ticket(id)),
+        );
     }
 
     /// How long an adapter takes to have the context of the connection's queue pair.
@@ -249,8 +252,10 @@ impl Pipeline<'_> {
 
     /// An adapter's engine has moved a burst.
     pub(crate) fn on_moved(&mut self, queue: &mut EventQueue<Event>, nic: NicId, side: Side) {
-        let id = self.nics[nic].engine(side).current();
+        let engine = self.nics[nic].engine(side);
+        let id = engine.current();
         match side {
+            _ if engine.take_void() => {}
             Side::Read => self.on_read(queue, nic, id),
             Side::Write => self.on_written(queue, nic, id),
         }
@@ -294,7 +299,7 @@ impl Pipeline<'_> {
         transfer.n_written += 1;
         if transfer.n_written == told {
             let at = queue.now() + self.nic_row(nic).latency;
-            queue.schedule_at(at, Event::Completed(id));
+            queue.schedule_at(at, Event::Completed(self.ticket(id)));
         }
         if self.connections[id].message.is_passed_on {
             self.cut_through(queue, id);
@@ -343,13 +348,13 @@ impl Pipeline<'_> {
         match self.connections[id].message.transfer.what {
             What::Notice => {
                 let at = now + self.nic_row(receiver_nic).latency;
-                queue.schedule_at(at, Event::Completed(id));
+                queue.schedule_at(at, Event::Completed(self.ticket(id)));
             }
             What::Wish => {
                 self.connections[id].message.transfer.what = What::Payload;
                 let row = self.nic_row(sender);
                 let at = now + row.latency + row.dma_read_latency;
-                queue.schedule_at(at, Event::Posted(id));
+                queue.schedule_at(at, Event::Posted(self.ticket(id)));
             }
             What::Payload => {
                 let is_first = self.connections[id].message.transfer.n_arrived == 0;
@@ -360,7 +365,7 @@ impl Pipeline<'_> {
                     let context = self.fetch_context(receiver_nic, id);
                     if context > SimDuration::ZERO {
                         self.connections[id].message.transfer.waits_for_context = true;
-                        queue.schedule_in(context, Event::ContextFetched(id));
+                        queue.schedule_in(context, Event::ContextFetched(self.ticket(id)));
                     }
                 }
                 if self.connections[id].message.transfer.n_arrived == self.n_bursts(id) {
@@ -434,10 +439,18 @@ impl Pipeline<'_> {
         let [_, nic] = self.nics(id);
         let row = self.nic_row(nic);
         let taken = self.nics[nic].take(now, row.gap);
-        queue.schedule_at(taken + row.latency, Event::Posted(id));
+        queue.schedule_at(taken + row.latency, Event::Posted(self.ticket(id)));
         self.thread_done(queue, id);
         let connection = &self.connections[id];
         self.poll(now, id, connection.hop, connection.leg);
+    }
+
+    /// Whether the sender's adapter has read all of the connection's message.
+    pub(crate) fn is_read(&self, id: ConnectionId) -> bool {
+        let [nic, _] = self.nics(id);
+        let message = &self.connections[id].message;
+        let n_bursts = self.nic_row(nic).n_bursts(message.bytes);
+        message.transfer.what == What::Payload && message.transfer.n_read == n_bursts
     }
 
     /// Whether the payload of the connection's message goes to or from the memory of a GPU.

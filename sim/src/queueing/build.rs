@@ -15,13 +15,13 @@ use super::engine::{ClassRow, Engine};
 use super::line::Line;
 use super::network::{Group, Network, Stage};
 use super::node::{
-    Breakdowns, Counts, Node, Orbit, Pool, Role, Routing, Servers, Service, StationState, Visits,
+    Breakdowns, Counts, Node, Pool, Role, Routing, Servers, Service, StationState, Visits,
 };
 use super::preemptive::Preemptive;
 use super::sharing::Sharing;
 use super::time_sliced::TimeSliced;
 use super::waiting::WaitingLine;
-use crate::stations::Balancer;
+use crate::stations::{Balancer, Orbit};
 use crate::statistics::Gauge;
 
 /// Classes of one name, whichever group they belong to, have one label.

@@ -15,7 +15,7 @@ use super::preemptive::Preemptive;
 use super::sharing::Sharing;
 use super::time_sliced::TimeSliced;
 use super::waiting::WaitingLine;
-use crate::stations::Balancer;
+use crate::stations::{Balancer, Orbit};
 use crate::statistics::{Gauge, Series};
 
 /// A stage, with what it keeps for the statistics.
@@ -210,27 +210,6 @@ pub(super) struct Blocked {
     pub(super) customer: CustomerId,
     /// The station that it stays in, and the server that it keeps there.
     pub(super) at: Option<(StageId, Option<u32>)>,
-}
-
-/// Where requests are that will come back.
-#[derive(Debug)]
-pub(super) struct Orbit {
-    pub(super) attempts: u32,
-    pub(super) backoff: Sampler,
-    pub(super) factor: f64,
-    pub(super) rng: ChaCha8Rng,
-}
-
-impl Orbit {
-    /// How long the request stays away before it comes back for the `attempt`th time.
-    pub(super) fn draw(&mut self, attempt: u32) -> SimDuration {
-        let first = self.backoff.sample(&mut self.rng);
-        if attempt == 1 {
-            return first;
-        }
-        let exponent = i32::try_from(attempt - 1).unwrap_or(i32::MAX);
-        SimDuration::from_secs_f64(first.as_secs_f64() * self.factor.powi(exponent))
-    }
 }
 
 /// When servers fail and come back.

@@ -102,7 +102,8 @@ impl Engine {
         let Role::Balance(balancer) = &mut node else {
             unreachable!("the stage is a balancer")
         };
-        let (index, station) = balancer.choose(|station| self.nodes[station].gauge.level.present);
+        let (index, station) =
+            balancer.choose(|station| self.nodes[station].gauge.level.present, |_| false);
         self.nodes[stage].role = node;
         self.customers.ties(id).sent_by = Some((stage, index as u32));
         station

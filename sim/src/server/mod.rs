@@ -45,6 +45,10 @@ pub(crate) struct Instance {
     /// On a GPU: which segment of its work runs, or whether that is copied to the next GPU.
     segment: usize,
     is_between: bool,
+    /// On a GPU: its operations and waits for a floor that are under way, and how many of either are of
+    /// a batch that is lost.
+    ops: [u32; 2],
+    lost_ops: [u32; 2],
 }
 
 /// What an instance is doing; the number is that of the request in its batch.
@@ -72,8 +76,16 @@ impl Server {
 
 impl Instance {
     pub(crate) fn new(tables: &Tables<'_>, server: ServerId) -> Instance {
+        let most = tables.servers[server].batch.max.min(1 << 10) as usize;
         Instance {
-            batch: Vec::with_capacity(tables.servers[server].batch.max.min(1 << 10) as usize),
+            batch: Vec::with_capacity(most),
+            ..Instance::idle()
+        }
+    }
+
+    const fn idle() -> Instance {
+        Instance {
+            batch: Vec::new(),
             number: 0,
             phase: Phase::Dispatch,
             start: SimTime::ZERO,
@@ -83,6 +95,8 @@ impl Instance {
             spins: false,
             segment: 0,
             is_between: false,
+            ops: [0; 2],
+            lost_ops: [0; 2],
         }
     }
 }
@@ -96,6 +110,35 @@ impl Pipeline<'_> {
         let server = server.expect("the path leads to a stage that serves");
         self.servers[server].line.arrive(queue.now(), id);
         self.form_batches(queue, server, None);
+    }
+
+    /// The server is lost: its line is empty, and its instances are idle. What runs on a GPU runs on to
+    /// its end, for nobody.
+    pub(crate) fn lose_server(&mut self, now: SimTime, id: ServerId) {
+        let row = &self.tables.servers[id];
+        for instance in &row.instances {
+            for task in [
+                Task::Phase(*instance),
+                Task::Helper(*instance),
+                Task::Spin(*instance),
+            ] {
+                while self.cores.cancel_any(now, row.role, task).is_some() {}
+            }
+            let instance = &mut self.instances[*instance];
+            let [ops, floors] = std::mem::take(&mut instance.ops);
+            let [lost_ops, lost_floors] = instance.lost_ops;
+            *instance = Instance {
+                batch: std::mem::take(&mut instance.batch),
+                lost_ops: [lost_ops + ops, lost_floors + floors],
+                ..Instance::idle()
+            };
+            instance.batch.clear();
+        }
+        let server = &mut self.servers[id];
+        let n = u32::try_from(row.instances.len()).expect("instances are counted in 32 bits");
+        server.line = BatchLine::new(n, &row.batch);
+        // Whatever it waited for is void.
+        let _nothing = server.timer.expect(None);
     }
 
     /// The first request in the line has waited long enough, unless the timer is void.

@@ -16,7 +16,7 @@ use schema::run::SpanName;
 use schema::scenario::{CopiesOf, CopyBack, HostWait, Peers, Transport};
 use schema::units::{Bytes, SimDuration, SimTime};
 
-use super::Phase;
+use super::{Instance, Phase};
 use crate::costs::{Amount, Used};
 use crate::engine::{EventQueue, Forecast};
 use crate::event::Event;
@@ -255,6 +255,21 @@ fn context<'t>(
     Some(&row.gpu.as_ref()?.contexts[instance.index() - first])
 }
 
+impl Instance {
+    /// An operation has ended, or a floor has passed; whether it is of a batch that is lost, which all
+    /// before others are.
+    fn is_of_lost(&mut self, what: usize) -> bool {
+        let is_lost = self.lost_ops[what] > 0;
+        let of = if is_lost {
+            &mut self.lost_ops
+        } else {
+            &mut self.ops
+        };
+        of[what] -= 1;
+        is_lost
+    }
+}
+
 impl<'a> Pipeline<'a> {
     fn gpu_of(&self, id: InstanceId) -> (&'a GpuServer<'a>, &'a ContextRow) {
         let server = self.tables.instances[id];
@@ -440,6 +455,7 @@ impl<'a> Pipeline<'a> {
             let at = queue.now() + SimDuration::from_secs_f64(floor);
             queue.schedule_at(at, Event::FloorPassed(id));
             self.instances[id].outstanding += 1;
+            self.instances[id].ops[1] += 1;
         }
     }
 
@@ -507,6 +523,7 @@ impl<'a> Pipeline<'a> {
         row.gpu.submit(now, stream, priority, op, id);
         row.has_changed = true;
         self.instances[id].outstanding += 1;
+        self.instances[id].ops[0] += 1;
         self.wait_for_gpu(now, id);
     }
 
@@ -526,6 +543,13 @@ impl<'a> Pipeline<'a> {
         self.instances[id].used += used;
         self.instances[id].helpers -= 1;
         self.on_part_done(queue, id);
+    }
+
+    /// A forward pass of the instance may end.
+    pub(crate) fn on_floor_passed(&mut self, queue: &mut EventQueue<Event>, id: InstanceId) {
+        if !self.instances[id].is_of_lost(1) {
+            self.on_part_done(queue, id);
+        }
     }
 
     /// One of the things has ended that the instance's phase waits for.
@@ -613,6 +637,9 @@ impl<'a> Pipeline<'a> {
         let id = done.token;
         let (_, context) = self.gpu_of(id);
         let instance = &mut self.instances[id];
+        if instance.is_of_lost(0) {
+            return;
+        }
         if instance.phase != Phase::Inference {
             instance.start = done.start;
             return self.on_part_done(queue, id);

@@ -35,38 +35,60 @@ impl<T: Copy> Balancer<T> {
     }
 
     /// The number of the one that the next request goes to, and which that is; `present` gives the
-    /// number of requests at any.
-    pub(crate) fn choose(&mut self, present: impl Fn(T) -> u32) -> (usize, T) {
-        let n = self.to.len();
-        let indices = 0..n;
+    /// number of requests at any, and `is_out` says which are left out, unless that are all.
+    pub(crate) fn choose(
+        &mut self,
+        present: impl Fn(T) -> u32,
+        is_out: impl Fn(T) -> bool,
+    ) -> (usize, T) {
+        let n_in = self.to.iter().filter(|to| !is_out(**to)).count();
+        let all = n_in == 0;
+        let is_in = |to: &[T], index: usize| all || !is_out(to[index]);
+        let n = if all { self.to.len() } else { n_in };
+        // The number of the one that is the `nth` of those that are not left out.
+        let nth = |to: &[T], nth: usize| {
+            let mut indices = (0..to.len()).filter(|index| is_in(to, *index));
+            indices.nth(nth).expect("there are so many")
+        };
+        let indices = (0..self.to.len()).filter(|index| is_in(&self.to, *index));
         let chosen = match self.policy {
             PolicyName::RoundRobin => {
-                let chosen = self.next;
+                let n = self.to.len();
+                let mut turns = (self.next..n).chain(0..self.next);
+                let chosen = turns.find(|index| is_in(&self.to, *index));
+                let chosen = chosen.expect("a balancer has a choice");
                 self.next = (chosen + 1) % n;
                 chosen
             }
-            PolicyName::Random => draw_index(&mut self.rng, n),
+            PolicyName::Random => nth(&self.to, draw_index(&mut self.rng, n)),
             PolicyName::LeastOutstanding => indices
                 .min_by_key(|index| self.outstanding[*index])
                 .expect("a balancer has a choice"),
             PolicyName::JoinShortestQueue => indices
                 .min_by_key(|index| present(self.to[*index]))
                 .expect("a balancer has a choice"),
+            PolicyName::PowerOfTwo if n == 1 => nth(&self.to, 0),
             PolicyName::PowerOfTwo => {
                 let first = draw_index(&mut self.rng, n);
                 // One of the others: those from the first on count one further.
                 let second = draw_index(&mut self.rng, n - 1);
                 let second = second + usize::from(second >= first);
+                let [first, second] = [first, second].map(|number| nth(&self.to, number));
                 if present(self.to[second]) < present(self.to[first]) {
                     second
                 } else {
                     first
                 }
             }
-            PolicyName::Weighted => self.choose_weighted(),
+            PolicyName::Weighted => self.choose_weighted(|to, index| all || !is_out(to[index])),
         };
         self.outstanding[chosen] += 1;
         (chosen, self.to[chosen])
+    }
+
+    /// Nothing that it has sent anywhere comes back.
+    pub(crate) fn forget(&mut self) {
+        self.outstanding.fill(0);
     }
 
     /// A request has left the one of that number.
@@ -76,17 +98,21 @@ impl<T: Copy> Balancer<T> {
 
     /// Smooth weighted round robin (as nginx has it): each earns its weight, the richest is chosen and
     /// pays the sum of all.
-    fn choose_weighted(&mut self) -> usize {
+    fn choose_weighted(&mut self, is_in: impl Fn(&[T], usize) -> bool) -> usize {
         let mut total = 0.0;
-        let mut richest = 0;
+        let mut richest: Option<usize> = None;
         for index in 0..self.weights.len() {
+            if !is_in(&self.to, index) {
+                continue;
+            }
             let (weight, credit) = &mut self.weights[index];
             *credit += *weight;
             total += *weight;
-            if self.weights[index].1 > self.weights[richest].1 {
-                richest = index;
+            if richest.is_none_or(|richest| self.weights[index].1 > self.weights[richest].1) {
+                richest = Some(index);
             }
         }
+        let richest = richest.expect("a balancer has a choice");
         self.weights[richest].1 -= total;
         richest
     }

@@ -231,17 +231,28 @@ impl Cores {
     /// # Panics
     /// If the role has no such job.
     pub(crate) fn cancel(&mut self, now: SimTime, role: RoleId, task: Task) -> SimDuration {
+        let used = self.cancel_any(now, role, task);
+        used.expect("what is cancelled is under way")
+    }
+
+    /// Takes a job of `role` away, if it has such; the core time that it used.
+    pub(crate) fn cancel_any(
+        &mut self,
+        now: SimTime,
+        role: RoleId,
+        task: Task,
+    ) -> Option<SimDuration> {
         let set = self.roles[role.index()].set;
         let row = &mut self.sets[set.index()];
         row.remember(now);
-        let removed = row.station.remove(now, |running| running.task == task);
-        let running = removed.expect("what is cancelled is under way");
+        let is_it = |running: &Running| running.task == task && running.role == role;
+        let running = row.station.remove(now, is_it)?;
         let core_time = row.station.core_time(now);
         let role = &mut self.roles[role.index()];
         role.n_jobs -= 1;
         role.ended = role.ended.wrapping_add(core_time);
         self.mark(set);
-        whole_core_time(core_time - running.since)
+        Some(whole_core_time(core_time - running.since))
     }
 
     /// What the cores of `role` did until the instant `now`.

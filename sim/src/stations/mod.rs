@@ -6,11 +6,13 @@
 mod balancer;
 mod batch_line;
 mod cores;
+mod orbit;
 mod processor_sharing;
 mod threads;
 
 pub(crate) use balancer::Balancer;
 pub use batch_line::BatchLine;
 pub(crate) use cores::{CoreSetTable, Cores, Job, Past, Poll, Task};
+pub(crate) use orbit::Orbit;
 pub use processor_sharing::{ProcessorSharing, Speed, whole_core_time};
 pub use threads::Threads;

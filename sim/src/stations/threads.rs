@@ -34,6 +34,16 @@ impl<T> Threads<T> {
         Some(who)
     }
 
+    /// Somebody who waits gives up; whether they waited.
+    pub fn give_up(&mut self, who: &T) -> bool
+    where
+        T: PartialEq,
+    {
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| waiting != who);
+        self.waiting.len() < before
+    }
+
     /// A thread is done; whom it takes next, if anybody waits.
     pub fn done(&mut self) -> Option<T> {
         let next = self.waiting.pop_front();

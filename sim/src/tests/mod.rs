@@ -1,10 +1,11 @@
-//! Tests of whole scenarios, by kind: closed form, links, replicas, calls, theory, properties, metamorphic,
+//! Tests of whole scenarios, by kind: closed form, links, replicas, calls, losses, theory, properties, metamorphic,
 //! frozen.
 
 mod calls;
 mod closed_form;
 mod frozen;
 mod links;
+mod losses;
 mod metamorphic;
 mod properties;
 mod replicas;

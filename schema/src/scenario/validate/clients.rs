@@ -43,6 +43,7 @@ impl Check<'_> {
             let key = format!("{key}.arrivals.{below}");
             self.source.invalid(&key, problem)
         })?;
+        self.patience(&key, group)?;
         let (path, reply) = if self.is_plain() {
             (self.plain_path(&key, group)?, None)
         } else {
@@ -80,6 +81,8 @@ impl Check<'_> {
             arrivals: group.arrivals.clone(),
             replayed: None,
             classes,
+            timeout: group.timeout,
+            retry: group.retry.clone(),
             path,
             reply,
             branches,

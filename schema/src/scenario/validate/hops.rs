@@ -116,11 +116,11 @@ impl Check<'_> {
         let key = file.key;
         let n = hops.len();
         let mut payload = file.payload;
-        for index in 0..n {
+        for (index, hop) in hops.iter_mut().enumerate() {
             let key = format!("{key}.path.{index}");
             payload = file.hops[index].payload.or(payload);
-            hops[index].payload = payload;
-            let StageRole::Serve(serve) = &scenario.stages[hops[index].to].role else {
+            hop.payload = payload;
+            let StageRole::Serve(serve) = &scenario.stages[hop.to].role else {
                 continue;
             };
             let input = serve.work.input_bytes();
@@ -130,7 +130,7 @@ impl Check<'_> {
             {
                 let problem = format!(
                     "must be the input of `{}`, {input}; found {found}",
-                    scenario.stages[hops[index].to].name
+                    scenario.stages[hop.to].name
                 );
                 return Err(self.source.invalid(&format!("{key}.payload"), problem));
             }

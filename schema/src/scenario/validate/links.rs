@@ -466,16 +466,15 @@ impl Check<'_> {
             let problem = "only stages on hosts use links, and those of this scenario are plain";
             return Err(self.source.invalid(key, problem));
         }
-        let [a, b] = &file.link;
+        self.one_kind_of_fault(key, file)?;
+        let Some([a, b]) = &file.link else {
+            return Ok(Vec::new());
+        };
         let of_link = format!("{key}.link");
         let ends = [
             self.vertices(network, &of_link, a)?,
             self.vertices(network, &of_link, b)?,
         ];
-        if file.length == SimDuration::ZERO {
-            let problem = "must be more than zero, found zero";
-            return Err(self.source.invalid(&format!("{key}.for"), problem));
-        }
         let mut faults = Vec::new();
         for pair in pairs(&ends) {
             let mut links = network.links.iter();

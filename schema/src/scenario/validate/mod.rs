@@ -6,6 +6,7 @@ mod gpus;
 mod hops;
 mod hosts;
 mod links;
+mod outages;
 mod plain;
 mod proxies;
 mod replicas;
@@ -63,6 +64,7 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
         links: network.links,
         access: network.access,
         faults,
+        outages: Vec::new(),
         stages,
         groups: Table::default(),
         clients: Table::default(),
@@ -77,6 +79,7 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
     for index in 0..file.clients.len() {
         check.group(index, &mut scenario)?;
     }
+    scenario.outages = check.outages(&scenario)?;
     Ok(scenario)
 }
 

@@ -43,7 +43,7 @@ pub(crate) use faults::FaultRow;
 use path::Path;
 
 use crate::engine::{EventQueue, Forecast};
-use crate::event::Event;
+use crate::event::{Event, Ticket};
 use crate::fabric::packets::{Format, Lanes, Lines, PacketNet};
 use crate::fabric::{Fabric, FlowId, Graph, LinkId, Routes, VertexId};
 use crate::ids::{ChannelId, ConnectionId};
@@ -123,6 +123,7 @@ impl WireId {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     pub(super) connection: ConnectionId,
+    pub(super) ticket: Ticket,
     pub(super) leg: Leg,
     /// The number of its way among those of its path: of a hop, and between two replicas.
     pub(super) way: usize,
@@ -144,6 +145,8 @@ struct Wire {
     channels: Vec<Option<ChannelId>>,
     /// The way of its chunks.
     way: usize,
+    /// Whose they are.
+    ticket: Ticket,
     /// The flow of the first chunk; none if there is none, or it waits for a link.
     flow: Option<FlowId>,
     /// What has set out and has not left, in order.
@@ -165,14 +168,6 @@ struct Chunk {
 impl<'a> Wires<'a> {
     /// The links of `tables` with nothing on them; what is drawn has streams of `seed`.
     pub(crate) fn new(tables: &'a Tables<'a>, seed: Seed) -> Wires<'a> {
-        let wire = Wire {
-            paths: Vec::new(),
-            channels: Vec::new(),
-            way: 0,
-            flow: None,
-            chunks: VecDeque::new(),
-            arrives: SimTime::ZERO,
-        };
         let n_wires = 2 * tables.connections.len();
         let lane = |link: LinkId| tables.wires.lanes[link.index()];
         let has_packets = tables.wires.lanes.iter().any(|lanes| *lanes != Lanes::Open);
@@ -182,7 +177,7 @@ impl<'a> Wires<'a> {
             packets: has_packets.then(|| PacketNet::new(&tables.wires.graph, Lines::Shared, lane)),
             streams: Vec::new(),
             routes: Routes::new(&tables.wires.graph),
-            wires: (0..n_wires).map(|_| wire.clone()).collect(),
+            wires: (0..n_wires).map(|_| Wire::new()).collect(),
             channels: Table::default(),
             heard: VecDeque::new(),
             access: Access::new(tables, seed),
@@ -197,6 +192,7 @@ impl<'a> Wires<'a> {
     pub(super) fn set_out(&mut self, queue: &mut EventQueue<Event>, load: &Load) {
         let wire = WireId::new(load.connection, load.leg);
         let row = &mut self.wires[wire];
+        row.ticket = load.ticket;
         let way = load.way;
         if row.paths.len() <= way {
             row.paths.resize(way + 1, None);
@@ -271,7 +267,7 @@ impl<'a> Wires<'a> {
         }
         if path.limited.is_empty() {
             while !wire.chunks.is_empty() {
-                wire.leave(queue, id, &mut self.channels);
+                wire.leave(queue, &mut self.channels);
             }
             return;
         }
@@ -289,12 +285,38 @@ impl<'a> Wires<'a> {
     /// The first chunk of the wire has left, and the next is under way.
     fn on_left(&mut self, queue: &mut EventQueue<Event>, id: WireId) {
         let wire = &mut self.wires[id];
-        wire.leave(queue, id, &mut self.channels);
+        wire.leave(queue, &mut self.channels);
         if wire.chunks.is_empty() {
             wire.flow = None;
         } else if let (Some(second), Some(flow)) = (wire.chunks.get(1), wire.flow) {
             let follows = self.fabric.follow(queue.now(), flow, second.bytes);
             follows.expect("the flow is under way");
+        }
+    }
+
+    /// Another connection is opened.
+    pub(crate) fn add_connection(&mut self) {
+        for _ in 0..2 {
+            self.wires.push(Wire::new());
+        }
+    }
+
+    /// Whether nothing of the connection's message is still to leave its sender.
+    pub(crate) fn have_left(&self, id: ConnectionId, leg: Leg) -> bool {
+        self.wires[WireId::new(id, leg)].chunks.is_empty()
+    }
+
+    /// What the connection has under way is lost.
+    pub(crate) fn lose(&mut self, now: SimTime, id: ConnectionId) {
+        for leg in [Leg::Request, Leg::Reply] {
+            let id = WireId::new(id, leg);
+            let wire = &mut self.wires[id];
+            wire.chunks.clear();
+            if let Some(flow) = wire.flow.take() {
+                self.fabric.cancel(now, flow);
+                self.has_changed = true;
+            }
+            self.stalled.retain(|stalled| *stalled != id);
         }
     }
 
@@ -326,18 +348,28 @@ impl<'a> Wires<'a> {
 }
 
 impl Wire {
+    fn new() -> Wire {
+        Wire {
+            paths: Vec::new(),
+            channels: Vec::new(),
+            way: 0,
+            ticket: Ticket {
+                connection: ConnectionId::from_index(0),
+                number: 0,
+            },
+            flow: None,
+            chunks: VecDeque::new(),
+            arrives: SimTime::ZERO,
+        }
+    }
+
     /// The first chunk has left.
-    fn leave(
-        &mut self,
-        queue: &mut EventQueue<Event>,
-        id: WireId,
-        channels: &mut Table<ChannelId, Channel>,
-    ) {
+    fn leave(&mut self, queue: &mut EventQueue<Event>, channels: &mut Table<ChannelId, Channel>) {
         let chunk = self.chunks.pop_front().expect("something has left");
         let path = self.paths[self.way].as_ref().expect("it has a path");
         let delay = path.delay + chunk.delay;
         self.arrives = (queue.now() + delay).max(self.arrives);
-        let arrived = Event::ChunkArrived(id.connection());
+        let arrived = Event::ChunkArrived(self.ticket);
         let Some(piece) = chunk.piece else {
             return queue.schedule_at(self.arrives, arrived);
         };
@@ -415,12 +447,13 @@ impl Pipeline<'_> {
         let connection = &self.connections[id];
         let delay = connection.message.delay;
         if ends[0] == ends[1] {
-            queue.schedule_in(delay, Event::ChunkArrived(id));
+            queue.schedule_in(delay, Event::ChunkArrived(self.ticket(id)));
             return;
         }
         let hop = self.tables.hop(connection);
         let load = Load {
             connection: id,
+            ticket: self.ticket(id),
             leg,
             way: self.way(id),
             ends,

@@ -164,7 +164,10 @@ impl Wires<'_> {
                     };
                     let delay = delays.pop_front().expect("a chunk has arrived");
                     *arrives = (queue.now() + delay).max(*arrives);
-                    queue.schedule_at(*arrives, Event::ChunkArrived(channel.wire.connection()));
+                    queue.schedule_at(
+                        *arrives,
+                        Event::ChunkArrived(self.wires[channel.wire].ticket),
+                    );
                 }
                 News::Acknowledged(stream, bytes) => {
                     let id = channel_of(stream);
