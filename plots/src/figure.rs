@@ -101,7 +101,6 @@ path = [{{ to = "{LONG}", over = "local" }}]
             stage: StageId::from_index(0),
             host: HostId::from_index(0),
             name: SpanName::Inference,
-            branch: 0,
             hop: None,
             leg: Leg::Request,
             batch: 0,
