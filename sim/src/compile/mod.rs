@@ -12,6 +12,7 @@ use schema::scenario::{Forward, Hop, Scenario, StageRole, Transport, Verb, Way, 
 
 use crate::error::SimError;
 use crate::fabric::Routes;
+use crate::fabric::packets::Format;
 use crate::ids::{ConnectionId, LawId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
 use crate::tables::{
@@ -284,7 +285,8 @@ impl<'a> Compiler<'a> {
         let mut hops = Vec::with_capacity(group.path.len());
         for (index, hop) in group.path.iter().enumerate() {
             let next = group.path.get(index + 1);
-            hops.push(self.hop_sources(hop, next, &name(&format!("hop/{index}")))?);
+            let format = self.tables.groups[row.group].path[index].tcp.format;
+            hops.push(self.hop_sources(hop, next, format, &name(&format!("hop/{index}")))?);
         }
         let server = scenario.stages[self.tables.groups[row.group].stage].host;
         let connections = (0..scenario.connections(id)).map(|_| self.tables.connections.push(id));
@@ -314,11 +316,12 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// The sources of a hop; a proxy to which it leads goes on to `next`.
+    /// The sources of a hop with packets of that format; a proxy to which it leads goes on to `next`.
     fn hop_sources(
         &mut self,
         hop: &Hop,
         next: Option<&Hop>,
+        format: Format,
         name: &str,
     ) -> Result<HopSources, SimError> {
         let to = self.scenario.stages[hop.to].host;
@@ -332,7 +335,7 @@ impl<'a> Compiler<'a> {
         let both = |this: &mut Self, make: &dyn Fn(&mut Self, usize) -> Result<_, SimError>| {
             Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
         };
-        let packets = self.packet_sources(hop, ends, name)?;
+        let packets = self.packet_sources(hop, format, ends, name)?;
         let is_shared = hop.over.is_verbs() && next.is_some_and(|next| next.over.is_verbs());
         Ok(HopSources {
             send: both(self, &|this, i| {
