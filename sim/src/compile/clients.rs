@@ -6,6 +6,7 @@ use schema::scenario::{Branch, Hop, Scenario, StageRole, Transport, Verb, Way};
 
 use super::{Compiler, LEGS, wires};
 use crate::error::SimError;
+use crate::fabric::packets::Format;
 use crate::ids::{ConnectionId, PathId, SourceId};
 use crate::tables::{ClientRow, ConnectionRow, HopSources, RetryRow};
 
@@ -16,7 +17,8 @@ impl Compiler<'_> {
         let group = &scenario.groups[row.group];
         let label = format!("client/{}/{}", group.name, row.index);
         let name = |what: &str| format!("{label}/{what}");
-        let sources = self.sources_of_path(&group.path, group.reply.as_ref(), &label)?;
+        let path = self.tables.groups[row.group].path;
+        let sources = self.sources_of_path(path, (&group.path, group.reply.as_ref()), &label)?;
         let client = ClientRow {
             role: self.role_of_clients(row.host),
             connections: (0..scenario.connections(id))
@@ -26,7 +28,7 @@ impl Compiler<'_> {
                         branch: 0,
                         first_branch: 0,
                         parent: None,
-                        path: self.tables.groups[row.group].path,
+                        path,
                         ordinal: row.index * scenario.connections(id) + nth,
                         sources,
                     })
@@ -55,15 +57,16 @@ impl Compiler<'_> {
         let group = &scenario.groups[row.group];
         let mut labels = vec![format!("client/{}/{}", group.name, row.index)];
         let mut sources = Vec::with_capacity(group.branches.len());
-        for branch in &group.branches {
+        let path = self.tables.groups[row.group].path;
+        for (number, branch) in (1..).zip(&group.branches) {
             let call = scenario.call(branch);
+            let id = PathId::from_index(path.index() + number);
             let (parent, of) = (&labels[branch.parent as usize], call_of(scenario, branch));
             let label = format!("{parent}/{of}.{}", branch.index);
-            sources.push(self.sources_of_path(&call.path, call.reply.as_ref(), &label)?);
+            sources.push(self.sources_of_path(id, (&call.path, call.reply.as_ref()), &label)?);
             labels.push(label);
         }
         self.tables.clients[id].first_site = self.tables.call_draws.len();
-        let path = self.tables.groups[row.group].path;
         for (number, label) in labels.iter().enumerate() {
             let path = PathId::from_index(path.index() + number);
             for hop in &self.tables.paths[path].hops {
@@ -99,15 +102,15 @@ impl Compiler<'_> {
     /// The sources of a client's costs on the hops of a path; where the first is in the table.
     fn sources_of_path(
         &mut self,
-        path: &[Hop],
-        reply: Option<&Hop>,
+        id: PathId,
+        (path, reply): (&[Hop], Option<&Hop>),
         label: &str,
     ) -> Result<usize, SimError> {
         let first = self.tables.hop_sources.len();
         for (index, hop) in path.iter().enumerate() {
             let next = path.get(index + 1);
             let name = format!("{label}/hop/{index}");
-            let mut sources = self.hop_sources(hop, next, &name)?;
+            let mut sources = self.hop_sources(hop, next, self.format(id, index), &name)?;
             if let StageRole::Serve(_) = self.scenario.stages[hop.to].role {
                 let name = match next {
                     None => format!("{label}/notify"),
@@ -120,17 +123,24 @@ impl Compiler<'_> {
         }
         if let Some(hop) = reply {
             let name = format!("{label}/hop/{}", path.len());
-            let sources = self.hop_sources(hop, None, &name)?;
+            let format = self.format(id, path.len());
+            let sources = self.hop_sources(hop, None, format, &name)?;
             self.tables.hop_sources.push(sources);
         }
         Ok(first)
     }
 
-    /// The sources of a hop; a proxy to which it leads goes on to `next`.
+    /// The packets of a hop of a path.
+    fn format(&self, path: PathId, hop: usize) -> Format {
+        self.tables.paths[path].hops[hop].tcp.format
+    }
+
+    /// The sources of a hop with packets of that format; a proxy to which it leads goes on to `next`.
     fn hop_sources(
         &mut self,
         hop: &Hop,
         next: Option<&Hop>,
+        format: Format,
         name: &str,
     ) -> Result<HopSources, SimError> {
         let to = self.scenario.stages[hop.to].host;
@@ -144,7 +154,7 @@ impl Compiler<'_> {
         let both = |this: &mut Self, make: &dyn Fn(&mut Self, usize) -> Result<_, SimError>| {
             Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
         };
-        let packets = self.packet_sources(hop, ends, name)?;
+        let packets = self.packet_sources(hop, format, ends, name)?;
         let is_proxy = matches!(self.scenario.stages[hop.to].role, StageRole::Proxy(_));
         let is_shared = hop.over.is_verbs() && next.is_some_and(|next| next.over.is_verbs());
         Ok(HopSources {

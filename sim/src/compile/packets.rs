@@ -124,14 +124,14 @@ impl Compiler<'_> {
 
     fn packets_of_link(&self, id: LinkId) -> Result<Option<Packets>, SimError> {
         let link = &self.scenario.links[id];
-        let wanted_by = place(self.scenario, &format!("{}.part", link.key));
         let part = (link.part.as_ref())
             .map(|name| {
+                let wanted_by = place(self.scenario, &format!("{}.part", link.key));
                 let part = self.profile.part(name, &wanted_by)?;
                 Ok::<_, SimError>(PartOf {
                     name,
                     part,
-                    wanted_by: wanted_by.clone(),
+                    wanted_by,
                 })
             })
             .transpose()?;
@@ -156,6 +156,7 @@ impl Compiler<'_> {
     pub(super) fn packet_sources(
         &mut self,
         hop: &Hop,
+        format: Format,
         ends: [(HostId, HostId); 2],
         name: &str,
     ) -> Result<PacketSources, SimError> {
@@ -163,10 +164,9 @@ impl Compiler<'_> {
         if hop.over != Transport::Tcp {
             return Ok(sources);
         }
-        let has_packets = self.packets_of_way(hop)?.is_some();
         for (leg, (sender, receiver)) in ends.into_iter().enumerate() {
             let name = |what: &str| format!("{name}/{}/{what}", LEGS[leg]);
-            if has_packets {
+            if format != Format::NONE {
                 sources.segment[leg] =
                     self.of_host_if_any(sender, cost::SEGMENT, name("segment"))?;
                 sources.reassemble[leg] =
