@@ -72,10 +72,10 @@ fn hardware_refuses_general_pipelines() {
     let straight = "reply-over = \"tcp\"\npath = [";
     assert_snapshot!(refusal("path = [", straight), @"error: DIR/scenario.toml:35: `clients.0.reply-over`: replies go back over the hops of their path on hardware; `tandem simulate` runs others");
     let timeout = "timeout = \"1 s\"\npath = [";
-    assert_snapshot!(refusal("path = [", timeout), @"");
+    assert_snapshot!(refusal("path = [", timeout), @"error: DIR/scenario.toml:35: `clients.0.timeout`: clients wait for every reply on hardware; `tandem simulate` runs timeouts");
     let loss = "faults = [{ stage = \"ingress\", from = \"1 s\", for = \"1 s\" }]\n[hosts]";
     let waits = PROXIED.replacen("path = [", timeout, 1);
-    assert_snapshot!(refusal_of(&waits.replacen("[hosts]", loss, 1)), @"");
+    assert_snapshot!(refusal_of(&waits.replacen("[hosts]", loss, 1)), @"error: DIR/scenario.toml:6: `faults`: losses of hosts and stages are for the engine, see `tandem simulate`");
     let sized = "to = \"work\", payload = \"7 B\"";
     assert_snapshot!(refusal("to = \"work\"", sized), @"error: DIR/scenario.toml:35: `clients.0.path`: on hardware a path leads over proxies to one stage that serves, with messages of that stage's sizes; `tandem simulate` runs others");
     let calls = "proxy = {}\nsteps = [{ calls = [{ path = [{ to = \"work\", over = \"tcp\" }], payload = \"7 B\" }] }]";
