@@ -3,8 +3,8 @@
 use schema::ids::{ClientId, CoreSetId};
 
 use crate::fabric::packets::PacketEvent;
+use crate::gpu::Access;
 use crate::ids::{BusId, ChannelId, ConnectionId, InstanceId, NicId, QpId, ServerId};
-use crate::network::Side;
 
 /// What a connection carries; if it carries something else meanwhile, the event is void.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +37,7 @@ pub(crate) enum Event {
         /// Which.
         nic: NicId,
         /// From memory or to it.
-        side: Side,
+        access: Access,
     },
     /// A work request of a shared queue pair is acknowledged.
     WorkCompleted(QpId),

@@ -251,7 +251,7 @@ impl<'a> Pipeline<'a> {
                     self.on_posted(queue, ticket.connection);
                 }
             }
-            Event::Moved { nic, side } => self.on_moved(queue, nic, side),
+            Event::Moved { nic, access } => self.on_moved(queue, nic, access),
             Event::WorkCompleted(pair) => self.on_work_completed(queue, pair),
             Event::ContextFetched(ticket) => {
                 if self.is_valid(ticket) {

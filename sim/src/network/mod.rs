@@ -25,7 +25,7 @@ use schema::scenario::{Transport, Verb};
 use schema::units::{Bytes, SimDuration, SimTime};
 
 pub(crate) use message::Message;
-pub(crate) use nic::{Nic, Side, engine_of};
+pub(crate) use nic::{Nic, engine_of};
 pub(crate) use queue_pair::QueuePair;
 pub(crate) use wire::{AccessRow, FaultRow, WireTables, Wires};
 

@@ -9,19 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use schema::ids::Id;
 use schema::units::{Bytes, SimDuration, SimTime};
 
+use crate::gpu::Access;
 use crate::ids::{ConnectionId, NicId};
 use crate::tables::NicRow;
 
 use super::wire::Parcel;
-
-/// What an adapter's DMA engine does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Side {
-    /// It reads from memory.
-    Read,
-    /// It writes to memory.
-    Write,
-}
 
 /// The state of an adapter.
 #[derive(Clone, Debug, Default)]
@@ -92,8 +84,8 @@ impl Nic {
         }
     }
 
-    pub(super) const fn engine(&mut self, side: Side) -> &mut Engine {
-        &mut self.engines[side as usize]
+    pub(super) const fn engine(&mut self, access: Access) -> &mut Engine {
+        &mut self.engines[access as usize]
     }
 }
 
@@ -153,19 +145,19 @@ impl NicRow {
 }
 
 /// The name of an adapter's engine on the bus of a GPU.
-pub(super) fn token(nic: NicId, side: Side) -> u64 {
-    2 * nic.index() as u64 + side as u64
+pub(super) fn token(nic: NicId, access: Access) -> u64 {
+    2 * nic.index() as u64 + access as u64
 }
 
 /// The engine of that name.
-pub(crate) fn engine_of(token: u64) -> (NicId, Side) {
-    let side = if token.is_multiple_of(2) {
-        Side::Read
+pub(crate) fn engine_of(token: u64) -> (NicId, Access) {
+    let access = if token.is_multiple_of(2) {
+        Access::Read
     } else {
-        Side::Write
+        Access::Write
     };
     let index = usize::try_from(token / 2).expect("it was made of an index");
-    (NicId::from_index(index), side)
+    (NicId::from_index(index), access)
 }
 
 #[cfg(test)]
@@ -197,8 +189,8 @@ mod tests {
     #[test]
     fn engines_have_names_on_a_bus() {
         for nic in [0, 1, 7].map(NicId::from_index) {
-            for side in [Side::Read, Side::Write] {
-                assert_eq!(engine_of(token(nic, side)), (nic, side));
+            for access in [Access::Read, Access::Write] {
+                assert_eq!(engine_of(token(nic, access)), (nic, access));
             }
         }
     }

@@ -29,7 +29,6 @@ use schema::run::Leg;
 use schema::scenario::{Transport, Verb};
 use schema::units::{Bytes, SimDuration};
 
-use super::Side;
 use super::nic::{Pair, token};
 use super::wire::Parcel;
 use crate::costs::Amount;
@@ -120,17 +119,17 @@ impl Pipeline<'_> {
 
     /// The memory of the GPU at one end of the connection's message, if it is there. Nothing is there
     /// of an empty message.
-    fn gpu_memory(&self, id: ConnectionId, side: Side) -> Option<GpuMemory> {
+    fn gpu_memory(&self, id: ConnectionId, access: Access) -> Option<GpuMemory> {
         let connection = &self.connections[id];
         if self.tables.hop(connection).over != Transport::Gdr {
             return None;
         }
         let [_, far] = self.ends[connection.ends + usize::from(connection.hop)];
         let [requests, replies] = self.tables.roles[far].memory?;
-        match (connection.leg, side) {
+        match (connection.leg, access) {
             _ if connection.message.bytes.0 == 0 => None,
-            (Leg::Request, Side::Write) => Some(requests),
-            (Leg::Reply, Side::Read) => Some(replies),
+            (Leg::Request, Access::Write) => Some(requests),
+            (Leg::Reply, Access::Read) => Some(replies),
             _ => None,
         }
     }
@@ -178,7 +177,7 @@ impl Pipeline<'_> {
         !hop_reads
             && is_whole
             && message.bytes.0 <= self.nic_row(nic).inline_limit
-            && self.gpu_memory(id, Side::Read).is_none()
+            && self.gpu_memory(id, Access::Read).is_none()
     }
 
     /// An adapter begins to move what has been posted.
@@ -213,30 +212,26 @@ impl Pipeline<'_> {
         &mut self,
         queue: &mut EventQueue<Event>,
         nic: NicId,
-        side: Side,
+        access: Access,
         id: ConnectionId,
     ) {
-        if self.nics[nic].engine(side).join(id) {
-            self.start_burst(queue, nic, side);
+        if self.nics[nic].engine(access).join(id) {
+            self.start_burst(queue, nic, access);
         }
     }
 
     /// An adapter's engine begins with the burst that it is to move.
-    fn start_burst(&mut self, queue: &mut EventQueue<Event>, nic: NicId, side: Side) {
-        let id = self.nics[nic].engine(side).current();
+    fn start_burst(&mut self, queue: &mut EventQueue<Event>, nic: NicId, access: Access) {
+        let id = self.nics[nic].engine(access).current();
         let [sender, _] = self.nics(id);
         let message = &self.connections[id].message;
-        let index = match side {
-            Side::Read => message.transfer.n_read,
-            Side::Write => message.transfer.n_written,
+        let index = match access {
+            Access::Read => message.transfer.n_read,
+            Access::Write => message.transfer.n_written,
         };
         let size = self.nic_row(sender).burst_of(message.bytes, index);
-        let (now, token) = (queue.now(), token(nic, side));
-        let access = match side {
-            Side::Read => Access::Read,
-            Side::Write => Access::Write,
-        };
-        if let Some(memory) = self.gpu_memory(id, side) {
+        let (now, token) = (queue.now(), token(nic, access));
+        if let Some(memory) = self.gpu_memory(id, access) {
             return (self.gpus).move_to_gpu(now, &memory, access, size.0, token);
         }
         let row = self.nic_row(nic);
@@ -246,21 +241,21 @@ impl Pipeline<'_> {
         let is_shared = (self.gpus).move_to_host(now, row.host, access, size.0, speed, token);
         if !is_shared {
             let at = now + row.dma_time(size);
-            queue.schedule_at(at, Event::Moved { nic, side });
+            queue.schedule_at(at, Event::Moved { nic, access });
         }
     }
 
     /// An adapter's engine has moved a burst.
-    pub(crate) fn on_moved(&mut self, queue: &mut EventQueue<Event>, nic: NicId, side: Side) {
-        let engine = self.nics[nic].engine(side);
+    pub(crate) fn on_moved(&mut self, queue: &mut EventQueue<Event>, nic: NicId, access: Access) {
+        let engine = self.nics[nic].engine(access);
         let id = engine.current();
-        match side {
+        match access {
             _ if engine.take_void() => {}
-            Side::Read => self.on_read(queue, nic, id),
-            Side::Write => self.on_written(queue, nic, id),
+            Access::Read => self.on_read(queue, nic, id),
+            Access::Write => self.on_written(queue, nic, id),
         }
-        if self.nics[nic].engine(side).done().is_some() {
-            self.start_burst(queue, nic, side);
+        if self.nics[nic].engine(access).done().is_some() {
+            self.start_burst(queue, nic, access);
         }
     }
 
@@ -271,7 +266,7 @@ impl Pipeline<'_> {
         message.transfer.n_read += 1;
         if message.transfer.n_read < row.n_bursts(bytes) {
             if self.is_burst_there(id) {
-                self.nics[nic].engine(Side::Read).join(id);
+                self.nics[nic].engine(Access::Read).join(id);
             } else {
                 self.connections[id].message.transfer.reads = Reads::Waits;
             }
@@ -336,7 +331,7 @@ impl Pipeline<'_> {
         if waits && self.is_burst_there(id) {
             self.connections[id].message.transfer.reads = Reads::GoesOn;
             let [nic, _] = self.nics(id);
-            self.join_engine(queue, nic, Side::Read, id);
+            self.join_engine(queue, nic, Access::Read, id);
         }
     }
 
@@ -372,7 +367,7 @@ impl Pipeline<'_> {
                     self.acknowledge_work(queue, id);
                 }
                 if !self.connections[id].message.transfer.waits_for_context {
-                    self.join_engine(queue, receiver_nic, Side::Write, id);
+                    self.join_engine(queue, receiver_nic, Access::Write, id);
                 }
             }
         }
@@ -385,7 +380,7 @@ impl Pipeline<'_> {
         let transfer = &mut self.connections[id].message.transfer;
         transfer.waits_for_context = false;
         for _ in 0..transfer.n_arrived {
-            self.join_engine(queue, nic, Side::Write, id);
+            self.join_engine(queue, nic, Access::Write, id);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Serving stages: the line, and what an instance does with a batch.
 
+mod gpus;
 mod on_gpu;
 
 use schema::ids::Id;
@@ -16,7 +17,7 @@ use crate::record::{At, Part};
 use crate::stations::{BatchLine, Job, Task};
 use crate::tables::{ServerRow, Tables};
 
-pub(crate) use on_gpu::Gpus;
+pub(crate) use gpus::Gpus;
 
 /// A serving stage.
 #[derive(Debug)]
