@@ -239,7 +239,7 @@ fn wrong_generated_networks() {
         parse(&text, &[]).unwrap_err().to_string()
     };
     assert_snapshot!(wrong(STAR, "star", "ring"), @"a.toml:4: `fabric`: unknown value `ring` (allowed: star, leaf-spine, fat-tree, multi-rack)");
-    assert_snapshot!(wrong(STAR, ", part = \"wire\"", ", prat = \"wire\""), @"a.toml:4: `fabric.star.prat`: unknown key `prat`, did you mean `part`? (allowed: rate, delay, part)");
+    assert_snapshot!(wrong(STAR, ", part = \"wire\"", ", prat = \"wire\""), @"a.toml:4: `fabric.star.prat`: unknown key `prat`, did you mean `part`? (allowed: rate, delay, part, ethernet)");
     assert_snapshot!(wrong(STAR, "rate = \"10 Gbit/s\", ", ""), @"a.toml:4: `fabric.star`: missing field `rate`");
     assert_snapshot!(wrong(LEAF_SPINE, "leaves = 2", "leaves = 0"), @"a.toml:4: `fabric.leaf-spine.leaves`: must be at least 1, found 0");
     assert_snapshot!(wrong(LEAF_SPINE, "hosts-per-leaf = 2", "hosts-per-leaf = 0"), @"a.toml:4: `fabric.leaf-spine.hosts-per-leaf`: must be at least 1, found 0");
