@@ -178,7 +178,7 @@ impl Residual {
     /// The factor at probability `u` in (0, 1): the inverse distribution function.
     ///
     /// # Panics
-    /// If a parameter is not positive and finite; [`Profile::parse`] refuses such a profile.
+    /// If a parameter is not positive and finite; [`Profile::parse`](super::Profile::parse) refuses such a profile.
     pub fn quantile(&self, u: f64) -> f64 {
         use statrs::distribution::{ContinuousCDF, Gamma, Normal};
         let z = |u| Normal::standard().inverse_cdf(u);
