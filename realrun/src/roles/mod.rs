@@ -119,7 +119,7 @@ pub enum Report {
     Ready {
         /// Its TCP port, if it listens.
         port: Option<u16>,
-        /// Where it listens for [`Transport::Local`](schema::scenario::Transport::Local).
+        /// Where it listens for [`Transport::Local`].
         socket: PathBuf,
         /// What to know before trusting the figures.
         warnings: Vec<String>,

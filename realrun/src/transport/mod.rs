@@ -256,9 +256,7 @@ impl Pending {
     pub fn accept(self, over: Carrier<'_>, buffers: Buffers) -> io::Result<Box<dyn Connection>> {
         Ok(match (self.0, over) {
             (PendingKind::Tcp(stream), Carrier::Tcp) => Box::new(tcp::accept(stream, buffers)?),
-            (PendingKind::Tcp(stream), Carrier::Rdma(end)) => {
-                Box::new(rdma::accept(stream, end, buffers)?)
-            }
+            (PendingKind::Tcp(stream), Carrier::Rdma(end)) => rdma::accept(stream, end, buffers)?,
             (PendingKind::Local(stream), Carrier::Local) => {
                 Box::new(local::accept(stream, buffers)?)
             }
@@ -286,7 +284,7 @@ pub fn connect(
         Carrier::Local => Box::new(local::connect(&address.local, hello, buffers)?),
         Carrier::Rdma(end) => {
             let stream = tcp::open(address.tcp, hello)?;
-            Box::new(rdma::connect(stream, end, buffers)?)
+            rdma::connect(stream, end, buffers)?
         }
     })
 }

@@ -71,40 +71,39 @@ fn load() -> Result<Functions, String> {
             CStr::from_ptr(s.as_ptr()).to_string_lossy().into_owned()
         })
     })?;
-    let find = |name: &CStr| {
-        // SAFETY: the handle is of a loaded library, the name a C string.
-        let symbol = unsafe { libc::dlsym(handle.as_ptr(), name.as_ptr()) };
-        NonNull::new(symbol).ok_or_else(|| format!("{LIBRARY} has no {}", name.to_string_lossy()))
-    };
-    macro_rules! function {
-        ($name:literal) => {{
-            let symbol = find($name)?;
-            // SAFETY: the library's documentation gives the function of this name the type of the
-            // field; an address of a function and of data are of one size here.
-            unsafe { std::mem::transmute::<NonNull<c_void>, _>(symbol) }
-        }};
-    }
     Ok(Functions {
-        get_device_list: function!(c"ibv_get_device_list"),
-        free_device_list: function!(c"ibv_free_device_list"),
-        get_device_name: function!(c"ibv_get_device_name"),
-        open_device: function!(c"ibv_open_device"),
-        close_device: function!(c"ibv_close_device"),
-        query_port: function!(c"ibv_query_port"),
-        alloc_pd: function!(c"ibv_alloc_pd"),
-        dealloc_pd: function!(c"ibv_dealloc_pd"),
-        reg_mr: function!(c"ibv_reg_mr"),
-        dereg_mr: function!(c"ibv_dereg_mr"),
-        create_comp_channel: function!(c"ibv_create_comp_channel"),
-        destroy_comp_channel: function!(c"ibv_destroy_comp_channel"),
-        create_cq: function!(c"ibv_create_cq"),
-        destroy_cq: function!(c"ibv_destroy_cq"),
-        get_cq_event: function!(c"ibv_get_cq_event"),
-        ack_cq_events: function!(c"ibv_ack_cq_events"),
-        create_qp: function!(c"ibv_create_qp"),
-        modify_qp: function!(c"ibv_modify_qp"),
-        destroy_qp: function!(c"ibv_destroy_qp"),
+        get_device_list: find(handle, c"ibv_get_device_list")?,
+        free_device_list: find(handle, c"ibv_free_device_list")?,
+        get_device_name: find(handle, c"ibv_get_device_name")?,
+        open_device: find(handle, c"ibv_open_device")?,
+        close_device: find(handle, c"ibv_close_device")?,
+        query_port: find(handle, c"ibv_query_port")?,
+        alloc_pd: find(handle, c"ibv_alloc_pd")?,
+        dealloc_pd: find(handle, c"ibv_dealloc_pd")?,
+        reg_mr: find(handle, c"ibv_reg_mr")?,
+        dereg_mr: find(handle, c"ibv_dereg_mr")?,
+        create_comp_channel: find(handle, c"ibv_create_comp_channel")?,
+        destroy_comp_channel: find(handle, c"ibv_destroy_comp_channel")?,
+        create_cq: find(handle, c"ibv_create_cq")?,
+        destroy_cq: find(handle, c"ibv_destroy_cq")?,
+        get_cq_event: find(handle, c"ibv_get_cq_event")?,
+        ack_cq_events: find(handle, c"ibv_ack_cq_events")?,
+        create_qp: find(handle, c"ibv_create_qp")?,
+        modify_qp: find(handle, c"ibv_modify_qp")?,
+        destroy_qp: find(handle, c"ibv_destroy_qp")?,
     })
+}
+
+/// The function called `name`, of type `F`.
+#[expect(unsafe_code, reason = "functions of a library loaded at run time")]
+fn find<F: Copy>(library: NonNull<c_void>, name: &CStr) -> Result<F, String> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) }
+    // SAFETY: the handle is of a loaded library, the name a C string.
+    let symbol = NonNull::new(unsafe { libc::dlsym(library.as_ptr(), name.as_ptr()) });
+    let symbol = symbol.ok_or_else(|| format!("{LIBRARY} has no {}", name.to_string_lossy()))?;
+    // SAFETY: `F` is the type that the library's documentation gives the function, an address of
+    // the size of this one.
+    Ok(unsafe { std::mem::transmute_copy::<NonNull<c_void>, F>(&symbol) })
 }
 
 /// What a call that returns an error number says.

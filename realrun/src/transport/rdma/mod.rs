@@ -167,14 +167,15 @@ pub(super) fn accept(
     stream: TcpStream,
     end: End<'_>,
     buffers: Buffers,
-) -> io::Result<impl Connection + use<>> {
+) -> io::Result<Box<dyn Connection>> {
     let (reply, request) = (end.relay.map(|r| &r.reply), end.relay.map(|r| &r.request));
-    Endpoint::establish(
+    let end = Endpoint::establish(
         stream,
         end,
         (reply, buffers.reply),
         (request, buffers.request),
-    )
+    )?;
+    Ok(Box::new(end))
 }
 
 /// The end that asks; `stream` has carried the hello.
@@ -182,12 +183,13 @@ pub(super) fn connect(
     stream: TcpStream,
     end: End<'_>,
     buffers: Buffers,
-) -> io::Result<impl Connection + use<>> {
+) -> io::Result<Box<dyn Connection>> {
     let (reply, request) = (end.relay.map(|r| &r.reply), end.relay.map(|r| &r.request));
-    Endpoint::establish(
+    let end = Endpoint::establish(
         stream,
         end,
         (request, buffers.request),
         (reply, buffers.reply),
-    )
+    )?;
+    Ok(Box::new(end))
 }
