@@ -135,27 +135,16 @@ fn gpu() -> Finding {
 }
 
 fn rdma() -> Finding {
-    let devices: Vec<String> = std::fs::read_dir("/sys/class/infiniband")
-        .map(|entries| {
-            entries
-                .filter_map(|e| e.ok()?.file_name().into_string().ok())
-                .collect()
-        })
-        .unwrap_or_default();
-    let problem = devices.is_empty().then(|| {
-        (
-            "no RDMA device (/sys/class/infiniband)".to_owned(),
-            "this version measures tcp and local; Soft-RoCE (rdma_rxe) gives a device without a NIC",
-        )
-    });
-    finding(
-        "RDMA NIC",
-        problem,
-        &format!(
-            "{}; this version measures tcp and local only",
-            devices.join(", ")
-        ),
-    )
+    let remedy =
+        "transports `tcp` and `local` need none; Soft-RoCE (rdma_rxe) makes one without a NIC";
+    match realrun::transport::rdma::survey() {
+        Ok(devices) if !devices.is_empty() => finding("RDMA NIC", None, &devices.join("; ")),
+        Ok(_) => {
+            let none = "no RDMA device".to_owned();
+            finding("RDMA NIC", Some((none, remedy)), "")
+        }
+        Err(error) => finding("RDMA NIC", Some((error.to_string(), remedy)), ""),
+    }
 }
 
 fn peer_memory() -> Finding {

@@ -151,5 +151,5 @@ fn hardware_refuses_transports_of_verbs() {
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     let message = String::from_utf8_lossy(&output.stderr);
     let message = message.replace(&dir.path().display().to_string(), "DIR");
-    assert_snapshot!(message.trim(), @"error: DIR/scenario.toml:35: `clients.0.path.1.over`: this build has no verbs transport; `tandem simulate` runs RDMA");
+    assert_snapshot!(message.trim(), @"error: DIR/scenario.toml:8: `hosts.gateway.nic`: this build has no verbs transport; build it with `--features rdma`; `tandem simulate` runs RDMA anywhere");
 }

@@ -19,6 +19,10 @@ const CALIBRATION_ROUNDS: usize = 9;
 /// Shortest round of a calibration: a thousand times what reading the CPU clock costs.
 const CALIBRATION_ROUND: Duration = Duration::from_millis(1);
 
+/// Steps of the CPU clock in a round at least: some kernels advance it with the timer's tick only
+/// (User-mode Linux by 1 ms).
+const CALIBRATION_STEPS: u32 = 100;
+
 /// How fast a core of this machine runs the loop.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct SpinRate {
@@ -26,11 +30,13 @@ pub struct SpinRate {
 }
 
 impl SpinRate {
-    /// Measures the rate on the calling thread, in about 20 ms of its CPU time.
+    /// Measures the rate on the calling thread, in about 20 ms of its CPU time; in more where the
+    /// CPU clock advances in long steps.
     #[must_use]
     pub fn calibrate() -> Self {
         let mut iterations = 1 << 10;
-        while cpu_time_of(iterations) < CALIBRATION_ROUND {
+        let round = CALIBRATION_ROUND.max(CALIBRATION_STEPS * step_of_cpu_clock());
+        while cpu_time_of(iterations) < round {
             iterations *= 2;
         }
         let mut rounds = [(); CALIBRATION_ROUNDS].map(|()| cpu_time_of(iterations));
@@ -95,6 +101,20 @@ fn cpu_time_of(iterations: u64) -> Duration {
     let start = thread_cpu_time();
     black_box(spin(black_box(1), iterations));
     thread_cpu_time().saturating_sub(start)
+}
+
+/// How far the CPU clock advances at once.
+fn step_of_cpu_clock() -> Duration {
+    let next = |from: Duration| {
+        loop {
+            let now = thread_cpu_time();
+            if now > from {
+                return now;
+            }
+        }
+    };
+    let first = next(thread_cpu_time());
+    next(first) - first
 }
 
 /// CPU time the calling thread has used.

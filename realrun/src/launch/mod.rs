@@ -1,6 +1,7 @@
 //! Starts the roles of a scenario, watches them, and makes a run from what they recorded.
 
 mod assemble;
+mod check;
 mod placement;
 mod process;
 
@@ -15,9 +16,7 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{
-    BatchClose, Extent, Forward, HandBack, Hop, Placement, Scenario, StageRole, Work,
-};
+use schema::scenario::{Scenario, StageRole, Work};
 
 pub use placement::netns_problem;
 
@@ -86,7 +85,7 @@ pub fn measure(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Run, RealrunError> {
     progress(Progress::Starting);
-    check_cores(scenario)?;
+    check::can_be_measured(scenario)?;
     let mut manifest = plan(scenario, options)?;
     let journals = make_folder(&options.out)?;
     let place = Place::make(scenario)?;
@@ -184,135 +183,6 @@ fn inputs(scenario: &Scenario) -> Result<BTreeMap<String, String>, RealrunError>
         }
     }
     Ok(inputs)
-}
-
-fn check_cores(scenario: &Scenario) -> Result<(), RealrunError> {
-    let refuse = |key: &str, problem: &str| {
-        Err(RealrunError::Unsupported {
-            key: scenario.source().position(key),
-            problem: problem.to_owned(),
-        })
-    };
-    if scenario.is_plain() {
-        return refuse(
-            "stages",
-            "plain stages are for the engine, see `tandem simulate`",
-        );
-    }
-    if scenario.warmup == Extent::Auto {
-        let problem =
-            "only the engine finds the warm-up itself; give a number of requests or a time";
-        return refuse("run.warmup", problem);
-    }
-    if scenario.placement == Placement::Separate {
-        let problem = "every host is a machine of its own, and only this machine can be measured on; \
-                       write `placement = { local = {} }`, or give --set placement.local={}";
-        return refuse("placement", problem);
-    }
-    if !scenario.file().faults.is_empty() {
-        let problem = match scenario.faults.is_empty() {
-            false => "faults of links are for the engine, see `tandem simulate`",
-            true => "losses of hosts and stages are for the engine, see `tandem simulate`",
-        };
-        return refuse("faults", problem);
-    }
-    if scenario.placement == Placement::Netns && !scenario.switches.is_empty() {
-        let key = match scenario.file().switches.is_empty() {
-            true => "fabric",
-            false => "switches",
-        };
-        let problem = "network namespaces are joined without switches; \
-                       `tandem simulate` runs networks with them";
-        return refuse(key, problem);
-    }
-    for (index, group) in scenario.groups.rows().iter().enumerate() {
-        let clients = |below: &str| format!("clients.{index}.{below}");
-        if group.timeout.is_some() {
-            let problem =
-                "clients wait for every reply on hardware; `tandem simulate` runs timeouts";
-            return refuse(&clients("timeout"), problem);
-        }
-        if group.reply.is_some() {
-            let problem = "replies go back over the hops of their path on hardware; \
-                           `tandem simulate` runs others";
-            return refuse(&clients("reply-over"), problem);
-        }
-        let n_served = (group.path.iter())
-            .filter(|hop| matches!(scenario.stages[hop.to].role, StageRole::Serve(_)))
-            .count();
-        let is_sized = |hop: &Hop| hop.payload.is_some() || hop.reply.is_some();
-        if n_served > 1 || group.path.iter().any(is_sized) {
-            let problem = "on hardware a path leads over proxies to one stage that serves, with \
-                           messages of that stage's sizes; `tandem simulate` runs others";
-            return refuse(&clients("path"), problem);
-        }
-        let is_verbs = |hop: &Hop| hop.over.is_verbs();
-        if let Some(hop) = group.path.iter().position(is_verbs) {
-            let problem = "this build has no verbs transport; `tandem simulate` runs RDMA";
-            return refuse(&format!("clients.{index}.path.{hop}.over"), problem);
-        }
-    }
-    for (index, group) in scenario.groups.rows().iter().enumerate() {
-        if let Some(hop) = group.path.iter().find(|hop| hop.forward != Forward::Store) {
-            let stage = &scenario.stages[hop.to].name;
-            let problem = "proxies take whole messages on hardware; `tandem simulate` runs others";
-            return refuse(&format!("stages.{stage}.proxy.forward"), problem);
-        }
-        if let Some(hop) = group.path.iter().position(|hop| hop.tcp.is_some()) {
-            let problem = "the kernel chooses buffers and windows; `tandem simulate` takes them";
-            return refuse(&format!("clients.{index}.path.{hop}.tcp"), problem);
-        }
-    }
-    for (_, stage) in scenario.stages.iter() {
-        let key = |below: &str| format!("stages.{}.{below}", stage.name);
-        if stage.receive_threads.is_some() {
-            let problem = "each connection has a thread of its own on hardware; \
-                           `tandem simulate` runs stages with fewer";
-            return refuse(&key("receive-threads"), problem);
-        }
-        if !stage.steps.is_empty() {
-            let problem = "calls of other stages are for the engine, see `tandem simulate`";
-            return refuse(&key("steps"), problem);
-        }
-        let serve = match &stage.role {
-            StageRole::Serve(serve) => serve,
-            StageRole::Proxy(proxy) if proxy.pool.is_some() => {
-                let problem = "a proxy has a connection onward for each of its own on hardware; \
-                               `tandem simulate` runs pools";
-                return refuse(&key("proxy.pool"), problem);
-            }
-            _ => continue,
-        };
-        if serve.gpu.is_some() {
-            let problem =
-                "this build has no accelerator but the cores; `tandem simulate` runs GPUs";
-            return refuse(&key("gpu"), problem);
-        }
-        if let Work::Profiled(_) = &serve.work {
-            let problem =
-                "a net that only a profile knows is for the engine, see `tandem simulate`";
-            return refuse(&key("serve.profiled"), problem);
-        }
-        if !serve.batch.preferred.is_empty() || serve.batch.close != BatchClose::AtStart {
-            let problem = "`preferred` and `close` are for the engine, see `tandem simulate`";
-            return refuse(&key("batch"), problem);
-        }
-        if serve.hand_back != HandBack::AtOnce {
-            let problem = "`in-turn` is for the engine, see `tandem simulate`";
-            return refuse(&key("hand-back"), problem);
-        }
-    }
-    let here = machine::cores();
-    for (_, host) in scenario.hosts.iter().filter(|(_, host)| host.pinned) {
-        let cores = &scenario.core_sets[host.core_set].cores;
-        if let Some(core) = cores.iter().find(|core| !here.contains(core)) {
-            return Err(RealrunError::Unsupported {
-                key: scenario.source().position(&format!("hosts.{}", host.name)),
-                problem: format!("it is pinned to core {core}; this process may run on {here:?}"),
-            });
-        }
-    }
-    Ok(())
 }
 
 fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {

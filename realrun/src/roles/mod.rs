@@ -21,14 +21,15 @@ use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use schema::ids::{ClientId, GroupId, HostId, StageId};
-use schema::scenario::{Scenario, ScenarioFile, StageRole};
+use schema::scenario::{Hop, Scenario, ScenarioFile, StageRole, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::error::RealrunError;
 use crate::journal::{Journal, Writing};
 use crate::scheduling::prefer_short_slices;
-use crate::transport::{Address, Buffers};
+use crate::transport::rdma::{Choice, End, Nic, Relay};
+use crate::transport::{Address, Buffers, Carrier};
 
 /// Interval of the core time samples, in nanoseconds.
 const SAMPLE_NS: u64 = 20_000_000;
@@ -118,7 +119,7 @@ pub enum Report {
     Ready {
         /// Its TCP port, if it listens.
         port: Option<u16>,
-        /// Where it listens for [`Transport::Local`](schema::scenario::Transport::Local).
+        /// Where it listens for [`Transport::Local`].
         socket: PathBuf,
         /// What to know before trusting the figures.
         warnings: Vec<String>,
@@ -139,6 +140,8 @@ pub(crate) struct Shared {
     /// The clients' common start, once it is known.
     start_ns: OnceLock<u64>,
     reports: Mutex<Box<dyn Write + Send>>,
+    /// The network adapter of the role's host, if a hop of its goes over one.
+    nic: OnceLock<Nic>,
     /// Connections that are being served.
     n_open: AtomicUsize,
 }
@@ -210,6 +213,39 @@ impl Shared {
             })
     }
 
+    /// What a hop that this role is an end of goes over; `relay` is the memory that a gateway's two
+    /// hops share.
+    fn carrier<'a>(&'a self, hop: &Hop, relay: Option<&'a Relay>) -> Carrier<'a> {
+        match hop.over {
+            Transport::Tcp => Carrier::Tcp,
+            Transport::Local => Carrier::Local,
+            Transport::Rdma => Carrier::Rdma(End {
+                nic: self.nic.get().expect("the role has opened its adapter"),
+                verbs: hop.verbs.expect("hops over verbs say how they work"),
+                relay,
+            }),
+            Transport::Gdr => unreachable!("refused before any process starts"),
+        }
+    }
+
+    /// Opens the adapter of the role's host, if a hop of its goes over one.
+    fn open_nic(&self) -> Result<(), RealrunError> {
+        let mut all = roles(&self.scenario).into_iter();
+        let host = all.find_map(|(role, host)| (role == self.assignment.role).then_some(host));
+        let is_end = |hop: &Hop| {
+            let hosts = [hop.from, self.scenario.stages[hop.to].host].map(Some);
+            hop.over == Transport::Rdma && hosts.contains(&host)
+        };
+        let mut paths = self.scenario.groups.rows().iter().map(|group| &group.path);
+        if let Some(host) = host.filter(|_| paths.any(|path| path.iter().any(is_end))) {
+            let name = &self.scenario.hosts[host].name;
+            let what = format!("open the network adapter of host `{name}`");
+            let nic = Nic::open(&choice(&self.scenario, host)).map_err(RealrunError::io(what))?;
+            assert!(self.nic.set(nic).is_ok(), "a role opens its adapter once");
+        }
+        Ok(())
+    }
+
     /// Sizes of the messages of a client's group.
     fn buffers(&self, group: GroupId) -> Buffers {
         let largest = |size: fn(&schema::scenario::Class) -> u64| {
@@ -264,6 +300,7 @@ pub fn run(
         assignment,
         start_ns: OnceLock::new(),
         reports: Mutex::new(Box::new(output)),
+        nic: OnceLock::new(),
         n_open: AtomicUsize::new(0),
     });
     let player = Arc::clone(&shared);
@@ -291,7 +328,18 @@ pub fn run(
     Ok(())
 }
 
+/// The network adapter that the scenario gives a host.
+pub(crate) fn choice(scenario: &Scenario, host: HostId) -> Choice {
+    let file = scenario.file().hosts.get(&scenario.hosts[host].name);
+    let nic = file.and_then(|host| host.nic.as_ref());
+    Choice {
+        device: nic.and_then(|nic| nic.device.clone()),
+        gid: nic.and_then(|nic| nic.gid),
+    }
+}
+
 fn play(shared: &Arc<Shared>) -> Result<(), RealrunError> {
+    shared.open_nic()?;
     match &shared.assignment.role {
         Role::Client { host } => client::play(shared, host),
         Role::Proxy { stage } => proxy::play(shared, shared.stage_named(stage)?),

@@ -1,4 +1,5 @@
 //! The proxy: takes a request whole, forwards it over the next hop's transport, and the reply back.
+//! It copies the payload from one connection's buffer to the other's, unless both are over verbs.
 //!
 //! One thread and one connection to the next stage for each connection that a client opens.
 
@@ -6,13 +7,14 @@ use std::sync::Arc;
 
 use schema::ids::{ClassId, ClientId, HostId, Id, StageId};
 use schema::run::{Leg, Span, SpanName, Status};
-use schema::scenario::Hop;
+use schema::scenario::{Hop, Transport};
 
 use super::server::report_ready;
 use super::{Open, Shared, move_messages_promptly};
 use crate::clock::Stamp;
 use crate::error::RealrunError;
 use crate::journal::Journal;
+use crate::transport::rdma::Relay;
 use crate::transport::{Arrival, Connection, Hello, Listener, Pending, connect};
 
 /// Spans that a proxy records of a request.
@@ -66,18 +68,26 @@ fn open(
         .group_of(hello.client)
         .expect("the hops were found by the client");
     let buffers = shared.buffers(group);
+    // Between two hops over verbs nothing is copied: both use the same memory.
+    let is_relay = [&hop, &next].iter().all(|hop| hop.over == Transport::Rdma);
+    let relay = is_relay.then(|| Relay::new(buffers)).transpose();
+    let relay = relay.map_err(RealrunError::io("make memory for messages"))?;
     let inner = Hello {
         hop: hello.hop + 1,
         ..hello
     };
-    let back = connect(next.over, shared.address(next.to)?, &inner, buffers).map_err(
-        RealrunError::io(format!(
-            "connect to stage `{}`",
-            shared.scenario.stages[next.to].name
-        )),
-    )?;
+    let back = connect(
+        shared.carrier(&next, relay.as_ref()),
+        shared.address(next.to)?,
+        &inner,
+        buffers,
+    )
+    .map_err(RealrunError::io(format!(
+        "connect to stage `{}`",
+        shared.scenario.stages[next.to].name
+    )))?;
     let front = pending
-        .accept(buffers)
+        .accept(shared.carrier(&hop, relay.as_ref()), buffers)
         .map_err(RealrunError::io("accept a connection"))?;
     let thread = format!("{}-{}", hello.client.index(), hello.connection);
     Ok(Forwarder {

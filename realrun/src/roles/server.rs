@@ -270,14 +270,11 @@ fn serve_connection(
         .group_of(hello.client)
         .ok_or_else(|| unknown(hello.client))?;
     let path = &shared.scenario.groups[group].path;
-    if path
-        .get(usize::from(hello.hop))
-        .is_none_or(|hop| hop.to != stage)
-    {
-        return Err(unknown(hello.client));
-    }
+    let hop = path.get(usize::from(hello.hop));
+    let hop = hop.filter(|hop| hop.to == stage);
+    let hop = hop.ok_or_else(|| unknown(hello.client))?;
     let mut connection = pending
-        .accept(shared.buffers(group))
+        .accept(shared.carrier(hop, None), shared.buffers(group))
         .map_err(RealrunError::io("accept a connection"))?;
     move_messages_promptly();
     let mut recorder = Recorder::new(shared, stage, &hello)?;

@@ -9,6 +9,8 @@
 //! a [`Header`] of 32 bytes and its payload.
 
 mod local;
+#[cfg_attr(not(feature = "rdma"), path = "no_rdma.rs")]
+pub mod rdma;
 mod tcp;
 
 use std::io;
@@ -16,7 +18,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schema::ids::{ClientId, Id, RequestId};
-use schema::scenario::Transport;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
@@ -161,16 +162,27 @@ pub struct Buffers {
     pub reply: usize,
 }
 
+/// What a connection goes over.
+#[derive(Clone, Copy)]
+pub enum Carrier<'a> {
+    /// Kernel TCP.
+    Tcp,
+    /// Shared memory of one machine.
+    Local,
+    /// Network adapters; this end's.
+    Rdma(rdma::End<'a>),
+}
+
 /// Where a stage listens.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Address {
-    /// For [`Transport::Tcp`].
+    /// For [`Carrier::Tcp`], and for setting up [`Carrier::Rdma`].
     pub tcp: SocketAddr,
-    /// For [`Transport::Local`]: a Unix-domain socket.
+    /// For [`Carrier::Local`]: a Unix-domain socket.
     pub local: PathBuf,
 }
 
-/// What a stage listens on: one socket a transport.
+/// What a stage listens on: a TCP and a Unix-domain socket.
 #[derive(Debug)]
 pub struct Listener {
     tcp: std::net::TcpListener,
@@ -237,14 +249,22 @@ impl Pending {
         Hello::decode(&bytes)
     }
 
-    /// Accepts, with room for messages of `buffers`.
+    /// Accepts, over what the scenario says, with room for messages of `buffers`.
     ///
     /// # Errors
-    /// If the peer is gone, or memory cannot be shared with it.
-    pub fn accept(self, buffers: Buffers) -> io::Result<Box<dyn Connection>> {
-        Ok(match self.0 {
-            PendingKind::Tcp(stream) => Box::new(tcp::accept(stream, buffers)?),
-            PendingKind::Local(stream) => Box::new(local::accept(stream, buffers)?),
+    /// If the peer is gone or came over something else, or memory cannot be shared with it.
+    pub fn accept(self, over: Carrier<'_>, buffers: Buffers) -> io::Result<Box<dyn Connection>> {
+        Ok(match (self.0, over) {
+            (PendingKind::Tcp(stream), Carrier::Tcp) => Box::new(tcp::accept(stream, buffers)?),
+            (PendingKind::Tcp(stream), Carrier::Rdma(end)) => rdma::accept(stream, end, buffers)?,
+            (PendingKind::Local(stream), Carrier::Local) => {
+                Box::new(local::accept(stream, buffers)?)
+            }
+            _ => {
+                return Err(invalid(
+                    "the peer came over another transport than the hop's",
+                ));
+            }
         })
     }
 }
@@ -254,15 +274,18 @@ impl Pending {
 /// # Errors
 /// If the peer cannot be reached or does not accept.
 pub fn connect(
-    over: Transport,
+    over: Carrier<'_>,
     address: &Address,
     hello: &Hello,
     buffers: Buffers,
 ) -> io::Result<Box<dyn Connection>> {
     Ok(match over {
-        Transport::Tcp => Box::new(tcp::connect(address.tcp, hello, buffers)?),
-        Transport::Local => Box::new(local::connect(&address.local, hello, buffers)?),
-        Transport::Rdma | Transport::Gdr => return Err(io::ErrorKind::Unsupported.into()),
+        Carrier::Tcp => Box::new(tcp::connect(tcp::open(address.tcp, hello)?, buffers)?),
+        Carrier::Local => Box::new(local::connect(&address.local, hello, buffers)?),
+        Carrier::Rdma(end) => {
+            let stream = tcp::open(address.tcp, hello)?;
+            rdma::connect(stream, end, buffers)?
+        }
     })
 }
 
@@ -316,6 +339,8 @@ mod tests {
         reply: 5_000,
     };
 
+    const EVERY: [(&str, Carrier<'static>); 2] = [("tcp", Carrier::Tcp), ("local", Carrier::Local)];
+
     fn hello() -> Hello {
         Hello {
             client: ClientId::from_index(3),
@@ -334,7 +359,7 @@ mod tests {
     }
 
     /// A server that answers every message with its first 5,000 bytes, reversed.
-    fn echo() -> (Address, mpsc::Receiver<Hello>, tempfile::TempDir) {
+    fn echo(over: Carrier<'static>) -> (Address, mpsc::Receiver<Hello>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let local = dir.path().join("echo.sock");
         let ip = std::net::Ipv4Addr::LOCALHOST.into();
@@ -347,7 +372,7 @@ mod tests {
         listener.accept_all(move |pending| {
             let mut pending = pending.unwrap();
             tell.send(pending.hello().unwrap()).unwrap();
-            let mut connection = pending.accept(BUFFERS).unwrap();
+            let mut connection = pending.accept(over, BUFFERS).unwrap();
             std::thread::spawn(move || {
                 while let Ok(Some(arrival)) = connection.receive() {
                     let (received, out) = connection.both();
@@ -368,8 +393,8 @@ mod tests {
 
     #[test]
     fn messages_of_every_size_come_back_over_every_transport() {
-        for over in [Transport::Tcp, Transport::Local] {
-            let (address, heard, _dir) = echo();
+        for (name, over) in EVERY {
+            let (address, heard, _dir) = echo(over);
             let mut connection = connect(over, &address, &hello(), BUFFERS).unwrap();
             assert_eq!(heard.recv().unwrap(), hello());
             for n in [0, 1, 31, 4096, 300_000] {
@@ -379,7 +404,7 @@ mod tests {
                 let expected: Vec<u8> = (0..n.min(5_000)).rev().map(|i| i as u8).collect();
                 connection.send(&header(n as u64)).unwrap();
                 let arrival = connection.receive().unwrap().unwrap();
-                assert_eq!(connection.received(), expected, "{over:?} {n}");
+                assert_eq!(connection.received(), expected, "{name} {n}");
                 assert_eq!(arrival.header.request, header(0).request);
                 assert!(arrival.header.failed);
                 assert!(arrival.start_ns <= arrival.end.at_ns);
@@ -389,12 +414,12 @@ mod tests {
 
     #[test]
     fn a_message_longer_than_the_buffer_is_refused() {
-        let (address, _heard, _dir) = echo();
+        let (address, _heard, _dir) = echo(Carrier::Tcp);
         let small = Buffers {
             request: 300_000,
             reply: 10,
         };
-        let mut connection = connect(Transport::Tcp, &address, &hello(), small).unwrap();
+        let mut connection = connect(Carrier::Tcp, &address, &hello(), small).unwrap();
         connection.send(&header(100)).unwrap();
         let error = connection.receive().unwrap_err();
         insta::assert_snapshot!(error, @"a message of 100 B, the buffer holds 10 B");
@@ -402,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_closed_peer_is_an_orderly_end() {
-        for over in [Transport::Tcp, Transport::Local] {
+        for (_, over) in EVERY {
             let dir = tempfile::tempdir().unwrap();
             let ip = std::net::Ipv4Addr::LOCALHOST.into();
             let listener = Listener::bind(&dir.path().join("s"), ip).unwrap();
@@ -411,10 +436,10 @@ mod tests {
                 tcp,
                 local: dir.path().join("s"),
             };
-            listener.accept_all(|pending| {
+            listener.accept_all(move |pending| {
                 let mut pending = pending.unwrap();
                 pending.hello().unwrap();
-                drop(pending.accept(BUFFERS).unwrap());
+                drop(pending.accept(over, BUFFERS).unwrap());
             });
             let mut connection = connect(over, &address, &hello(), BUFFERS).unwrap();
             assert_eq!(connection.receive().unwrap(), None);

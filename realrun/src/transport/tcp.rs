@@ -37,13 +37,18 @@ pub(super) fn accept(
     Tcp::new(stream, buffers.reply, buffers.request)
 }
 
-pub(super) fn connect(
-    address: SocketAddr,
-    hello: &Hello,
-    buffers: Buffers,
-) -> io::Result<impl Connection + use<>> {
+/// A stream to `address` that has carried the hello.
+pub(super) fn open(address: SocketAddr, hello: &Hello) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(&hello.encode())?;
+    Ok(stream)
+}
+
+/// The end that asks; `stream` has carried the hello.
+pub(super) fn connect(
+    mut stream: TcpStream,
+    buffers: Buffers,
+) -> io::Result<impl Connection + use<>> {
     let mut answer = [0];
     stream.read_exact(&mut answer)?;
     if answer[0] != ACCEPTED {

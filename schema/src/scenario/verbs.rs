@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 pub struct NicFile {
     /// The profile's part that gives its parameters.
     pub part: String,
+    /// On hardware, the name of its verbs device; the only active one if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// On hardware, the index of its GID; found if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u8>,
 }
 
 /// How the ends of a hop learn that a message is there.

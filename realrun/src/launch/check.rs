@@ -1,0 +1,204 @@
+//! What of a scenario cannot be executed here, before any process starts.
+
+use schema::scenario::{
+    BatchClose, Extent, Forward, HandBack, Hop, Placement, Registration, Scenario, StageRole,
+    Transport, Work,
+};
+
+use crate::error::RealrunError;
+use crate::machine;
+use crate::roles::choice;
+use crate::transport::rdma::Nic;
+
+/// Refuses what hardware, or this build, or this machine cannot execute.
+pub(super) fn can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
+    let refuse = |key: &str, problem: &str| {
+        Err(RealrunError::Unsupported {
+            key: scenario.source().position(key),
+            problem: problem.to_owned(),
+        })
+    };
+    if scenario.is_plain() {
+        return refuse(
+            "stages",
+            "plain stages are for the engine, see `tandem simulate`",
+        );
+    }
+    if scenario.warmup == Extent::Auto {
+        let problem =
+            "only the engine finds the warm-up itself; give a number of requests or a time";
+        return refuse("run.warmup", problem);
+    }
+    if scenario.placement == Placement::Separate {
+        let problem = "every host is a machine of its own, and only this machine can be measured on; \
+                       write `placement = { local = {} }`, or give --set placement.local={}";
+        return refuse("placement", problem);
+    }
+    if !scenario.file().faults.is_empty() {
+        let problem = match scenario.faults.is_empty() {
+            false => "faults of links are for the engine, see `tandem simulate`",
+            true => "losses of hosts and stages are for the engine, see `tandem simulate`",
+        };
+        return refuse("faults", problem);
+    }
+    if scenario.placement == Placement::Netns && !scenario.switches.is_empty() {
+        let key = match scenario.file().switches.is_empty() {
+            true => "fabric",
+            false => "switches",
+        };
+        let problem = "network namespaces are joined without switches; \
+                       `tandem simulate` runs networks with them";
+        return refuse(key, problem);
+    }
+    paths_can_be_measured(scenario)?;
+    verbs_can_be_measured(scenario)?;
+    stages_can_be_measured(scenario)?;
+    let here = machine::cores();
+    for (_, host) in scenario.hosts.iter().filter(|(_, host)| host.pinned) {
+        let cores = &scenario.core_sets[host.core_set].cores;
+        if let Some(core) = cores.iter().find(|core| !here.contains(core)) {
+            return Err(RealrunError::Unsupported {
+                key: scenario.source().position(&format!("hosts.{}", host.name)),
+                problem: format!("it is pinned to core {core}; this process may run on {here:?}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses paths, and what clients do on them, that only the engine has.
+fn paths_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
+    let refuse = |key: &str, problem: &str| {
+        Err(RealrunError::Unsupported {
+            key: scenario.source().position(key),
+            problem: problem.to_owned(),
+        })
+    };
+    for (index, group) in scenario.groups.rows().iter().enumerate() {
+        let clients = |below: &str| format!("clients.{index}.{below}");
+        if group.timeout.is_some() {
+            let problem =
+                "clients wait for every reply on hardware; `tandem simulate` runs timeouts";
+            return refuse(&clients("timeout"), problem);
+        }
+        if group.reply.is_some() {
+            let problem = "replies go back over the hops of their path on hardware; \
+                           `tandem simulate` runs others";
+            return refuse(&clients("reply-over"), problem);
+        }
+        let n_served = (group.path.iter())
+            .filter(|hop| matches!(scenario.stages[hop.to].role, StageRole::Serve(_)))
+            .count();
+        let is_sized = |hop: &Hop| hop.payload.is_some() || hop.reply.is_some();
+        if n_served > 1 || group.path.iter().any(is_sized) {
+            let problem = "on hardware a path leads over proxies to one stage that serves, with \
+                           messages of that stage's sizes; `tandem simulate` runs others";
+            return refuse(&clients("path"), problem);
+        }
+        if let Some(hop) = group.path.iter().find(|hop| hop.forward != Forward::Store) {
+            let stage = &scenario.stages[hop.to].name;
+            let problem = "proxies take whole messages on hardware; `tandem simulate` runs others";
+            return refuse(&format!("stages.{stage}.proxy.forward"), problem);
+        }
+        if let Some(hop) = group.path.iter().position(|hop| hop.tcp.is_some()) {
+            let problem = "the kernel chooses buffers and windows; `tandem simulate` takes them";
+            return refuse(&format!("clients.{index}.path.{hop}.tcp"), problem);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses stages that only the engine has.
+fn stages_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
+    let refuse = |key: &str, problem: &str| {
+        Err(RealrunError::Unsupported {
+            key: scenario.source().position(key),
+            problem: problem.to_owned(),
+        })
+    };
+    for (_, stage) in scenario.stages.iter() {
+        let key = |below: &str| format!("stages.{}.{below}", stage.name);
+        if stage.receive_threads.is_some() {
+            let problem = "each connection has a thread of its own on hardware; \
+                           `tandem simulate` runs stages with fewer";
+            return refuse(&key("receive-threads"), problem);
+        }
+        if !stage.steps.is_empty() {
+            let problem = "calls of other stages are for the engine, see `tandem simulate`";
+            return refuse(&key("steps"), problem);
+        }
+        let serve = match &stage.role {
+            StageRole::Serve(serve) => serve,
+            StageRole::Proxy(proxy) if proxy.pool.is_some() => {
+                let problem = "a proxy has a connection onward for each of its own on hardware; \
+                               `tandem simulate` runs pools";
+                return refuse(&key("proxy.pool"), problem);
+            }
+            _ => continue,
+        };
+        if serve.gpu.is_some() {
+            let problem =
+                "this build has no accelerator but the cores; `tandem simulate` runs GPUs";
+            return refuse(&key("gpu"), problem);
+        }
+        if let Work::Profiled(_) = &serve.work {
+            let problem =
+                "a net that only a profile knows is for the engine, see `tandem simulate`";
+            return refuse(&key("serve.profiled"), problem);
+        }
+        if !serve.batch.preferred.is_empty() || serve.batch.close != BatchClose::AtStart {
+            let problem = "`preferred` and `close` are for the engine, see `tandem simulate`";
+            return refuse(&key("batch"), problem);
+        }
+        if serve.hand_back != HandBack::AtOnce {
+            let problem = "`in-turn` is for the engine, see `tandem simulate`";
+            return refuse(&key("hand-back"), problem);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses hops over verbs that this build or this machine cannot give.
+fn verbs_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
+    let refuse = |key: String, problem: String| {
+        let key = scenario.source().position(&key);
+        Err(RealrunError::Unsupported { key, problem })
+    };
+    for (index, group) in scenario.groups.rows().iter().enumerate() {
+        for (at, hop) in group.path.iter().enumerate() {
+            let key = || format!("clients.{index}.path.{at}.over");
+            if hop.over == Transport::Gdr {
+                let problem = "this build reaches no GPU; `tandem simulate` runs GPUDirect RDMA";
+                return refuse(key(), problem.to_owned());
+            }
+            if hop.over != Transport::Rdma {
+                continue;
+            }
+            let verbs = hop.verbs.expect("the hop is over verbs");
+            if verbs.registration != Registration::Once {
+                let problem =
+                    "buffers are registered once on hardware; `tandem simulate` runs others";
+                let key = format!("clients.{index}.path.{at}.registration");
+                return refuse(key, problem.to_owned());
+            }
+            if verbs.queue_pairs.is_some() {
+                let problem = "each connection has a queue pair of its own on hardware; \
+                               `tandem simulate` runs shared ones";
+                let key = format!("clients.{index}.path.{at}.queue-pairs");
+                return refuse(key, problem.to_owned());
+            }
+            if scenario.placement == Placement::Netns {
+                let problem = "network namespaces have no verbs devices; \
+                               write `placement = { local = {} }`";
+                return refuse(key(), problem.to_owned());
+            }
+            for host in [hop.from, scenario.stages[hop.to].host] {
+                if let Err(error) = Nic::open(&choice(scenario, host)) {
+                    let problem = format!("{error}; `tandem simulate` runs RDMA anywhere");
+                    return refuse(format!("hosts.{}.nic", scenario.hosts[host].name), problem);
+                }
+            }
+        }
+    }
+    Ok(())
+}

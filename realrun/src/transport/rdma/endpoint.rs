@@ -1,0 +1,504 @@
+//! One end of a connection over verbs, and how messages pass between two.
+//!
+//! Each end has a buffer for the message it sends and one for the message it receives, a header in
+//! front of the payload as on TCP, registered when the connection is made and used for all messages.
+//! How a message gets from one to the other depends on the hop's verb:
+//!
+//! - *write with immediate*: the sender writes it into the receiver's buffer, in pieces all under way
+//!   at once; the last carries immediate data, which takes a receive and so tells the receiver.
+//! - *send*: it is sent into the receive that the receiver has posted on its buffer.
+//! - *read*: the header is sent, as a notice, and the receiver reads the payload from the sender's
+//!   buffer, in pieces all under way at once.
+//!
+//! A receiver has one buffer, so a sender may send one message, and the next only when it has leave.
+//! Immediate data is the number of messages that their sender has taken in and let go of: what
+//! carries a reply gives leave for the next request. A receiver that does not reply sends a message
+//! without payload that carries nothing but leave. So at most one message and one leave are under way
+//! to an end at any time, and two receives are always posted: no queue is ever overrun, and queue
+//! pairs are told not to try again if one is.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use schema::scenario::{CompletionBy, Verb};
+
+use super::super::{Arrival, Connection, HEADER, Header, arrival};
+use super::card::{Card, hear, tell};
+use super::failure::Failure;
+use super::memory::Buffer;
+use super::queue_pair::{
+    Access, Completion, Depths, Destination, Piece, QueuePair, RegionId, Wake, Work,
+};
+use super::{End, Nic};
+use crate::clock::{Stamp, monotonic_ns};
+
+/// Work requests that may be under way.
+const IN_FLIGHT: u32 = 16;
+/// Receives that are posted: for a message and for a leave.
+const RECEIVES: u32 = 2;
+/// Longest payload that is copied into a work request, in bytes, where the device allows it.
+const INLINE: u32 = 220;
+/// Bytes of a piece of a long message.
+const PIECE: usize = 1 << 20;
+/// How long the peer may take for a step of setting the connection up.
+const SET_UP_LIMIT: Duration = Duration::from_secs(10);
+/// How long an end that closes waits until its last message has arrived.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// Fruitless looks at the completion queue after which a thread that polls offers its core to
+/// others, and those after which it looks whether the peer has gone.
+const LOOKS_UNTIL_YIELD: u32 = 64;
+const LOOKS_UNTIL_CHECK: u32 = 4096;
+/// What an end says over TCP before it closes.
+const GOODBYE: u8 = 2;
+
+/// A buffer that a gateway shares, or else the length of the longest payload, in bytes.
+type Wanted<'a> = (Option<&'a Buffer>, usize);
+
+/// One end of a connection.
+pub(super) struct Endpoint {
+    qp: QueuePair,
+    /// Says when the peer closes or has gone.
+    stream: TcpStream,
+    peer: Card,
+    completion: CompletionBy,
+    piece: usize,
+    outgoing: (Buffer, RegionId),
+    incoming: (Buffer, RegionId),
+    /// Work requests under way.
+    in_flight: u32,
+    /// Messages sent; of those, messages that the peer has let go of.
+    n_sent: u32,
+    n_left: u32,
+    /// Messages received that this end has let go of.
+    n_taken: u32,
+    /// Whether a message is in the incoming buffer that this end has not let go of.
+    is_held: bool,
+    /// Whether a message has arrived that has not been received yet.
+    has_arrived: bool,
+    n_received: usize,
+    /// Whether payloads are left unseen, since a gateway's other connection has the memory too.
+    is_relay: bool,
+    /// When the completion queue was last looked at, on the monotonic clock in nanoseconds.
+    looked_ns: u64,
+    /// Why the outgoing buffer could not be waited for; told by the next call that can.
+    failed: Option<io::Error>,
+    /// Whether the peer has closed.
+    is_over: bool,
+}
+
+impl Endpoint {
+    /// Makes an end for messages of up to `outgoing` and `incoming` and joins it to the peer's,
+    /// which does the same at the other end of `stream`.
+    pub(super) fn establish(
+        stream: TcpStream,
+        end: End<'_>,
+        outgoing: Wanted<'_>,
+        incoming: Wanted<'_>,
+    ) -> io::Result<Endpoint> {
+        let (nic, verbs) = (end.nic, end.verbs);
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SET_UP_LIMIT))?;
+        let made = Made::new(nic, verbs.verb, &stream, outgoing, incoming);
+        let mut made = tell(&stream, made, |made| made.card.encode().to_vec())?;
+        let peer = Card::decode(&hear(&stream)?)?;
+        let joined = made.join(nic, &peer);
+        tell(&stream, joined, |()| Vec::new())?;
+        hear::<0>(&stream)?;
+        stream.set_read_timeout(None)?;
+        Ok(Endpoint {
+            qp: made.qp,
+            stream,
+            peer,
+            completion: verbs.completion,
+            piece: PIECE.min(nic.port.max_message as usize),
+            outgoing: made.outgoing,
+            incoming: made.incoming,
+            in_flight: 0,
+            n_sent: 0,
+            n_left: 0,
+            n_taken: 0,
+            is_held: false,
+            has_arrived: false,
+            n_received: 0,
+            is_relay: end.relay.is_some(),
+            looked_ns: 0,
+            failed: None,
+            is_over: false,
+        })
+    }
+}
+
+/// What an end makes before it knows its peer.
+struct Made {
+    qp: QueuePair,
+    outgoing: (Buffer, RegionId),
+    incoming: (Buffer, RegionId),
+    card: Card,
+}
+
+impl Made {
+    fn new(
+        nic: &Nic,
+        verb: Verb,
+        stream: &TcpStream,
+        outgoing: Wanted<'_>,
+        incoming: Wanted<'_>,
+    ) -> io::Result<Made> {
+        let depths = Depths {
+            send: IN_FLIGHT,
+            receive: RECEIVES,
+            inline: INLINE,
+        };
+        let mut qp = QueuePair::new(&nic.device, depths, stream.peer_addr()?.to_string())?;
+        let make = |(shared, length): Wanted<'_>| match shared {
+            Some(buffer) => Ok(buffer.shared()),
+            None => Buffer::new(HEADER + length),
+        };
+        let (outgoing, incoming) = (make(outgoing)?, make(incoming)?);
+        let longest = outgoing.len().max(incoming.len());
+        if verb == Verb::Send && longest > nic.port.max_message as usize {
+            let problem = format!(
+                "a message of {longest} B, the port takes {} B at most",
+                nic.port.max_message
+            );
+            let failure = Failure::new("ibv_post_send", problem)
+                .because("`verb = \"write-with-immediate\"` moves longer ones");
+            return Err(qp.named(failure).into());
+        }
+        let (from, to) = match verb {
+            Verb::WriteWithImmediate => (Access::Local, Access::PeerWrites),
+            Verb::Send => (Access::Local, Access::Local),
+            Verb::Read => (Access::PeerReads, Access::Local),
+        };
+        let from = qp.register(&outgoing, from)?;
+        let to = qp.register(&incoming, to)?;
+        qp.initialize()?;
+        for _ in 0..RECEIVES {
+            qp.post_receive(receive_into(verb, to, incoming.len()))?;
+        }
+        let card = Card {
+            gid: nic.gid,
+            queue_pair: qp.number(),
+            // Any number does that no packet of an earlier queue pair of this number has.
+            first_packet: monotonic_ns() as u32 & 0x00ff_ffff,
+            mtu: nic.port.mtu,
+            verb,
+            outgoing: qp.remote(from),
+            incoming: qp.remote(to),
+        };
+        Ok(Made {
+            qp,
+            outgoing: (outgoing, from),
+            incoming: (incoming, to),
+            card,
+        })
+    }
+
+    fn join(&mut self, nic: &Nic, peer: &Card) -> io::Result<()> {
+        let differ = |what: &str| {
+            let problem = format!("the two ends differ in {what}");
+            let failure = Failure::new("setting up a connection", problem)
+                .because("both must run the same scenario");
+            Err(self.qp.named(failure).into())
+        };
+        if peer.verb != self.card.verb {
+            return differ("the verb");
+        }
+        let (out, back) = (self.outgoing.0.len() as u64, self.incoming.0.len() as u64);
+        if peer.incoming.length != out || peer.outgoing.length != back {
+            return differ("the size of messages");
+        }
+        let to = Destination {
+            gid: peer.gid,
+            queue_pair: peer.queue_pair,
+            first_packet: peer.first_packet,
+            mtu: peer.mtu.min(self.card.mtu),
+        };
+        Ok(self
+            .qp
+            .connect(&to, nic.gid_index, self.card.first_packet)?)
+    }
+}
+
+/// What a posted receive takes: the whole message where it is sent, the notice where it is read,
+/// nothing where it is written.
+fn receive_into(verb: Verb, region: RegionId, whole: usize) -> Option<Piece> {
+    let length = match verb {
+        Verb::WriteWithImmediate => return None,
+        Verb::Send => whole,
+        Verb::Read => HEADER,
+    };
+    Some(Piece {
+        region,
+        from: 0,
+        length,
+    })
+}
+
+impl Endpoint {
+    /// Waits for a completion; `None` if the peer has closed and everything it sent has been seen.
+    fn wait(&mut self, wake: Wake) -> io::Result<Option<Completion>> {
+        let mut looks = 0;
+        loop {
+            self.looked_ns = monotonic_ns();
+            if let Some(done) = self.look()? {
+                return Ok(Some(done));
+            }
+            if self.is_over {
+                return Ok(None);
+            }
+            match self.completion {
+                CompletionBy::Poll => {
+                    looks += 1;
+                    if looks % LOOKS_UNTIL_YIELD == 0 {
+                        std::thread::yield_now();
+                    }
+                    if looks % LOOKS_UNTIL_CHECK == 0 {
+                        self.check(Some(&Timespec::default()))?;
+                    }
+                }
+                CompletionBy::Event => {
+                    self.qp.arm(wake)?;
+                    // What completed before the queue was armed makes no event.
+                    if let Some(done) = self.look()? {
+                        return Ok(Some(done));
+                    }
+                    self.check(None)?;
+                }
+            }
+        }
+    }
+
+    /// The next completion, if there is one. That the peer has gone explains a failure.
+    fn look(&mut self) -> io::Result<Option<Completion>> {
+        self.qp.poll().or_else(|failure| {
+            self.check(Some(&Timespec::default()))?;
+            if self.is_over {
+                Ok(None)
+            } else {
+                Err(failure.into())
+            }
+        })
+    }
+
+    /// Waits until there is an event, or news of the peer.
+    fn check(&mut self, limit: Option<&Timespec>) -> io::Result<()> {
+        let (has_event, has_news) = {
+            let channel = self.qp.channel();
+            let mut fds = [
+                PollFd::from_borrowed_fd(channel, PollFlags::IN),
+                PollFd::new(&self.stream, PollFlags::IN),
+            ];
+            match poll(&mut fds, limit) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            (!fds[0].revents().is_empty(), !fds[1].revents().is_empty())
+        };
+        if has_event {
+            self.qp.take_event()?;
+        }
+        if has_news {
+            let mut word = [0];
+            if self.stream.read(&mut word)? == 0 || word[0] != GOODBYE {
+                let failure = Failure::new("the connection", "the peer ended without closing it")
+                    .because("was its process killed?");
+                return Err(self.qp.named(failure).into());
+            }
+            self.is_over = true;
+        }
+        Ok(())
+    }
+
+    /// Notes what has completed.
+    fn note(&mut self, done: Completion) -> io::Result<()> {
+        let (length, n_left) = match done {
+            Completion::Sent => {
+                self.in_flight -= 1;
+                return Ok(());
+            }
+            Completion::Received(length, n_left) => (length, n_left),
+            Completion::Written(n_left) => (HEADER, n_left),
+        };
+        let (region, length_of_buffer) = (self.incoming.1, self.incoming.0.len());
+        let again = receive_into(self.peer.verb, region, length_of_buffer);
+        self.qp.post_receive(again)?;
+        self.n_left = n_left;
+        if length > 0 {
+            self.has_arrived = true;
+        }
+        Ok(())
+    }
+
+    /// Waits until `ready` says so.
+    fn wait_until(&mut self, ready: impl Fn(&Endpoint) -> bool) -> io::Result<()> {
+        while !ready(self) {
+            match self.wait(Wake::Everything)? {
+                Some(done) => self.note(done)?,
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Posts `work` on part of a buffer, when there is room in the queue.
+    fn post(&mut self, work: Work, region: RegionId, from: usize, length: usize) -> io::Result<()> {
+        self.wait_until(|end| end.in_flight < IN_FLIGHT)?;
+        let piece = Piece {
+            region,
+            from,
+            length,
+        };
+        self.qp.post(work, piece)?;
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    /// Sends the first `length` bytes of the outgoing buffer, which may be none.
+    fn post_send(&mut self, length: usize) -> io::Result<()> {
+        self.post(Work::Send(self.n_taken), self.outgoing.1, 0, length)
+    }
+
+    /// Lets go of the message in the incoming buffer, if there is one; the next thing that is sent
+    /// tells the peer.
+    fn let_go(&mut self) -> bool {
+        let was_held = std::mem::replace(&mut self.is_held, false);
+        self.n_taken = self.n_taken.wrapping_add(u32::from(was_held));
+        was_held
+    }
+
+    /// Waits until the outgoing buffer may be filled again: until what is in it has arrived.
+    fn wait_for_buffer(&mut self) -> io::Result<()> {
+        let is_read = self.peer.verb == Verb::Read;
+        self.wait_until(|end| end.in_flight == 0 && (!is_read || end.n_left == end.n_sent))
+    }
+
+    fn write(&mut self, total: usize) -> io::Result<()> {
+        let (to, region) = (self.peer.incoming, self.outgoing.1);
+        let mut from = 0;
+        while from + self.piece < total {
+            self.post(Work::Write(to, from as u64), region, from, self.piece)?;
+            from += self.piece;
+        }
+        let last = Work::WriteWithImmediate(to, from as u64, self.n_taken);
+        self.post(last, region, from, total - from)
+    }
+
+    /// Reads the payload that a notice has announced; returns for how long it waited, in
+    /// nanoseconds.
+    fn read(&mut self, length: usize) -> io::Result<u64> {
+        let (at, region) = (self.peer.outgoing, self.incoming.1);
+        for from in (HEADER..HEADER + length).step_by(self.piece) {
+            let length = self.piece.min(HEADER + length - from);
+            self.post(Work::Read(at, from as u64), region, from, length)?;
+        }
+        let posted_ns = monotonic_ns();
+        self.looked_ns = posted_ns;
+        self.wait_until(|end| end.in_flight == 0)?;
+        Ok(self.looked_ns - posted_ns)
+    }
+}
+
+impl Connection for Endpoint {
+    fn payload_mut(&mut self) -> &mut [u8] {
+        self.both().1
+    }
+
+    fn received(&self) -> &[u8] {
+        let end = if self.is_relay { 0 } else { self.n_received };
+        &self.incoming.0.bytes()[HEADER..][..end]
+    }
+
+    fn both(&mut self) -> (&[u8], &mut [u8]) {
+        if let Err(error) = self.wait_for_buffer() {
+            self.failed.get_or_insert(error);
+        }
+        if self.is_relay {
+            return (&[], &mut []);
+        }
+        (
+            &self.incoming.0.bytes()[HEADER..HEADER + self.n_received],
+            &mut self.outgoing.0.bytes_mut()[HEADER..],
+        )
+    }
+
+    fn send(&mut self, header: &Header) -> io::Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let n = header.fits(self.outgoing.0.len() - HEADER)?;
+        self.wait_for_buffer()?;
+        self.wait_until(|end| end.n_left == end.n_sent)?;
+        self.let_go();
+        self.outgoing.0.bytes_mut()[..HEADER].copy_from_slice(&header.encode());
+        match self.peer.verb {
+            Verb::WriteWithImmediate => self.write(HEADER + n)?,
+            Verb::Send => self.post_send(HEADER + n)?,
+            Verb::Read => self.post_send(HEADER)?,
+        }
+        self.n_sent = self.n_sent.wrapping_add(1);
+        Ok(())
+    }
+
+    fn receive(&mut self) -> io::Result<Option<Arrival>> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if self.let_go() {
+            self.post_send(0)?;
+        }
+        let before = Stamp::now();
+        self.looked_ns = before.at_ns;
+        while !self.has_arrived {
+            match self.wait(Wake::Arrivals)? {
+                Some(done) => self.note(done)?,
+                None => return Ok(None),
+            }
+        }
+        self.has_arrived = false;
+        self.is_held = true;
+        let read = Stamp::now();
+        let bytes = self.incoming.0.bytes();
+        let header = bytes[..HEADER].try_into().expect("a buffer holds a header");
+        let header = Header::decode(header)?;
+        self.n_received = header.fits(bytes.len() - HEADER)?;
+        let looked_ns = self.looked_ns;
+        let waited_ns = match self.peer.verb {
+            Verb::Read => self.read(self.n_received)?,
+            Verb::WriteWithImmediate | Verb::Send => 0,
+        };
+        Ok(Some(match self.completion {
+            CompletionBy::Event => arrival(header, before, read),
+            // The core time of polling is in no span: the message was there at the last look.
+            CompletionBy::Poll => {
+                let end = Stamp::now();
+                Arrival {
+                    header,
+                    start_ns: looked_ns,
+                    end,
+                    cpu_ns: end.at_ns - looked_ns - waited_ns,
+                }
+            }
+        }))
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        // What was sent last must have arrived before the queue pair goes; a peer that has gone is
+        // waited for no longer than the limit.
+        let end = Instant::now() + CLOSE_LIMIT;
+        let is_read = self.peer.verb == Verb::Read;
+        while (self.in_flight > 0 || is_read && self.n_left != self.n_sent) && Instant::now() < end
+        {
+            match self.look() {
+                Ok(Some(done)) if self.note(done).is_ok() => {}
+                Ok(None) if !self.is_over => std::thread::yield_now(),
+                _ => break,
+            }
+        }
+        let _gone = self.stream.write_all(&[GOODBYE]);
+    }
+}

@@ -1,0 +1,229 @@
+//! Scenarios measured over real verbs, and what is said where that cannot be.
+//!
+//! They need the devices `rxe0` and `rxe1` that the guest of `tests/rdma/run` has.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use schema::ids::RequestId;
+use schema::run::{Leg, Outcome, Run, Span, SpanName};
+
+fn scenario(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rdma");
+    folder.join(name).with_extension("toml")
+}
+
+/// `tandem measure` of a scenario, with `settings`, into `dir/run`.
+fn measure(name: &str, settings: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.args(["measure", "-q"]).arg(scenario(name));
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    command.arg("-o").arg(dir.join("run"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).trim().to_owned()
+}
+
+/// The run of a measurement that must succeed.
+fn measured(name: &str, settings: &[&str]) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let output = measure(name, settings, dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let run = Run::load(&dir.path().join("run")).unwrap();
+    assert_eq!(run.manifest.outcome, Outcome::Complete);
+    run
+}
+
+/// Checks that every message of every request was sent, travelled and was received, in this order.
+fn messages_are_whole(run: &Run, n_hops: u8) {
+    let mut messages: BTreeMap<(RequestId, u8, Leg), Vec<&Span>> = BTreeMap::new();
+    for span in &run.trace {
+        if matches!(
+            span.name,
+            SpanName::Send | SpanName::Wire | SpanName::Receive
+        ) {
+            let key = (span.request, span.hop.unwrap(), span.leg);
+            messages.entry(key).or_default().push(span);
+        }
+    }
+    let requests = run
+        .trace
+        .iter()
+        .filter(|span| span.name == SpanName::Request)
+        .count();
+    assert_eq!(requests, 2 * 120);
+    assert_eq!(messages.len(), requests * usize::from(n_hops) * 2);
+    for ((_, _, leg), spans) in messages {
+        let find = |name| spans.iter().find(|span| span.name == name).unwrap();
+        let (send, wire, receive) = (
+            find(SpanName::Send),
+            find(SpanName::Wire),
+            find(SpanName::Receive),
+        );
+        assert_eq!(spans.len(), 3);
+        let bytes = if leg == Leg::Request { 100_000 } else { 4_000 };
+        assert_eq!([send.bytes, receive.bytes], [bytes; 2]);
+        assert!(wire.start_ns == send.end_ns && send.start_ns <= send.end_ns);
+        assert!(receive.start_ns <= receive.end_ns);
+    }
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn requests_are_measured_with_every_verb_and_completion() {
+    for verb in ["write-with-immediate", "send", "read"] {
+        for completion in ["event", "poll"] {
+            let hop = "clients.0.path.0";
+            let settings = [
+                format!("{hop}.verb={verb}"),
+                format!("{hop}.completion={completion}"),
+            ];
+            let run = measured("direct", &settings.each_ref().map(String::as_str));
+            messages_are_whole(&run, 1);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_gateway_forwards_between_tcp_and_rdma_either_way() {
+    messages_are_whole(&measured("proxied", &[]), 2);
+    let swapped = ["clients.0.path.0.over=rdma", "clients.0.path.1.over=tcp"];
+    messages_are_whole(&measured("proxied", &swapped), 2);
+    messages_are_whole(&measured("proxied", &["clients.0.path.0.over=rdma"]), 2);
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn the_doctor_finds_both_devices() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    let output = command.arg("doctor").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for device in [
+        "rxe0, GID 1 (::ffff:10.79.0.1), MTU 4096 B",
+        "rxe1, GID 1 (::ffff:10.79.0.2), MTU 4096 B",
+    ] {
+        assert!(text.contains(device), "{text}");
+    }
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_device_that_is_not_there_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = ["hosts.server.nic.device=mlx5_0"];
+    let output = measure("direct", &wrong, dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let message = said(&output).replace(&scenario("direct").display().to_string(), "SCENARIO");
+    insta::assert_snapshot!(message, @"error: SCENARIO:9: `hosts.server.nic`: ibv_open_device on device `mlx5_0`: there is none of this name, but `rxe0`, `rxe1`; `tandem simulate` runs RDMA anywhere");
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn several_devices_and_none_named_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(scenario("direct")).unwrap();
+    let path = dir.path().join("scenario.toml");
+    fs::write(&path, text.replace(", device = \"rxe1\"", "")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command
+        .args(["measure", "-q"])
+        .arg(&path)
+        .arg("-o")
+        .arg(dir.path().join("run"));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let message = said(&output).replace(&dir.path().display().to_string(), "DIR");
+    insta::assert_snapshot!(message, @r#"error: DIR/scenario.toml:9: `hosts.server.nic`: choosing a device: several are active: rxe0, rxe1; name the one to use: `nic = { part = "PART", device = "NAME" }`; `tandem simulate` runs RDMA anywhere"#);
+}
+
+/// Root is not bound by the limit, but for the capability that this takes away.
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_limit_of_locked_memory_that_is_too_low_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = measure("direct", &[], dir.path());
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]);
+    command.args(["prlimit", "--memlock=65536"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let begin = Instant::now();
+    let output = command.output().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let message = said(&output);
+    assert!(message.contains("ibv_reg_mr on device `rxe"), "{message}");
+    assert!(
+        message.contains("the limit of locked memory is 64 KiB; raise it"),
+        "{message}"
+    );
+}
+
+/// The process of `child`'s measurement whose journals begin with `role`.
+fn process_of(role: &str, dir: &Path) -> Option<u32> {
+    let journal = dir.join("run/journals").join(role).display().to_string();
+    fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let pid = entry.file_name().to_string_lossy().parse().ok()?;
+        let maps = fs::read_to_string(entry.path().join("maps")).ok()?;
+        maps.contains(&journal).then_some(pid)
+    })
+}
+
+fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < end {
+        if let Some(value) = ready() {
+            return value;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{what} did not come to be");
+}
+
+fn ended(mut child: Child) -> Output {
+    let begin = Instant::now();
+    wait_for("the end of the measurement", || child.try_wait().unwrap());
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_killed_server_is_named_within_seconds() {
+    for completion in ["event", "poll"] {
+        let dir = tempfile::tempdir().unwrap();
+        let completion = format!("clients.0.path.0.completion={completion}");
+        let settings = ["run.measure={ requests = 1000000 }", &completion];
+        let child = measure("direct", &settings, dir.path()).spawn().unwrap();
+        wait_for("samples of the clients' core time", || {
+            let path = dir.path().join("run/journals/client-edge.cpu");
+            fs::read_to_string(path)
+                .ok()
+                .filter(|text| text.lines().count() > 50)
+        });
+        let server = wait_for("the server", || process_of("server-work", dir.path()));
+        let status = Command::new("kill")
+            .args(["-9", &server.to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let output = ended(child);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        let message = said(&output);
+        assert!(
+            message.contains("role `server work` was killed by signal 9"),
+            "{message}"
+        );
+        let run = Run::load(&dir.path().join("run")).unwrap();
+        assert!(run.summary().requests > 0);
+    }
+}
