@@ -12,7 +12,7 @@ use realrun::transport::{Address, Buffers, Carrier, Connection, Header, Hello, L
 use schema::ids::{ClientId, Id, RequestId};
 use schema::random::{Seed, stream};
 use schema::run::content_hash;
-use schema::scenario::{CompletionBy, Verb, Verbs};
+use schema::scenario::{CompletionBy, Registration, Verb, Verbs};
 
 const MIB: usize = 1 << 20;
 const BUFFERS: Buffers = Buffers {
@@ -113,7 +113,12 @@ fn every() -> Vec<Verbs> {
     let mut all = Vec::new();
     for verb in [Verb::WriteWithImmediate, Verb::Send, Verb::Read] {
         for completion in [CompletionBy::Event, CompletionBy::Poll] {
-            all.push(Verbs { completion, verb });
+            all.push(Verbs {
+                completion,
+                verb,
+                registration: Registration::Once,
+                queue_pairs: None,
+            });
         }
     }
     all
