@@ -12,12 +12,7 @@ use crate::transport::rdma::Nic;
 
 /// Refuses what hardware, or this build, or this machine cannot execute.
 pub(super) fn can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
-    let refuse = |key: &str, problem: &str| {
-        Err(RealrunError::Unsupported {
-            key: scenario.source().position(key),
-            problem: problem.to_owned(),
-        })
-    };
+    let refuse = |key: &str, problem: &str| refuse(scenario, key, problem);
     if scenario.is_plain() {
         return refuse(
             "stages",
@@ -68,12 +63,7 @@ pub(super) fn can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
 
 /// Refuses paths, and what clients do on them, that only the engine has.
 fn paths_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
-    let refuse = |key: &str, problem: &str| {
-        Err(RealrunError::Unsupported {
-            key: scenario.source().position(key),
-            problem: problem.to_owned(),
-        })
-    };
+    let refuse = |key: &str, problem: &str| refuse(scenario, key, problem);
     for (index, group) in scenario.groups.rows().iter().enumerate() {
         let clients = |below: &str| format!("clients.{index}.{below}");
         if group.timeout.is_some() {
@@ -110,12 +100,7 @@ fn paths_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
 
 /// Refuses stages that only the engine has.
 fn stages_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
-    let refuse = |key: &str, problem: &str| {
-        Err(RealrunError::Unsupported {
-            key: scenario.source().position(key),
-            problem: problem.to_owned(),
-        })
-    };
+    let refuse = |key: &str, problem: &str| refuse(scenario, key, problem);
     for (_, stage) in scenario.stages.iter() {
         let key = |below: &str| format!("stages.{}.{below}", stage.name);
         if stage.receive_threads.is_some() {
@@ -160,10 +145,7 @@ fn stages_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
 
 /// Refuses hops over verbs that this build or this machine cannot give.
 fn verbs_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
-    let refuse = |key: String, problem: String| {
-        let key = scenario.source().position(&key);
-        Err(RealrunError::Unsupported { key, problem })
-    };
+    let refuse = |key: String, problem: String| refuse(scenario, &key, &problem);
     for (index, group) in scenario.groups.rows().iter().enumerate() {
         for (at, hop) in group.path.iter().enumerate() {
             let key = || format!("clients.{index}.path.{at}.over");
@@ -201,4 +183,12 @@ fn verbs_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
         }
     }
     Ok(())
+}
+
+/// The error that names the key of what cannot be measured.
+fn refuse(scenario: &Scenario, key: &str, problem: &str) -> Result<(), RealrunError> {
+    Err(RealrunError::Unsupported {
+        key: scenario.source().position(key),
+        problem: problem.to_owned(),
+    })
 }

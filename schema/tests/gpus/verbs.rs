@@ -81,7 +81,7 @@ fn a_hop_sleeps_and_writes_if_it_does_not_say() {
 fn both_ends_of_a_hop_over_verbs_have_an_adapter() {
     assert_snapshot!(message("over = \"tcp\"", "over = \"rdma\""), @"a.toml:6: `hosts.edge.nic`: must be given, since `clients.0.path.0` goes over `rdma` and `edge` is one of its ends; write `nic = { part = \"PART\" }`");
     assert_snapshot!(message("nic = { part = \"cx6\" }, gpus", "gpus"), @"a.toml:8: `hosts.server.nic`: must be given, since `clients.0.path.1` goes over `gdr` and `server` is one of its ends; write `nic = { part = \"PART\" }`");
-    assert_snapshot!(message("{ part = \"cx6\" }", "{ parts = \"cx6\" }"), @"a.toml:7: `hosts.gateway.nic.parts`: unknown key `parts`, did you mean `part`? (allowed: part)");
+    assert_snapshot!(message("{ part = \"cx6\" }", "{ parts = \"cx6\" }"), @"a.toml:7: `hosts.gateway.nic.parts`: unknown key `parts`, did you mean `part`? (allowed: part, device, gid)");
     assert_snapshot!(message("nic = { part = \"cx6\" } }", "nics = { part = \"cx6\" } }"), @"a.toml:7: `hosts.gateway.nics`: unknown key `nics`, did you mean `nic`? (allowed: part, cores, count, attach, gpus, nic)");
 }
 
