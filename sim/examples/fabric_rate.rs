@@ -3,14 +3,14 @@
 //! against the number of disjoint racks, and against the size of one. Each flow that ends is followed
 //! by another at once, and both are settled together. Prints tables.
 //!
-//! Medians of five runs on a machine of two virtual cores that others kept busy (load 4
-//! to 5): flow events a second with exact rates, and with a tolerance of 1%.
+//! One run on a machine of two virtual cores with little else to do (load 1.8): flow events a second
+//! with exact rates, and with a tolerance of 1%.
 //!
 //! | traffic | exact | 1% | changes of rate an event, exact |
 //! |---|---|---|---|
-//! | servers | 57,000 | 86,800 | 196 |
-//! | in racks | 85,400 | 191,700 | 90 |
-//! | uniform | 5,000 | 64,000 | 666 |
+//! | servers | 92,600 | 152,000 | 196 |
+//! | in racks | 88,900 | 187,000 | 90 |
+//! | uniform | 9,750 | 60,000 | 666 |
 //!
 //! Rates exact, racks of 40 hosts apart from each other: 131,000 with one, 104,000 with 4, 78,400
 //! with 16, 69,600 with 64; changes an event go from 69 to 93, and a change takes longer the more flows
