@@ -10,24 +10,31 @@ use crate::common::{PROXIED, said, scenario, tandem};
 const SYNTHETIC: &str =
     r#"serve = { synthetic = { time = "1 ms", input = "100 kB", output = "4 kB" } }"#;
 
-/// What `measure` says of the small pipeline with this at the place of what its stage serves.
-fn refusal(stage: &str) -> String {
+/// What `measure` says of a scenario that it refuses before anything is begun.
+fn refusal_of(text: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
-    assert!(PROXIED.contains(SYNTHETIC));
-    let text = PROXIED.replace(SYNTHETIC, stage).replace(
-        "server = { part = \"this-machine\", cores = 2 }",
-        "server = { part = \"this-machine\", cores = 2, gpus = [{ part = \"a100\" }] }",
-    );
-    let path = scenario(dir.path(), &text);
+    let path = scenario(dir.path(), text);
     let mut command = tandem();
     command.args(["measure", "-q"]).arg(path);
     let output = command.current_dir(dir.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    // Nothing was begun.
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     let message = String::from_utf8_lossy(&output.stderr);
     let message = message.replace(&dir.path().display().to_string(), "DIR");
     message.trim().to_owned()
+}
+
+/// The small pipeline with `to` at the first place of `from`.
+fn changed(from: &str, to: &str) -> String {
+    assert!(PROXIED.contains(from));
+    PROXIED.replacen(from, to, 1)
+}
+
+/// What `measure` says of the small pipeline with this at the place of what its stage serves.
+fn refusal(stage: &str) -> String {
+    let server = "server = { part = \"this-machine\", cores = 2";
+    let gpus = format!("{server}, gpus = [{{ part = \"a100\" }}]");
+    refusal_of(&changed(SYNTHETIC, stage).replace(server, &gpus))
 }
 
 #[test]
@@ -52,21 +59,7 @@ fn hardware_refuses_threads_that_are_not_of_a_connection() {
 
 #[test]
 fn hardware_refuses_general_pipelines() {
-    let refusal_of = |text: &str| {
-        let dir = tempfile::tempdir().unwrap();
-        let path = scenario(dir.path(), text);
-        let mut command = tandem();
-        command.args(["measure", "-q"]).arg(path);
-        let output = command.current_dir(dir.path()).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-        let message = String::from_utf8_lossy(&output.stderr);
-        let message = message.replace(&dir.path().display().to_string(), "DIR");
-        message.trim().to_owned()
-    };
-    let refusal = |from: &str, to: &str| {
-        assert!(PROXIED.contains(from));
-        refusal_of(&PROXIED.replacen(from, to, 1))
-    };
+    let refusal = |from: &str, to: &str| refusal_of(&changed(from, to));
     assert_snapshot!(refusal("proxy = {}", "proxy = { pool = 2 }"), @"error: DIR/scenario.toml:25: `stages.ingress.proxy.pool`: a proxy has a connection onward for each of its own on hardware; `tandem simulate` runs pools");
     assert_snapshot!(refusal("cores = 2 }", "cores = 2, count = 2 }"), @"error: DIR/scenario.toml:7: `hosts.edge.count`: must be 1 with placement `local`, where hosts are parts of one machine, found 2");
     let straight = "reply-over = \"tcp\"\npath = [";
@@ -74,7 +67,7 @@ fn hardware_refuses_general_pipelines() {
     let timeout = "timeout = \"1 s\"\npath = [";
     assert_snapshot!(refusal("path = [", timeout), @"error: DIR/scenario.toml:35: `clients.0.timeout`: clients wait for every reply on hardware; `tandem simulate` runs timeouts");
     let loss = "faults = [{ stage = \"ingress\", from = \"1 s\", for = \"1 s\" }]\n[hosts]";
-    let waits = PROXIED.replacen("path = [", timeout, 1);
+    let waits = changed("path = [", timeout);
     assert_snapshot!(refusal_of(&waits.replacen("[hosts]", loss, 1)), @"error: DIR/scenario.toml:6: `faults`: losses of hosts and stages are for the engine, see `tandem simulate`");
     let sized = "to = \"work\", payload = \"7 B\"";
     assert_snapshot!(refusal("to = \"work\"", sized), @"error: DIR/scenario.toml:35: `clients.0.path`: on hardware a path leads over proxies to one stage that serves, with messages of that stage's sizes; `tandem simulate` runs others");
@@ -91,65 +84,31 @@ fn hardware_refuses_ways_to_form_batches() {
 
 #[test]
 fn hardware_refuses_faults_and_switches_between_namespaces() {
-    let refusal_of = |head: &str| {
-        let dir = tempfile::tempdir().unwrap();
-        let text = PROXIED.replacen("[hosts]", &format!("{head}\n[hosts]"), 1);
-        let path = scenario(dir.path(), &text);
-        let mut command = tandem();
-        command.args(["measure", "-q"]).arg(path);
-        let output = command.current_dir(dir.path()).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-        let message = String::from_utf8_lossy(&output.stderr);
-        let message = message.replace(&dir.path().display().to_string(), "DIR");
-        message.trim().to_owned()
-    };
     let fault = "[[faults]]\nlink = [\"edge\", \"gateway\"]\nfrom = \"1 s\"\nfor = \"1 s\"\n";
-    assert_snapshot!(refusal_of(fault), @"error: DIR/scenario.toml:6: `faults`: faults of links are for the engine, see `tandem simulate`");
-}
-
-/// What `measure` says of the small pipeline with a change.
-fn refusal_of(from: &str, to: &str) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    assert!(PROXIED.contains(from));
-    let path = scenario(dir.path(), &PROXIED.replace(from, to));
-    let mut command = tandem();
-    command.args(["measure", "-q"]).arg(path);
-    let output = command.current_dir(dir.path()).output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    let message = String::from_utf8_lossy(&output.stderr);
-    let message = message.replace(&dir.path().display().to_string(), "DIR");
-    message.trim().to_owned()
+    assert_snapshot!(refusal_of(&changed("[hosts]", &format!("{fault}\n[hosts]"))), @"error: DIR/scenario.toml:6: `faults`: faults of links are for the engine, see `tandem simulate`");
 }
 
 #[test]
 fn hardware_refuses_what_its_kernel_chooses_and_what_its_proxies_cannot() {
     let hop = "to = \"work\", over = \"tcp\"";
     let limited = format!("{hop}, tcp = {{ send-buffer = \"1 MB\" }}");
-    assert_snapshot!(refusal_of(hop, &limited), @"error: DIR/scenario.toml:35: `clients.0.path.1.tcp`: the kernel chooses buffers and windows; `tandem simulate` takes them");
+    assert_snapshot!(refusal_of(&changed(hop, &limited)), @"error: DIR/scenario.toml:35: `clients.0.path.1.tcp`: the kernel chooses buffers and windows; `tandem simulate` takes them");
     let cut = "proxy = { forward = \"cut-through\" }";
-    assert_snapshot!(refusal_of("proxy = {}", cut), @"error: DIR/scenario.toml:25: `stages.ingress.proxy.forward`: proxies take whole messages on hardware; `tandem simulate` runs others");
+    assert_snapshot!(refusal_of(&changed("proxy = {}", cut)), @"error: DIR/scenario.toml:25: `stages.ingress.proxy.forward`: proxies take whole messages on hardware; `tandem simulate` runs others");
 }
 
 #[test]
 fn hardware_refuses_transports_of_verbs() {
-    let dir = tempfile::tempdir().unwrap();
     let nic = "server = { part = \"this-machine\", cores = 2, nic = { part = \"cx5\" } }";
-    let text = PROXIED
-        .replace("server = { part = \"this-machine\", cores = 2 }", nic)
-        .replace(
-            "gateway = { part = \"this-machine\", cores = 2 }",
-            &nic.replace("server", "gateway"),
-        )
-        .replace(
-            "to = \"work\", over = \"tcp\"",
-            "to = \"work\", over = \"rdma\"",
-        );
-    let path = scenario(dir.path(), &text);
-    let mut command = tandem();
-    command.args(["measure", "-q"]).arg(path);
-    let output = command.current_dir(dir.path()).output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    let message = String::from_utf8_lossy(&output.stderr);
-    let message = message.replace(&dir.path().display().to_string(), "DIR");
-    assert_snapshot!(message.trim(), @"error: DIR/scenario.toml:8: `hosts.gateway.nic`: this build has no verbs transport; build it with `--features rdma`; `tandem simulate` runs RDMA anywhere");
+    let with = |options: &str| {
+        let text = changed("server = { part = \"this-machine\", cores = 2 }", nic);
+        let gateway = "gateway = { part = \"this-machine\", cores = 2 }";
+        let text = text.replace(gateway, &nic.replace("server", "gateway"));
+        let hop = format!("to = \"work\", over = \"rdma\"{options}");
+        refusal_of(&text.replace("to = \"work\", over = \"tcp\"", &hop))
+    };
+    assert_snapshot!(with(", registration = \"each\""), @"error: DIR/scenario.toml:35: `clients.0.path.1.registration`: buffers are registered once on hardware; `tandem simulate` runs others");
+    let pairs = ", queue-pairs = { count = 1, outstanding = 1 }";
+    assert_snapshot!(with(pairs), @"error: DIR/scenario.toml:35: `clients.0.path.1.queue-pairs`: each connection has a queue pair of its own on hardware; `tandem simulate` runs shared ones");
+    assert_snapshot!(with(""), @"error: DIR/scenario.toml:8: `hosts.gateway.nic`: this build has no verbs transport; build it with `--features rdma`; `tandem simulate` runs RDMA anywhere");
 }

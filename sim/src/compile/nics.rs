@@ -85,26 +85,6 @@ impl<'a> Compiler<'a> {
         Ok(self.tables.nics.push(row))
     }
 
-    /// A parameter of a host's part.
-    pub(super) fn host_parameter(
-        &self,
-        host: HostId,
-        name: &str,
-        default: f64,
-    ) -> Result<f64, SimError> {
-        let row = &self.scenario.hosts[host];
-        let Some(part) = self.profile.parts.get(&row.part) else {
-            return Ok(default);
-        };
-        let wanted_by = place(self.scenario, &format!("hosts.{}.part", row.name));
-        let part = PartOf {
-            name: &row.part,
-            part,
-            wanted_by,
-        };
-        part.or(name, default)
-    }
-
     /// What it costs the senders of a hop, there and back, to register each message.
     pub(super) fn register_sources(
         &mut self,

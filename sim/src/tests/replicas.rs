@@ -2,6 +2,7 @@
 //! serving and the delays of links takes time, and serving takes 1 ms.
 
 use schema::ids::RequestId;
+use schema::profile::Parameter;
 use schema::run::{Span, SpanName};
 use schema::stats::{mean, mean_interval};
 
@@ -336,4 +337,24 @@ fn random_balancing_makes_a_queue_of_each_replica() {
     );
     assert!(interval.high - interval.low < 0.06 * theory, "{interval:?}");
     assert!(slower > interval.high, "{interval:?} {slower}");
+}
+
+/// A host that stands for several is named as it is in the file.
+#[test]
+fn messages_name_the_key_of_hosts_with_a_count() {
+    let mut profile = only_inference(Residual::None);
+    let part = profile.parts.get_mut("server").unwrap();
+    let parameter = Parameter {
+        value: -1.0,
+        standard_error: 0.0,
+        unit: "B".to_owned(),
+        range: None,
+        source: "made up".to_owned(),
+    };
+    part.parameters
+        .insert("message-header".to_owned(), parameter);
+    let error = simulate(&scenario_of(TEXT, &[]), Some(&profile), &OPTIONS)
+        .err()
+        .unwrap();
+    insta::assert_snapshot!(error, @"replicas.toml:10: `hosts.server.part`: parameter `message-header` of part `server` must be from 0 up, found -1");
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 use schema::run::SpanName;
 use schema::scenario::Scenario;
+use sim::simulate;
 
 use crate::fixture::*;
 
@@ -114,4 +115,31 @@ fn proxies_cut_through_only_where_they_can() {
         "receive-threads = 1\n[stages.classify]",
     ];
     assert_snapshot!(refused(&rdma, threads), @"a.toml:30: `stages.ingress.proxy.forward`: cannot be `cut-through` with `receive-threads`, which take whole messages (allowed: store)");
+    let pool = ["proxy = { forward", "proxy = { pool = 1, forward"];
+    assert_snapshot!(refused(&rdma, pool), @"a.toml:30: `stages.ingress.proxy.forward`: cannot be `cut-through` with a `pool`, for whose connections whole messages wait (allowed: store)");
+    let steps = [
+        "[stages.classify]",
+        "steps = [{ calls = [{ path = [{ to = \"classify\", over = \"tcp\" }], payload = \"602112 B\", reply = \"1 B\" }] }]\n[stages.classify]",
+    ];
+    assert_snapshot!(refused(&rdma, steps), @"a.toml:30: `stages.ingress.proxy.forward`: cannot be `cut-through` with `steps`, before which it has the whole message (allowed: store)");
+}
+
+/// What keeps count of messages under way is not told of those that are lost or given up.
+#[test]
+fn nothing_is_given_up_where_messages_are_counted() {
+    let refused = |text: &str| {
+        let text = text.replace("[[clients]]\n", "[[clients]]\ntimeout = \"1 s\"\n");
+        let scenario = Scenario::parse(Path::new("a.toml"), text, &[]).unwrap();
+        let error = simulate(&scenario, Some(&profile()), &OPTIONS).err();
+        error.unwrap().to_string()
+    };
+    let of = |path: &str| {
+        let scenario = scenario_of(path, 1000, 1, "");
+        scenario.source().text().to_owned()
+    };
+    assert_snapshot!(refused(&text_of(&proxied("tcp", "tcp"), 1000, 1)), @"a.toml:39: `clients.0.timeout`: a `timeout` with proxies that are `cut-through` cannot be simulated");
+    let pairs = ", queue-pairs = { count = 1, outstanding = 1 }";
+    assert_snapshot!(refused(&of(&direct("rdma", pairs))), @"a.toml:39: `clients.0.timeout`: a `timeout` with hops with `queue-pairs` cannot be simulated");
+    let window = ", tcp = { send-buffer = \"64 KiB\" }";
+    assert_snapshot!(refused(&of(&direct("tcp", window))), @"a.toml:39: `clients.0.timeout`: a `timeout` with hops with `tcp` buffers or windows cannot be simulated");
 }
