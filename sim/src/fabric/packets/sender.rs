@@ -54,7 +54,8 @@ pub(crate) enum Answer {
     Retransmit,
 }
 
-/// The timeout doubles at most so often: to 64 times.
+/// The timeout doubles at most so often: to 64 times, as in `tcp_backoff` of BSD's tcp_timer.c, from
+/// memory; RFC 6298 (5.5) leaves the limit open.
 const MAX_BACKOFF: u32 = 6;
 
 impl Congestion {
