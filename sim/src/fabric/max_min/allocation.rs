@@ -10,15 +10,20 @@ use super::rate::UNLIMITED;
 use super::replay::{Stage, Turn};
 use crate::fabric::graph::LinkId;
 
-/// What limits a flow.
+/// What limits a flow: in one word, since it is compared more often than anything else here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Bottleneck {
+pub(super) struct Bottleneck(u32);
+
+impl Bottleneck {
     /// It is free: its rate is being sought.
-    Unknown,
+    pub(super) const UNKNOWN: Bottleneck = Bottleneck(u32::MAX);
     /// Its cap.
-    Cap,
+    pub(super) const CAP: Bottleneck = Bottleneck(u32::MAX - 1);
+
     /// A link.
-    Link(u32),
+    pub(super) const fn link(number: u32) -> Bottleneck {
+        Bottleneck(number)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -32,7 +37,7 @@ pub(super) struct FlowRow {
 
 impl FlowRow {
     pub(super) fn is_free(&self) -> bool {
-        self.bottleneck == Bottleneck::Unknown
+        self.bottleneck == Bottleneck::UNKNOWN
     }
 }
 
@@ -158,7 +163,7 @@ impl Allocation {
         let row = FlowRow {
             rate: 0,
             cap,
-            bottleneck: Bottleneck::Unknown,
+            bottleneck: Bottleneck::UNKNOWN,
             n_hops: path.len() as u32,
         };
         match self.flows.get_mut(index) {
@@ -171,7 +176,7 @@ impl Allocation {
         }
         if path.is_empty() {
             self.flows[index].rate = cap;
-            self.flows[index].bottleneck = Bottleneck::Cap;
+            self.flows[index].bottleneck = Bottleneck::CAP;
             self.found.push(slot);
             return;
         }
@@ -229,12 +234,12 @@ impl Allocation {
             let link = &mut self.links[hop.link as usize];
             link.members.swap_remove(hop.place as usize);
             link.n_capped -= u32::from(cap != UNLIMITED);
-            if bottleneck == Bottleneck::Unknown {
+            if bottleneck == Bottleneck::UNKNOWN {
                 link.n_free -= 1;
             } else {
                 link.known -= rate;
             }
-            if bottleneck == Bottleneck::Link(hop.link) {
+            if bottleneck == Bottleneck::link(hop.link) {
                 link.release(rate);
             }
             link.is_changed = true;
@@ -247,7 +252,7 @@ impl Allocation {
             self.touch(hop.link);
         }
         // It may have had no rate yet, and a cap, whose turn is void so.
-        self.flows[slot as usize].bottleneck = Bottleneck::Cap;
+        self.flows[slot as usize].bottleneck = Bottleneck::CAP;
     }
 
     pub(super) fn set_capacity(&mut self, link: usize, capacity: u64) {

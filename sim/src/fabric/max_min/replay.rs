@@ -173,7 +173,7 @@ impl Allocation {
                 let row = &self.flows[number as usize];
                 if row.is_free() && row.cap == level {
                     water = water.max(level);
-                    self.stay(number, level, Bottleneck::Cap, water);
+                    self.stay(number, level, Bottleneck::CAP, water);
                 }
             }
         }
@@ -283,18 +283,14 @@ impl Allocation {
     /// step on, `x` rises to the solution, and no flow's `d` is passed twice.
     fn search_level(&mut self, link: u32, start: u64) -> u64 {
         let row = &self.links[link as usize];
-        let capacity = u128::from(row.capacity);
+        let capacity = row.capacity;
         let mut level = start;
-        let mut before = (u128::MAX, 0);
+        let mut before = (u64::MAX, 0);
         loop {
-            let (mut below, mut n_above, mut others_top) = (0u128, 0u64, 0);
+            let (mut below, mut n_above, mut others_top) = (0u64, 0u64, 0);
             for slot in &row.members {
                 let flow = &self.flows[*slot as usize];
-                let rises = match flow.bottleneck {
-                    Bottleneck::Unknown => true,
-                    Bottleneck::Link(bottleneck) => bottleneck == link,
-                    Bottleneck::Cap => false,
-                };
+                let rises = flow.is_free() || flow.bottleneck == Bottleneck::link(link);
                 let asked = if rises {
                     flow.cap
                 } else {
@@ -304,7 +300,7 @@ impl Allocation {
                 if asked > level {
                     n_above += 1;
                 } else {
-                    below += u128::from(asked);
+                    below = below.saturating_add(asked);
                 }
             }
             if below > capacity {
@@ -315,7 +311,7 @@ impl Allocation {
             let is_found = (below, n_above) == before;
             if !is_found && n_above > 0 {
                 before = (below, n_above);
-                level = ((capacity - below) / u128::from(n_above)) as u64;
+                level = (capacity - below) / n_above;
                 continue;
             }
             self.links[link as usize].others_top = others_top;
@@ -335,39 +331,20 @@ impl Allocation {
             return false;
         }
         let n_found = self.found.len();
-        for index in 0..self.links[link as usize].members.len() {
-            let slot = self.links[link as usize].members[index];
-            if self.flows[slot as usize].bottleneck != Bottleneck::Link(link) {
-                continue;
-            }
-            let more = level - self.flows[slot as usize].rate;
-            self.found.push(slot);
-            let mut is_free_to = true;
-            for index in self.span(slot) {
-                let other = self.hops[index].link;
-                let row = &mut self.links[other as usize];
-                row.known += more;
-                let concerns_others = row.n_own > 0
-                    || row.n_free > 0
-                    || row.stage != Stage::Kept
-                    || row.known > row.capacity;
-                is_free_to &= other == link || !concerns_others;
-            }
-            if !is_free_to {
-                self.lower(n_found, level);
-                return false;
-            }
+        let others_top = row.others_top;
+        let members = std::mem::take(&mut self.links[link as usize].members);
+        let is_raised = members
+            .iter()
+            .all(|slot| self.raise_flow(link, *slot, level));
+        let row = &mut self.links[link as usize];
+        row.members = members;
+        row.others_top = others_top;
+        if !is_raised {
+            self.lower(n_found, level);
+            return false;
         }
-        for index in n_found..self.found.len() {
-            let slot = self.found[index];
-            self.flows[slot as usize].rate = level;
-            for index in self.span(slot) {
-                let other = self.hops[index].link;
-                if other != link {
-                    let row = &mut self.links[other as usize];
-                    row.others_top = row.others_top.max(level);
-                }
-            }
+        for slot in &self.found[n_found..] {
+            self.flows[*slot as usize].rate = level;
         }
         let row = &mut self.links[link as usize];
         row.own_sum = level * u64::from(row.n_own);
@@ -375,6 +352,30 @@ impl Allocation {
         row.own_top = level;
         row.is_changed = false;
         true
+    }
+
+    /// Tells the links of one of them, if it is an own flow of `link`, that it is to be raised to
+    /// `level`; whether that concerns none of them but `link`.
+    fn raise_flow(&mut self, link: u32, slot: u32, level: u64) -> bool {
+        let flow = &self.flows[slot as usize];
+        if flow.bottleneck != Bottleneck::link(link) {
+            return true;
+        }
+        let more = level - flow.rate;
+        self.found.push(slot);
+        let mut is_free_to = true;
+        for index in self.span(slot) {
+            let other = self.hops[index].link;
+            let row = &mut self.links[other as usize];
+            row.known += more;
+            row.others_top = row.others_top.max(level);
+            let concerns_others = row.n_own > 0
+                || row.n_free > 0
+                || row.stage != Stage::Kept
+                || row.known > row.capacity;
+            is_free_to &= other == link || !concerns_others;
+        }
+        is_free_to
     }
 
     /// Takes back what links were told of flows that were to be raised to `level`, the last found.
@@ -408,57 +409,75 @@ impl Allocation {
         } else {
             self.eased(level, n_rising)
         };
+        let members = std::mem::take(&mut self.links[link as usize].members);
         let mut others_top = 0;
-        for index in 0..self.links[link as usize].members.len() {
-            let slot = self.links[link as usize].members[index];
-            let flow = &self.flows[slot as usize];
-            let is_own = flow.bottleneck == Bottleneck::Link(link);
+        // What the link learns of flows that are to stay here, all at once.
+        let (mut n_freed, mut n_changed, mut n_adopted) = (0, 0u32, 0);
+        let (mut known_before, mut own_before) = (0, 0);
+        for slot in &members {
+            let flow = &self.flows[*slot as usize];
+            let is_own = flow.bottleneck == Bottleneck::link(link);
             let stays_here = match is_own {
                 true => !keeps && flow.rate != level,
                 false => flow.is_free() || flow.rate > level,
             };
             if stays_here && flow.cap > level {
-                self.stay(slot, level, Bottleneck::Link(link), water);
+                n_changed += 1;
+                if flow.is_free() {
+                    n_freed += 1;
+                } else {
+                    known_before += flow.rate;
+                }
+                if is_own {
+                    own_before += flow.rate;
+                } else {
+                    n_adopted += 1;
+                }
+                self.stay(*slot, level, Bottleneck::link(link), water);
             } else if stays_here {
                 others_top = others_top.max(flow.cap);
-                self.stay(slot, flow.cap, Bottleneck::Cap, water);
+                self.stay(*slot, flow.cap, Bottleneck::CAP, water);
             } else if !is_own {
                 others_top = others_top.max(flow.rate);
             }
         }
         let row = &mut self.links[link as usize];
+        row.members = members;
         row.others_top = others_top;
+        row.n_free -= n_freed;
+        row.known = row.known - known_before + level * u64::from(n_changed);
+        row.n_own += n_adopted;
+        row.own_sum = row.own_sum - own_before + level * u64::from(n_changed);
         if row.n_own > 0 && !keeps {
             row.floor = level;
             row.own_top = level;
+        } else if n_adopted > 0 {
+            row.floor = row.floor.min(level);
+            row.own_top = row.own_top.max(level);
         }
     }
 
-    /// The flow stays at `rate`.
+    /// The flow stays at `rate`; the link that is its bottleneck, if one is, sees to itself.
     fn stay(&mut self, slot: u32, rate: u64, bottleneck: Bottleneck, water: u64) {
         let flow = &mut self.flows[slot as usize];
         let was_free = flow.is_free();
         let (old, old_bottleneck) = (flow.rate, flow.bottleneck);
+        let known_before = if was_free { 0 } else { old };
         flow.rate = rate;
         flow.bottleneck = bottleneck;
         self.found.push(slot);
-        for index in 0..self.hops(slot).len() {
-            let link = self.hops(slot)[index].link;
-            let row = &mut self.links[link as usize];
-            if was_free {
-                row.n_free -= 1;
-                row.known += rate;
-            } else {
-                row.known = row.known - old + rate;
+        for index in self.span(slot) {
+            let link = self.hops[index].link;
+            if bottleneck == Bottleneck::link(link) {
+                continue;
             }
-            if old_bottleneck == Bottleneck::Link(link) {
+            let row = &mut self.links[link as usize];
+            row.n_free -= u32::from(was_free);
+            row.known = row.known - known_before + rate;
+            if old_bottleneck == Bottleneck::link(link) {
                 row.release(old);
             }
-            if bottleneck == Bottleneck::Link(link) {
-                row.adopt(rate);
-            } else {
-                row.others_top = row.others_top.max(rate);
-            }
+            row.others_top = row.others_top.max(rate);
             // Without flows that wait for its level it has none, while it carries all.
             let is_waited_for = row.n_own + row.n_free > 0 || row.known > row.capacity;
             if rate == old || row.stage == Stage::Full || !is_waited_for {
@@ -505,46 +524,67 @@ impl Allocation {
         row.stage = Stage::Rising;
         row.promised = level;
         row.until = row.until.max(level);
-        for index in 0..self.links[link as usize].members.len() {
-            let slot = self.links[link as usize].members[index];
-            if self.flows[slot as usize].bottleneck == Bottleneck::Link(link) {
-                self.set_flow_free(link, slot, water);
+        let members = std::mem::take(&mut row.members);
+        // What the link learns of them, all at once.
+        let (mut n_freed, mut freed, mut handed_over_top) = (0, 0, 0);
+        for slot in &members {
+            let flow = &self.flows[*slot as usize];
+            let rate = flow.rate;
+            if flow.bottleneck != Bottleneck::link(link) {
+                continue;
+            }
+            if self.set_flow_free(link, *slot, water) {
+                n_freed += 1;
+                freed += rate;
+            } else {
+                handed_over_top = rate.max(handed_over_top);
             }
         }
+        self.touch(link);
+        let row = &mut self.links[link as usize];
+        row.members = members;
+        row.n_free += n_freed;
+        row.known -= freed;
+        row.others_top = row.others_top.max(handed_over_top);
+        row.n_own = 0;
+        row.own_sum = 0;
+        row.floor = UNLIMITED;
+        row.own_top = 0;
     }
 
     /// Sets an own flow of `link` free, unless another link that it crosses is full already, at the
-    /// same level: that is its bottleneck then.
-    fn set_flow_free(&mut self, link: u32, slot: u32, water: u64) {
+    /// same level: that is its bottleneck then. Whether it is free; the link sees to itself.
+    fn set_flow_free(&mut self, link: u32, slot: u32, water: u64) -> bool {
         let flow = &self.flows[slot as usize];
         let (rate, cap) = (flow.rate, flow.cap);
         let promised = self.links[link as usize].promised;
-        self.links[link as usize].release(rate);
         let full = self
             .hops(slot)
             .iter()
             .find(|hop| hop.link != link && self.links[hop.link as usize].stage == Stage::Full);
         if let Some(full) = full.map(|hop| hop.link) {
-            self.flows[slot as usize].bottleneck = Bottleneck::Link(full);
+            self.flows[slot as usize].bottleneck = Bottleneck::link(full);
             self.links[full as usize].adopt(rate);
-            let row = &mut self.links[link as usize];
-            row.others_top = row.others_top.max(rate);
-            return;
+            return false;
         }
-        self.flows[slot as usize].bottleneck = Bottleneck::Unknown;
+        self.flows[slot as usize].bottleneck = Bottleneck::UNKNOWN;
         if cap != UNLIMITED {
             self.turns.push(Reverse(Turn::of_cap(cap, slot)));
         }
-        for index in 0..self.hops(slot).len() {
-            let other = self.hops(slot)[index].link;
+        for index in self.span(slot) {
+            let other = self.hops[index].link;
+            if other == link {
+                continue;
+            }
             self.touch(other);
             let row = &mut self.links[other as usize];
             row.known -= rate;
             row.n_free += 1;
             row.until = row.until.max(promised);
-            if other != link && row.turn > water {
+            if row.turn > water {
                 self.call(other, water);
             }
         }
+        true
     }
 }
