@@ -100,6 +100,7 @@ fn a_class_named_twice() {
 
 #[test]
 fn wrong_sizes_and_places() {
+    assert_snapshot!(message("measure =", "rate-tolerance = 1.5, measure ="), @"a.toml:3: `run.rate-tolerance`: must be from 0 to 1, found 1.5");
     assert_snapshot!(message("time = \"1 s\"", "time = \"0 s\""), @"a.toml:3: `run.measure`: must be more than zero, found zero");
     let run = "run = { measure = { time = \"1 s\" } }";
     let mixed = "run = { warmup = { time = \"1 s\" }, measure = { requests = 5 } }";

@@ -353,11 +353,14 @@ fn run() -> impl Strategy<Value = RunFile> {
         time().prop_map(|time| (Extent::Auto, Extent::Time(time))),
         (1u32..).prop_map(|n| (Extent::Auto, Extent::Requests(n))),
     ];
-    (0..=i64::MAX as u64, extents).prop_map(|(seed, (warmup, measure))| RunFile {
-        seed,
-        warmup,
-        measure,
-    })
+    (0..=i64::MAX as u64, extents, 0.0..=1.0).prop_map(
+        |(seed, (warmup, measure), rate_tolerance)| RunFile {
+            seed,
+            warmup,
+            measure,
+            rate_tolerance,
+        },
+    )
 }
 
 /// A scenario with both [`STATIONS`], the [`POOL`] and a stage of any kind for each of [`OTHERS`].

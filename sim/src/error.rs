@@ -33,8 +33,8 @@ pub enum SimError {
         /// The value found.
         found: f64,
     },
-    /// A GPU's part lacks a parameter.
-    #[error("{wanted_by}: part `{part}` has no parameter `{parameter}`, which a GPU must have")]
+    /// A part lacks a parameter.
+    #[error("{wanted_by}: part `{part}` has no parameter `{parameter}`, which is needed")]
     NoParameter {
         /// File, line and key that ask for the part.
         wanted_by: String,

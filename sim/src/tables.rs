@@ -5,7 +5,7 @@ mod paths;
 use schema::gpu::GpuNet;
 use schema::ids::{ClientId, CoreSetId, GroupId, HostId, Id, StageId, Table};
 use schema::profile::{CostLaw, Driver};
-use schema::scenario::{BatchPolicy, GpuUse, HandBack, LaunchFile, Peers, Scenario};
+use schema::scenario::{BatchPolicy, GpuUse, HandBack, LaunchFile, Peers, Scenario, Socket};
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use crate::costs::Used;
@@ -120,6 +120,7 @@ pub(crate) struct GpuMemory {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NicRow {
     pub(crate) host: HostId,
+    pub(crate) socket: Socket,
     /// Time that it takes between two messages that it sends.
     pub(crate) gap: SimDuration,
     /// Time that a message takes through it, beside all else.
@@ -223,6 +224,7 @@ pub(crate) struct GpuRow {
     /// Its number on its host.
     pub(crate) gpu: u32,
     pub(crate) link: LinkSpec,
+    pub(crate) socket: Socket,
     /// Multiprocessors of the whole.
     pub(crate) sms: u32,
     /// The whole, or an instance each of a partitioned one.

@@ -324,7 +324,7 @@ fn instances_have_as_many_multiprocessors_as_the_part_says() {
     assert_snapshot!(refused(&profile), @"a.toml:6: `hosts.box.gpus.0.part`: parameter `mig-sms-per-slice` of part `two-sms` must be from 1 to 1, found 2");
     let gpu = profile.parts.get_mut("two-sms").unwrap();
     gpu.parameters.remove("mig-sms-per-slice");
-    assert_snapshot!(refused(&profile), @"a.toml:6: `hosts.box.gpus.0.part`: part `two-sms` has no parameter `mig-sms-per-slice`, which a GPU must have");
+    assert_snapshot!(refused(&profile), @"a.toml:6: `hosts.box.gpus.0.part`: part `two-sms` has no parameter `mig-sms-per-slice`, which is needed");
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn what_cannot_be_is_refused() {
         .unwrap()
         .parameters
         .remove("sms");
-    assert_snapshot!(refused("{}", &lacks), @"a.toml:6: `hosts.box.gpus.0.part`: part `two-sms` has no parameter `sms`, which a GPU must have");
+    assert_snapshot!(refused("{}", &lacks), @"a.toml:6: `hosts.box.gpus.0.part`: part `two-sms` has no parameter `sms`, which is needed");
     let mut without = profile(net());
     without.parts.get_mut("two-sms").unwrap().nets.clear();
     assert_snapshot!(refused("{}", &without), @"a.toml:6: `hosts.box.gpus.0.part`: part `two-sms` of profile `ideal` has no net `net` (allowed: (none))");

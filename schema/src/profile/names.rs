@@ -91,6 +91,12 @@ pub mod parameter {
     /// second.
     pub const MEMORY_BANDWIDTH: &str = "memory-bandwidth";
 
+    /// Of a host: bandwidth of what joins its sockets in each direction, for what devices at the far
+    /// one move from and to its memory, and copies between GPUs at both, in bytes per second.
+    pub const SOCKET_BANDWIDTH: &str = "socket-bandwidth";
+    /// Of a host: time in which a word crosses what joins its sockets, one way, in seconds.
+    pub const SOCKET_LATENCY: &str = "socket-latency";
+
     /// Of a host: bytes of a page, of which memory is registered.
     pub const PAGE_SIZE: &str = "page-size";
     /// Of a host: what a messaging library puts before each message over TCP, in bytes.

@@ -65,6 +65,10 @@ pub struct RunFile {
     pub warmup: Extent,
     /// How much is measured.
     pub measure: Extent,
+    /// Engine: by what part of it the fair rate of what is on a link may change before it is divided
+    /// again; zero if not given.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rate_tolerance: f64,
 }
 
 /// A part of a run.
@@ -452,4 +456,11 @@ const fn default_one() -> u32 {
 )]
 const fn is_one(count: &u32) -> bool {
     *count == 1
+}
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }

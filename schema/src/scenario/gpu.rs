@@ -24,19 +24,33 @@ pub struct GpuFile {
     /// the part has the cost `peer/pcie`, otherwise NVLink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<Peers>,
-    /// What is between it and the network adapter of its host; `root-complex` if not given.
+    /// Where it is seen from the cores and the memory of its host; `near` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<Socket>,
+    /// What is between it and the network adapter of its host; if not given, `root-complex` where
+    /// both are at one socket, else `cross-socket`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gdr_path: Option<GdrPath>,
 }
 
+/// At which socket of its host a GPU or a network adapter is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Socket {
+    /// At that of the cores and the memory that its host uses.
+    #[default]
+    Near,
+    /// At the other: what it moves from or to that memory crosses what joins the two.
+    Far,
+}
+
 /// What is between a GPU and the network adapter of its host.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GdrPath {
     /// A PCIe switch.
     Switch,
     /// The root complex of a socket.
-    #[default]
     RootComplex,
     /// Two sockets and what joins them.
     CrossSocket,
@@ -288,6 +302,8 @@ pub struct Gpu {
     pub mig: Vec<MigFile>,
     /// What joins it to the other GPUs of its host; `None` if its part decides.
     pub peers: Option<Peers>,
+    /// Where it is.
+    pub socket: Socket,
     /// What is between it and the network adapter of its host.
     pub gdr_path: GdrPath,
 }

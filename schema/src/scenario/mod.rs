@@ -25,7 +25,7 @@ pub use hops::{Balancing, Hop};
 pub use plain::*;
 pub use source::Source;
 pub use tcp::{Ethernet, LinkMode, Tcp};
-pub use verbs::Verbs;
+pub use verbs::{Nic, Verbs};
 
 use crate::arrivals::read_replay;
 use crate::error::FileError;
@@ -50,6 +50,9 @@ pub struct Scenario {
     pub warmup: Extent,
     /// How much is measured.
     pub measure: Extent,
+    /// By what part of it the fair rate of what is on a link may change before it is divided again,
+    /// from 0 to 1.
+    pub rate_tolerance: f64,
     /// Where the hosts are.
     pub placement: Placement,
     /// The sets of cores that hosts run on; hosts of one machine may share a set.
@@ -117,8 +120,8 @@ pub struct Host {
     pub pinned: bool,
     /// Its GPUs.
     pub gpus: Vec<Gpu>,
-    /// The profile's part of its network adapter.
-    pub nic: Option<String>,
+    /// Its network adapter.
+    pub nic: Option<Nic>,
 }
 
 /// A link, with the same rate and delay in both directions.

@@ -154,6 +154,10 @@ impl Source {
                     .unwrap_or_default();
                 format!("{kind} `{found}`{hint} (allowed: {})", allowed.join(", "))
             }
+            // What the parser says where a choice is wanted and a number found.
+            None if message.starts_with("invalid type: unit variant") => {
+                "must be a word in quotes, or a table with one as its key".to_owned()
+            }
             None => message.trim_end().to_owned(),
         };
         let key = if keys.is_empty() {

@@ -2,18 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gpu::Socket;
+
 /// The network adapter of a host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct NicFile {
     /// The profile's part that gives its parameters.
     pub part: String,
+    /// Where it is seen from the cores and the memory of its host; `near` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<Socket>,
     /// On hardware, the name of its verbs device; the only active one if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// On hardware, the index of its GID; found if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gid: Option<u8>,
+}
+
+/// A network adapter, checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Nic {
+    /// The profile's part that gives its parameters.
+    pub part: String,
+    /// Where it is.
+    pub socket: Socket,
 }
 
 /// How the ends of a hop learn that a message is there.

@@ -95,7 +95,7 @@ fn gpus_of_hosts() {
     assert_snapshot!(message("memory = 4 }]", "memory = 0 }]"), @"a.toml:14: `hosts.server.gpus.1.mig.1.memory`: must be at least 1, found 0");
     assert_snapshot!(message("{ part = \"a100\" }", "{ clock = 1 }"), @"a.toml:13: `hosts.server.gpus.0`: missing field `part`");
     assert_snapshot!(message("clock = 0.8", "peers = \"nvswitch\""), @"a.toml:15: `hosts.server.gpus.2.peers`: unknown value `nvswitch` (allowed: nvlink, pcie)");
-    assert_snapshot!(message("clock = 0.8", "clocks = 0.8"), @"a.toml:15: `hosts.server.gpus.2.clocks`: unknown key `clocks`, did you mean `clock`? (allowed: part, clock, mig, peers, gdr-path)");
+    assert_snapshot!(message("clock = 0.8", "clocks = 0.8"), @"a.toml:15: `hosts.server.gpus.2.clocks`: unknown key `clocks`, did you mean `clock`? (allowed: part, clock, mig, peers, socket, gdr-path)");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use schema::profile::{Driver, PROFILE_FORMAT, Parameter, Part, PartKind, Profile
 use schema::scenario::{
     BatchClose, BatchFile, CopiesOf, CopyBack, GdrPath, GpuFile, GpuUseFile, HostMemory, HostWait,
     KernelFile, KernelsFile, LaunchFile, MigFile, MpsFile, MpsPriority, Peers, ProfiledFile,
-    Scenario, ServeFile, WorkFile,
+    Scenario, ServeFile, Socket, WorkFile,
 };
 use schema::units::{Bytes, SimDuration};
 
@@ -140,13 +140,18 @@ fn gpus() -> impl Strategy<Value = Vec<GpuFile>> {
         GdrPath::RootComplex,
         GdrPath::CrossSocket,
     ]);
-    let ways = (of(peers), of(path));
+    let ways = (
+        of(peers),
+        of(select(vec![Socket::Near, Socket::Far])),
+        of(path),
+    );
     let gpu = ("[a-z]{1,4}", of(1e-3f64..=2.0), vec(mig, 0..3), ways).prop_map(
-        |(part, clock, mig, (peers, gdr_path))| GpuFile {
+        |(part, clock, mig, (peers, socket, gdr_path))| GpuFile {
             part,
             clock,
             mig,
             peers,
+            socket,
             gdr_path,
         },
     );

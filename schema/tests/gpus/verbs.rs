@@ -57,7 +57,10 @@ fn the_base_is_valid_and_reads_back() {
     let again = parse(&to_toml(scenario.file())).unwrap();
     assert_eq!(scenario.file(), again.file());
     let hosts = scenario.hosts.rows();
-    let nics: Vec<_> = hosts.iter().map(|host| host.nic.as_deref()).collect();
+    let nics: Vec<_> = hosts
+        .iter()
+        .map(|host| host.nic.as_ref().map(|nic| nic.part.as_str()))
+        .collect();
     assert_eq!(nics, [None, Some("cx6"), Some("cx6")]);
     assert_eq!(hosts[2].gpus[0].gdr_path, GdrPath::Switch);
     let verbs = last_hop(&scenario).verbs.unwrap();
@@ -81,7 +84,7 @@ fn a_hop_sleeps_and_writes_if_it_does_not_say() {
 fn both_ends_of_a_hop_over_verbs_have_an_adapter() {
     assert_snapshot!(message("over = \"tcp\"", "over = \"rdma\""), @"a.toml:6: `hosts.edge.nic`: must be given, since `clients.0.path.0` goes over `rdma` and `edge` is one of its ends; write `nic = { part = \"PART\" }`");
     assert_snapshot!(message("nic = { part = \"cx6\" }, gpus", "gpus"), @"a.toml:8: `hosts.server.nic`: must be given, since `clients.0.path.1` goes over `gdr` and `server` is one of its ends; write `nic = { part = \"PART\" }`");
-    assert_snapshot!(message("{ part = \"cx6\" }", "{ parts = \"cx6\" }"), @"a.toml:7: `hosts.gateway.nic.parts`: unknown key `parts`, did you mean `part`? (allowed: part, device, gid)");
+    assert_snapshot!(message("{ part = \"cx6\" }", "{ parts = \"cx6\" }"), @"a.toml:7: `hosts.gateway.nic.parts`: unknown key `parts`, did you mean `part`? (allowed: part, socket, device, gid)");
     assert_snapshot!(message("nic = { part = \"cx6\" } }", "nics = { part = \"cx6\" } }"), @"a.toml:7: `hosts.gateway.nics`: unknown key `nics`, did you mean `nic`? (allowed: part, cores, count, attach, gpus, nic)");
 }
 
@@ -101,7 +104,26 @@ fn gdr_leads_to_the_memory_of_one_device() {
         )
         .replace("gpu = {}", "gpu = { devices = [\"0\", \"1\"] }");
     assert_snapshot!(parse(&two).unwrap_err(), @"a.toml:32: `clients.0.path.1.over`: `gdr` leads to the memory of one device, and `classify` has 2; make a stage for each");
+    assert_snapshot!(message("gdr-path", "socket = \"far\", gdr-path"), @"a.toml:8: `hosts.server.gpus.0.gdr-path`: must be `cross-socket`, found `switch`; the network adapter is at another `socket`");
+    assert_snapshot!(message("gdr-path", "socket = 1, gdr-path"), @"a.toml:8: `hosts.server.gpus.0.socket`: must be a word in quotes, or a table with one as its key");
     assert_snapshot!(message("gdr-path = \"switch\"", "gdr-path = \"bridge\""), @"a.toml:8: `hosts.server.gpus.0.gdr-path`: unknown value `bridge` (allowed: switch, root-complex, cross-socket)");
+}
+
+#[test]
+fn the_path_between_adapter_and_gpu_is_as_their_sockets() {
+    let path = |gpu: &str, nic: &str| {
+        let text = BASE
+            .replace("gdr-path = \"switch\"", &format!("socket = \"{gpu}\""))
+            .replace(
+                "cores = 8, nic = { part = \"cx6\" }",
+                &format!("cores = 8, nic = {{ part = \"cx6\", socket = \"{nic}\" }}"),
+            );
+        parse(&text).unwrap().hosts.rows()[2].gpus[0].gdr_path
+    };
+    assert_eq!(path("near", "near"), GdrPath::RootComplex);
+    assert_eq!(path("far", "far"), GdrPath::RootComplex);
+    assert_eq!(path("far", "near"), GdrPath::CrossSocket);
+    assert_eq!(path("near", "far"), GdrPath::CrossSocket);
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(super) struct PartOf<'a> {
 
 impl PartOf<'_> {
     /// A parameter, in its unit.
-    fn required(&self, name: &str) -> Result<f64, SimError> {
+    pub(super) fn required(&self, name: &str) -> Result<f64, SimError> {
         match self.part.parameters.get(name) {
             Some(parameter) => self.checked(name, parameter.value),
             None => Err(SimError::NoParameter {
@@ -99,6 +99,7 @@ impl PartOf<'_> {
             | parameter::PCIE_BANDWIDTH
             | parameter::ROOT_COMPLEX_BANDWIDTH
             | parameter::MEMORY_BANDWIDTH
+            | parameter::SOCKET_BANDWIDTH
             | parameter::MESSAGE_RATE
             | parameter::PATH_MTU
             | parameter::QP_CACHE
@@ -223,6 +224,7 @@ impl<'a> Compiler<'a> {
             host,
             gpu,
             link: part.link()?,
+            socket: self.scenario.hosts[host].gpus[gpu as usize].socket,
             sms: whole.sms,
             devices,
             processes: Vec::new(),

@@ -2,7 +2,7 @@
 
 use schema::ids::HostId;
 use schema::profile::{PartKind, cost, parameter};
-use schema::scenario::{Hop, Registration, Transport, Verb};
+use schema::scenario::{Hop, Nic, Registration, Socket, Transport, Verb};
 use schema::units::{ByteRate, Bytes, SimDuration};
 
 use super::gpus::PartOf;
@@ -60,8 +60,15 @@ impl<'a> Compiler<'a> {
         let header = |name: &str| Ok::<_, SimError>(Bytes(part.or(name, 0.0)? as u64));
         let verb_headers = [Verb::WriteWithImmediate, Verb::Send, Verb::Read];
         let [write, send, read] = verb_headers.map(|verb| header(&parameter::verb_header(verb)));
+        let socket = self.adapter(host).socket;
+        // A doorbell or what is written crosses once, a read of memory and what comes of it twice.
+        let word = match socket {
+            Socket::Near => SimDuration::ZERO,
+            Socket::Far => self.socket_latency(host)?,
+        };
         let row = NicRow {
             host,
+            socket,
             verb_headers: [write?, send?, read?],
             read_request_header: header(parameter::READ_REQUEST_HEADER)?,
             qp_cache: (part.part.parameters.contains_key(parameter::QP_CACHE))
@@ -69,8 +76,8 @@ impl<'a> Compiler<'a> {
                 .transpose()?
                 .map(|contexts| contexts as u64),
             gap: SimDuration::from_secs_f64(1.0 / rate),
-            latency: seconds(parameter::NIC_LATENCY)?,
-            dma_read_latency: seconds(parameter::DMA_READ_LATENCY)?,
+            latency: seconds(parameter::NIC_LATENCY)? + word,
+            dma_read_latency: seconds(parameter::DMA_READ_LATENCY)? + word + word,
             inline_limit: part.or(parameter::INLINE_LIMIT, 0.0)? as u64,
             format: Format {
                 payload: Bytes(mtu),
@@ -111,10 +118,16 @@ impl<'a> Compiler<'a> {
         Ok(size as u64)
     }
 
+    /// A host's adapter.
+    fn adapter(&self, host: HostId) -> &'a Nic {
+        let nic = self.scenario.hosts[host].nic.as_ref();
+        nic.expect("the ends of a hop over verbs have an adapter")
+    }
+
     /// The part of a host's adapter.
     fn part_of_nic(&self, host: HostId) -> Result<PartOf<'a>, SimError> {
         let row = &self.scenario.hosts[host];
-        let name = (row.nic.as_deref()).expect("the ends of a hop over verbs have an adapter");
+        let name = self.adapter(host).part.as_str();
         let wanted_by = place(self.scenario, &format!("hosts.{}.nic.part", row.key));
         let part = self.profile.part(name, &wanted_by)?;
         if part.kind != PartKind::Nic {

@@ -57,6 +57,7 @@ pub(super) fn wires(scenario: &Scenario, profile: &Profile) -> Result<WireTables
     Ok(WireTables {
         faults: faults.collect(),
         graph,
+        rate_tolerance: scenario.rate_tolerance,
         hosts,
         is_limited,
         lanes: packets::lanes(scenario)?,

@@ -1,11 +1,13 @@
 //! Copy engines, and the PCIe links that they share with the DMA of a NIC.
 //!
 //! A link has two ports, into its GPU and out of it; a root complex two, into the memory of the host
-//! and out of it; that memory one, for reads and writes together. What passes several ports does so
-//! at one rate, and has a share of each; see [`Paths`].
+//! and out of it; that memory one, for reads and writes together. There is a root complex at each of
+//! two sockets, and what joins these has two ports, to the near one, where the memory is, and from
+//! it. What passes several ports does so at one rate, and has a share of each; see [`Paths`].
 
 use std::collections::VecDeque;
 
+use schema::scenario::Socket;
 use schema::units::{SimDuration, SimTime};
 
 use super::paths::{Path, Paths};
@@ -77,6 +79,8 @@ pub(super) enum Moved {
 pub(super) struct Copies {
     host: HostSpec,
     links: Vec<LinkSpec>,
+    /// By link, where it is.
+    sockets: Vec<Socket>,
     /// By device, the number of its link.
     link_of: Vec<usize>,
     engines: Vec<Engine>,
@@ -87,12 +91,20 @@ pub(super) struct Copies {
     load: Vec<u32>,
 }
 
-/// The ports of the host's root complex, into its memory and out of it, and of the memory itself.
-const INTO_MEMORY: usize = 0;
-const OUT_OF_MEMORY: usize = 1;
-const MEMORY: usize = 2;
-/// Number of these.
-const N_OF_HOST: usize = 3;
+/// The port of the memory of the host.
+const MEMORY: usize = 0;
+/// The ports of what joins its sockets.
+const TO_NEAR: usize = 1;
+const FROM_NEAR: usize = 2;
+/// The first port of the root complexes; see [`root_complex`].
+const ROOT_COMPLEXES: usize = 3;
+/// Number of all these.
+const N_OF_HOST: usize = 7;
+
+/// The port of the root complex of a socket through which devices read from memory, or write to it.
+const fn root_complex(socket: Socket, access: Access) -> usize {
+    ROOT_COMPLEXES + 2 * socket as usize + access as usize
+}
 
 /// The port of a link into its GPU.
 const fn into(link: usize) -> usize {
@@ -114,6 +126,7 @@ impl Copies {
         Copies {
             host,
             links: Vec::new(),
+            sockets: Vec::new(),
             link_of: Vec::new(),
             engines: Vec::new(),
             flows: Vec::new(),
@@ -124,9 +137,10 @@ impl Copies {
     }
 
     /// Adds a GPU of so many devices.
-    pub(super) fn add_gpu(&mut self, link: LinkSpec, devices: usize) {
+    pub(super) fn add_gpu(&mut self, link: LinkSpec, socket: Socket, devices: usize) {
         let number = self.links.len();
         self.links.push(link);
+        self.sockets.push(socket);
         self.link_of.extend(std::iter::repeat_n(number, devices));
         let engines = self.link_of.len() * Direction::ALL.len();
         self.engines.resize(engines, Engine::default());
@@ -161,17 +175,19 @@ impl Copies {
         token: u64,
     ) {
         let (most, path) = match memory {
-            Memory::Host => (
-                self.host.root_complex.min(self.host.memory),
-                self.path_of_host(access),
-            ),
+            Memory::Host(socket) => {
+                let path = self.path_of_host(socket, access);
+                let ports = path.into_iter().flatten();
+                let most = ports.map(|port| self.bandwidth(port));
+                (most.fold(f64::INFINITY, f64::min), path)
+            }
             Memory::Device(device) => {
                 let link = self.link_of[device];
                 let port = match access {
                     Access::Read => out_of(link),
                     Access::Write => into(link),
                 };
-                (self.links[link].bandwidth, [Some(port), None, None])
+                (self.links[link].bandwidth, [Some(port), None, None, None])
             }
         };
         let speed = speed.min(most);
@@ -179,17 +195,25 @@ impl Copies {
         self.add(now, Mover::Bus(token), path, speed, length);
     }
 
-    /// The ports of the host that may limit what reads from its memory, or writes to it.
-    fn path_of_host(&self, access: Access) -> Path {
-        let root_complex = match access {
-            Access::Read => OUT_OF_MEMORY,
-            Access::Write => INTO_MEMORY,
+    /// The ports of the host that may limit what reads from its memory, or writes to it, from a
+    /// socket; the last is none.
+    fn path_of_host(&self, socket: Socket, access: Access) -> Path {
+        let between = match (socket, access) {
+            (Socket::Near, _) => None,
+            (Socket::Far, Access::Read) => self.if_limited(FROM_NEAR),
+            (Socket::Far, Access::Write) => self.if_limited(TO_NEAR),
         };
+        let root_complex = root_complex(socket, access);
         [
-            self.host.root_complex.is_finite().then_some(root_complex),
-            self.host.memory.is_finite().then_some(MEMORY),
+            self.if_limited(root_complex),
+            self.if_limited(MEMORY),
+            between,
             None,
         ]
+    }
+
+    fn if_limited(&self, port: usize) -> Option<usize> {
+        self.bandwidth(port).is_finite().then_some(port)
     }
 
     /// The ports through which bytes move in a direction of a device, of a peer copy to another.
@@ -197,23 +221,32 @@ impl Copies {
         let link = self.link_of[device];
         match (direction, to) {
             (Direction::H2d, _) => {
-                let [root_complex, memory, _] = self.path_of_host(Access::Read);
-                [root_complex, memory, Some(into(link))]
+                let [a, b, c, _] = self.path_of_host(self.sockets[link], Access::Read);
+                [a, b, c, Some(into(link))]
             }
             (Direction::D2h, _) => {
-                let [root_complex, memory, _] = self.path_of_host(Access::Write);
-                [root_complex, memory, Some(out_of(link))]
+                let [a, b, c, _] = self.path_of_host(self.sockets[link], Access::Write);
+                [a, b, c, Some(out_of(link))]
             }
-            (Direction::Peer, None) => [None; 3],
-            (Direction::Peer, Some(to)) => [Some(out_of(link)), Some(into(self.link_of[to])), None],
+            (Direction::Peer, None) => [None; 4],
+            (Direction::Peer, Some(to)) => {
+                let to = self.link_of[to];
+                let between = match (self.sockets[link], self.sockets[to]) {
+                    (Socket::Near, Socket::Far) => self.if_limited(FROM_NEAR),
+                    (Socket::Far, Socket::Near) => self.if_limited(TO_NEAR),
+                    (Socket::Near, Socket::Near) | (Socket::Far, Socket::Far) => None,
+                };
+                [Some(out_of(link)), Some(into(to)), between, None]
+            }
         }
     }
 
     /// What a port carries if nothing slows it.
     fn bandwidth(&self, port: usize) -> f64 {
         match port {
-            INTO_MEMORY | OUT_OF_MEMORY => self.host.root_complex,
             MEMORY => self.host.memory,
+            TO_NEAR | FROM_NEAR => self.host.socket_bandwidth,
+            ROOT_COMPLEXES..N_OF_HOST => self.host.root_complex,
             _ => self.links[(port - N_OF_HOST) / 2].bandwidth,
         }
     }
@@ -240,10 +273,21 @@ impl Copies {
     }
 
     fn begin(&mut self, now: SimTime, index: usize) {
+        let link = self.link_of[index / Direction::ALL.len()];
         let engine = &mut self.engines[index];
         if let Some((_, copy)) = engine.line.front() {
             engine.start = now;
-            engine.setup_until = Some(now + copy.setup);
+            let word = match self.sockets[link] {
+                Socket::Near => SimDuration::ZERO,
+                Socket::Far => self.host.socket_latency,
+            };
+            // Its doorbell crosses to the device; then data to memory, or a read of it and its data.
+            let words = match copy.direction {
+                Direction::H2d => word + word + word,
+                Direction::D2h => word + word,
+                Direction::Peer => word,
+            };
+            engine.setup_until = Some(now + copy.setup + words);
         }
     }
 

@@ -63,6 +63,7 @@ mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use schema::scenario::Socket;
 use schema::units::SimTime;
 
 pub use copies::{CopySpec, LinkSpec};
@@ -178,6 +179,7 @@ impl<T: Copy> Gpu<T> {
     pub fn new(link: LinkSpec, devices: &[DeviceSpec]) -> Gpu<T> {
         let gpu = GpuSpec {
             link,
+            socket: Socket::Near,
             devices: devices.to_vec(),
         };
         Gpu::joined(HostSpec::UNLIMITED, &[gpu])
@@ -194,7 +196,7 @@ impl<T: Copy> Gpu<T> {
         let mut devices = Vec::new();
         for gpu in gpus {
             assert!(!gpu.devices.is_empty(), "a GPU has a device");
-            copies.add_gpu(gpu.link, gpu.devices.len());
+            copies.add_gpu(gpu.link, gpu.socket, gpu.devices.len());
             for spec in &gpu.devices {
                 assert!(
                     spec.threads() > 0
@@ -312,8 +314,9 @@ impl<T: Copy> Gpu<T> {
     /// To or from a device it shares the device's link with its copies, peer copies over PCIe among
     /// them, and with other such moves; what else is between the two is in `speed`: a NIC's own link,
     /// a switch, a root complex that slows reads from a GPU (NVIDIA's documentation of GPUDirect
-    /// RDMA), a bus between sockets. To or from the host's memory it shares the root complex and the
-    /// memory's bandwidth with the copies of all GPUs and other such moves, and takes no GPU's link.
+    /// RDMA), what joins sockets. To or from the host's memory it shares the root complex, the memory's
+    /// bandwidth and what joins sockets with the copies of all GPUs and other such moves, and takes no
+    /// GPU's link.
     pub fn move_by_bus(
         &mut self,
         now: SimTime,

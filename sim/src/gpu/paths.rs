@@ -1,9 +1,9 @@
 //! How flows share ports that some of them pass one after the other.
 
 /// The ports that a flow passes, in any order; none if nothing limits it but its demand.
-pub(super) type Path = [Option<usize>; 3];
+pub(super) type Path = [Option<usize>; 4];
 
-/// Max-min fair shares of flows, each of which passes up to three ports at one rate.
+/// Max-min fair shares of flows, each of which passes up to four ports at one rate.
 ///
 /// Nobody gets more than it asks for; whoever gets less passes a port that is full, and gets as much
 /// there as anybody (Bertsekas and Gallager 1992, Data Networks, section 6.5.2). So what a flow
@@ -149,15 +149,21 @@ mod tests {
     fn what_one_port_holds_up_leaves_the_rest_of_the_other() {
         // The first passes both, and gets a third of the second; so the other flow of the first port
         // has two thirds of it, not half.
-        let both = (9.0, [Some(0), Some(1), None]);
-        let (first, second) = ((9.0, [Some(0), None, None]), (9.0, [Some(1), None, None]));
+        let both = (9.0, [Some(0), Some(1), None, None]);
+        let (first, second) = (
+            (9.0, [Some(0), None, None, None]),
+            (9.0, [Some(1), None, None, None]),
+        );
         let found = shares(&[6.0, 6.0], &[both, first, second, second]);
         assert_eq!(found, [2.0, 4.0, 2.0, 2.0]);
     }
 
     #[test]
     fn a_flow_without_ports_gets_what_it_asks_for() {
-        let found = shares(&[1.0], &[(9.0, [None; 3]), (9.0, [Some(0), None, None])]);
+        let found = shares(
+            &[1.0],
+            &[(9.0, [None; 4]), (9.0, [Some(0), None, None, None])],
+        );
         assert_eq!(found, [9.0, 1.0]);
     }
 
@@ -167,7 +173,7 @@ mod tests {
             demands in proptest::collection::vec(0.0f64..10.0, 1..8),
             capacity in 0.0f64..30.0,
         ) {
-            let flows: Vec<_> = demands.iter().map(|demand| (*demand, [Some(0), None, None])).collect();
+            let flows: Vec<_> = demands.iter().map(|demand| (*demand, [Some(0), None, None, None])).collect();
             let mut expected = demands;
             max_min(&mut expected, capacity);
             for (found, expected) in shares(&[capacity], &flows).iter().zip(&expected) {
@@ -188,7 +194,7 @@ mod tests {
                 1..9,
             ),
         ) {
-            let flows: Vec<_> = flows.iter().map(|(demand, a, b, c)| (*demand, [*a, *b, *c])).collect();
+            let flows: Vec<_> = flows.iter().map(|(demand, a, b, c)| (*demand, [*a, *b, *c, None])).collect();
             let found = shares(&capacities, &flows);
             let through = |port: usize| {
                 let all = flows.iter().zip(&found);

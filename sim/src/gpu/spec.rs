@@ -1,5 +1,6 @@
 //! What a GPU is made of.
 
+use schema::scenario::Socket;
 use schema::units::SimDuration;
 
 use super::copies::LinkSpec;
@@ -9,12 +10,17 @@ use super::work::{BlockShape, Phase};
 /// What all that moves between the memory of a host and the devices on its bus shares.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct HostSpec {
-    /// Bandwidth of the root complex in each direction, into the memory and out of it, in bytes per
-    /// second; infinite if it never limits.
+    /// Bandwidth of the root complex of each socket in each direction, into the memory and out of it,
+    /// in bytes per second; infinite if it never limits.
     pub root_complex: f64,
     /// Bandwidth of the memory, of reads and writes together, in bytes per second; infinite if it
     /// never limits.
     pub memory: f64,
+    /// Bandwidth of what joins its sockets in each direction, in bytes per second; infinite if it
+    /// never limits.
+    pub socket_bandwidth: f64,
+    /// Time in which a word crosses that, one way.
+    pub socket_latency: SimDuration,
 }
 
 impl HostSpec {
@@ -22,11 +28,15 @@ impl HostSpec {
     pub const UNLIMITED: HostSpec = HostSpec {
         root_complex: f64::INFINITY,
         memory: f64::INFINITY,
+        socket_bandwidth: f64::INFINITY,
+        socket_latency: SimDuration::ZERO,
     };
 
     /// Whether it may limit what moves.
     pub const fn is_limited(&self) -> bool {
-        self.root_complex.is_finite() || self.memory.is_finite()
+        self.root_complex.is_finite()
+            || self.memory.is_finite()
+            || self.socket_bandwidth.is_finite()
     }
 }
 
@@ -35,6 +45,8 @@ impl HostSpec {
 pub struct GpuSpec {
     /// Its link to the host.
     pub link: LinkSpec,
+    /// At which socket of the host that is.
+    pub socket: Socket,
     /// The whole of it, or its instances if it is partitioned; at least one.
     pub devices: Vec<DeviceSpec>,
 }

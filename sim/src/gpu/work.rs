@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schema::scenario::Socket;
 use schema::units::SimDuration;
 
 use super::copies::CopySpec;
@@ -94,8 +95,8 @@ pub enum Op {
 /// A memory that other devices on the bus reach.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Memory {
-    /// That of the host.
-    Host,
+    /// That of the host, for a device at this socket of it.
+    Host(Socket),
     /// That of a device, by its number.
     Device(usize),
 }

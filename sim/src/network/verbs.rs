@@ -238,7 +238,7 @@ impl Pipeline<'_> {
         let speed = row
             .pcie
             .map_or(f64::INFINITY, |rate| rate.as_bytes_per_s() as f64);
-        let is_shared = (self.gpus).move_to_host(now, row.host, access, size.0, speed, token);
+        let is_shared = (self.gpus).move_to_host(now, &row, access, size.0, speed, token);
         if !is_shared {
             let at = now + row.dma_time(size);
             queue.schedule_at(at, Event::Moved { nic, access });

@@ -13,7 +13,7 @@ use crate::costs::Used;
 use crate::engine::Forecast;
 use crate::gpu::{Access, Gpu, GpuSpec, HostSpec, Memory, Step, StreamId};
 use crate::ids::{BusId, GpuId, InstanceId, NetId, ServerId};
-use crate::tables::{ContextRow, GpuMemory, Segment, Tables};
+use crate::tables::{ContextRow, GpuMemory, NicRow, Segment, Tables};
 
 /// All GPUs of a replication.
 #[derive(Debug)]
@@ -114,21 +114,22 @@ impl Gpus {
         self.rows[place.bus].move_by_bus(now, device, access, bytes, memory.speed, token);
     }
 
-    /// A network adapter moves bytes to or from the memory of a host, at no more than `speed` bytes
+    /// A network adapter moves bytes to or from the memory of its host, at no more than `speed` bytes
     /// per second; whether it shares that with anything, and so is not told when it is done at once.
     pub(crate) fn move_to_host(
         &mut self,
         now: SimTime,
-        host: HostId,
+        nic: &NicRow,
         access: Access,
         bytes: u64,
         speed: f64,
         token: u64,
     ) -> bool {
-        let Some(bus) = self.hosts[host.index()] else {
+        let Some(bus) = self.hosts[nic.host.index()] else {
             return false;
         };
-        self.rows[bus].move_by_bus(now, Memory::Host, access, bytes, speed, token);
+        let memory = Memory::Host(nic.socket);
+        self.rows[bus].move_by_bus(now, memory, access, bytes, speed, token);
         true
     }
 
@@ -205,6 +206,7 @@ fn buses(tables: &Tables<'_>) -> Buses {
             let specs: Vec<GpuSpec> = members
                 .map(|gpu| GpuSpec {
                     link: gpus[gpu].link,
+                    socket: gpus[gpu].socket,
                     devices: gpus[gpu].devices.clone(),
                 })
                 .collect();

@@ -107,6 +107,9 @@ fn messages_share_links() {
     // has left ends when both have.
     let later = "clients.0.arrivals={ times = { at = [\"0 ns\", \"500 ns\"], connections = 2 } }";
     assert_eq!(sojourns(&text, &[later]), [1500 + DELAYS; 2]);
+    // With a tolerance both are left at half of that while they share the link.
+    let tolerance = "run.rate-tolerance=1.0";
+    assert_eq!(sojourns(&text, &[later, tolerance]), [2500 + DELAYS; 2]);
     // Requests and replies are in different directions.
     let both = [
         "clients.0.arrivals={ times = { at = [\"0 ns\", \"1111 ns\"], connections = 2 } }",

@@ -1,5 +1,6 @@
 //! Copies between GPUs.
 
+use schema::scenario::Socket;
 use sim::gpu::{Access, Direction, GpuSpec, HostSpec, LinkSpec, Memory, StreamId};
 
 use crate::fixture::*;
@@ -7,6 +8,7 @@ use crate::fixture::*;
 /// GPUs with links of one byte a nanosecond, each with two streams.
 fn gpus<const N: usize>(duplex_penalty: f64) -> (Bench, [[StreamId; 2]; N]) {
     let gpu = GpuSpec {
+        socket: Socket::Near,
         link: LinkSpec {
             bandwidth: 1e9,
             duplex_penalty,
@@ -192,6 +194,7 @@ fn the_busier_end_slows_it() {
 #[test]
 fn instances_of_one_gpu_use_both_directions_of_its_link() {
     let gpu = GpuSpec {
+        socket: Socket::Near,
         link: LinkSpec {
             bandwidth: 1e9,
             duplex_penalty: 0.5,

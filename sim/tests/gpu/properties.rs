@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use schema::scenario::Socket;
 use schema::units::{SimDuration, SimTime};
 use sim::gpu::{
     Access, CopySpec, DeviceSpec, Direction, GpuSpec, HostSpec, Kernel, LinkSpec, Op, Phase,
@@ -239,6 +240,7 @@ impl Program {
         }
         let gpu = |link| GpuSpec {
             link,
+            socket: Socket::Near,
             devices: vec![self.spec],
         };
         program.run_on(Bench::joined(
@@ -364,9 +366,12 @@ proptest! {
         let host = HostSpec {
             root_complex: 1e18,
             memory: 1e18,
+            socket_bandwidth: 1e18,
+            socket_latency: SimDuration::ZERO,
         };
         let gpu = GpuSpec {
             link: program.link,
+            socket: Socket::Far,
             devices: vec![program.spec],
         };
         prop_assert_eq!(program.run_on(Bench::joined(host, &[gpu])), program.run());

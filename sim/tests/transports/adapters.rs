@@ -6,7 +6,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 use schema::profile::{PartKind, Profile};
 use schema::run::{Leg, SpanName};
-use schema::scenario::Scenario;
+use schema::scenario::{Scenario, to_toml};
 use sim::{SimError, completions, simulate};
 
 use crate::fixture::*;
@@ -228,6 +228,60 @@ fn rdma_shares_the_memory_of_the_host_with_copies() {
     assert!(beside as f64 > 1.1 * alone as f64, "{beside} {alone}");
 }
 
+/// `scenario` with adapter and GPU of the server at the other socket than its cores and memory.
+fn far(scenario: &Scenario) -> Scenario {
+    let overrides = ["nic", "gpus.0"].map(|what| format!("hosts.server.{what}.socket=far"));
+    Scenario::parse(Path::new("a.toml"), to_toml(scenario.file()), &overrides).unwrap()
+}
+
+/// The adapter's completion of a request crosses once; its doorbell of a reply once, its read of the
+/// reply twice; the copy to the GPU three times, and that from it twice.
+#[test]
+fn what_is_at_the_other_socket_is_so_many_words_away() {
+    const WORD: u64 = 70_000;
+    let mut profile = profile();
+    let host = profile.parts.get_mut("no-time").unwrap();
+    let numbers = [
+        ("socket-bandwidth", 1e15),
+        ("socket-latency", WORD as f64 * 1e-12),
+    ];
+    host.parameters
+        .extend(numbers.map(|(name, value)| (name.to_owned(), parameter(value))));
+    for bytes in SIZES {
+        let served = copy(bytes) + PASS + copy(REPLY);
+        let near = rdma(bytes, EVENT) + served + rdma(REPLY, EVENT);
+        let scenario = far(&scenario_of(&direct("rdma", ""), bytes, 1, ""));
+        let served = completions(&scenario, &profile, &OPTIONS)
+            .unwrap()
+            .remove(0);
+        for completion in served.completions {
+            let found = completion.end.since(completion.ready).as_ps();
+            assert_eq!(found, near + 9 * WORD, "{bytes} B");
+        }
+    }
+}
+
+/// What joins the sockets carries a byte a nanosecond, less than the link of the GPU.
+#[test]
+fn what_joins_sockets_limits_copies() {
+    const BYTES: u64 = 10_000_000;
+    let times = |bandwidth: f64| {
+        let mut profile = profile();
+        let host = profile.parts.get_mut("no-time").unwrap();
+        host.parameters
+            .insert("socket-bandwidth".to_owned(), parameter(bandwidth));
+        let scenario = far(&scenario_of(&direct("rdma", ""), BYTES, 1, ""));
+        let run = simulate(&scenario, Some(&profile), &OPTIONS).unwrap();
+        let mut spans = run.trace.iter().filter(|span| span.name == SpanName::H2d);
+        spans
+            .next()
+            .map(|span| span.end_ns - span.start_ns)
+            .unwrap()
+    };
+    assert_eq!(times(1e15), copy(BYTES) / 1000);
+    assert_eq!(times(1e9), copy(0) / 1000 + BYTES);
+}
+
 #[test]
 fn polling_keeps_cores_busy_and_sleeping_does_not() {
     let busy = |completion: &str| {
@@ -298,6 +352,11 @@ fn adapters_are_of_parts_that_are_adapters() {
     };
     assert_snapshot!(refused(&|p| host(p, "memory-bandwidth")), @"a.toml:6: `hosts.edge.part`: parameter `memory-bandwidth` of part `no-time` must be from 1 up, found 0");
     assert_snapshot!(refused(&|p| host(p, "root-complex-bandwidth")), @"a.toml:6: `hosts.edge.part`: parameter `root-complex-bandwidth` of part `no-time` must be from 1 up, found 0");
+    let scenario = far(&scenario_of(&direct("gdr", ""), 1000, 1, ""));
+    let error = simulate(&scenario, Some(&profile()), &OPTIONS)
+        .err()
+        .unwrap();
+    assert_snapshot!(error, @"a.toml:29: `hosts.server.part`: part `no-time` has no parameter `socket-bandwidth`, which is needed");
     let without = |cost: &'static str| {
         refused(&move |p| {
             for part in p.parts.values_mut() {

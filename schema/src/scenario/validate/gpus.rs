@@ -8,8 +8,8 @@ use super::{Check, allowed};
 use crate::error::FileError;
 use crate::ids::{HostId, Id, StageId, Table};
 use crate::scenario::{
-    Device, Gpu, GpuUse, GpuUseFile, GpuWork, HostFile, KernelFile, Kernels, KernelsFile, Mps,
-    MpsFile, MpsPriority, ServeFile, Stage, StageFile, StageRole, WorkFile,
+    Device, GdrPath, Gpu, GpuFile, GpuUse, GpuUseFile, GpuWork, HostFile, KernelFile, Kernels,
+    KernelsFile, Mps, MpsFile, MpsPriority, ServeFile, Stage, StageFile, StageRole, WorkFile,
 };
 
 /// The highest clock of a GPU, relative to that at which its part was measured.
@@ -67,10 +67,30 @@ impl Check<'_> {
                 clock,
                 mig: gpu.mig.clone(),
                 peers: gpu.peers,
-                gdr_path: gpu.gdr_path.unwrap_or_default(),
+                socket: gpu.socket.unwrap_or_default(),
+                gdr_path: self.gdr_path(&key, gpu, host)?,
             })
         });
         gpus.collect()
+    }
+
+    /// What is between the GPU at `key` and the network adapter of its host.
+    fn gdr_path(&self, key: &str, gpu: &GpuFile, host: &HostFile) -> Result<GdrPath, FileError> {
+        let nic = host.nic.as_ref();
+        let socket = gpu.socket.unwrap_or_default();
+        let is_apart = nic.is_some_and(|nic| nic.socket.unwrap_or_default() != socket);
+        match gpu.gdr_path {
+            None if is_apart => Ok(GdrPath::CrossSocket),
+            None => Ok(GdrPath::RootComplex),
+            Some(path) if is_apart && path != GdrPath::CrossSocket => {
+                let problem = format!(
+                    "must be `cross-socket`, found `{}`; the network adapter is at another `socket`",
+                    path.name()
+                );
+                Err(self.source.invalid(&format!("{key}.gdr-path"), problem))
+            }
+            Some(path) => Ok(path),
+        }
     }
 
     /// How the stage at `key`, on `host`, uses GPUs; `None` if it does not.

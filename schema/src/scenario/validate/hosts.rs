@@ -3,7 +3,7 @@
 use super::Check;
 use crate::error::FileError;
 use crate::ids::{CoreSetId, HostId, Id, Table};
-use crate::scenario::{CoreSet, Host, HostFile, LocalFile, PlacementFile};
+use crate::scenario::{CoreSet, Host, HostFile, LocalFile, Nic, PlacementFile};
 
 /// The name of the host on which plain stages, and clients of nothing else, stand in tables.
 const NOWHERE: &str = "-";
@@ -46,7 +46,10 @@ impl Check<'_> {
                 core_set,
                 pinned,
                 gpus: self.gpus(&format!("hosts.{key}"), host)?,
-                nic: host.nic.as_ref().map(|nic| nic.part.clone()),
+                nic: host.nic.as_ref().map(|nic| Nic {
+                    part: nic.part.clone(),
+                    socket: nic.socket.unwrap_or_default(),
+                }),
             });
         }
         if let Some(local) = local {

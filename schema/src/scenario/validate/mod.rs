@@ -38,6 +38,7 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
         source: &source,
     };
     check.extents()?;
+    check.rate_tolerance()?;
     let (hosts, core_sets) = check.table_of_hosts()?;
     let network = check.network()?;
     let faults = check.faults(&network)?;
@@ -53,6 +54,7 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
         seed: Seed(file.run.seed),
         warmup: file.run.warmup,
         measure: file.run.measure,
+        rate_tolerance: file.run.rate_tolerance,
         placement: match file.placement {
             PlacementFile::Separate => Placement::Separate,
             PlacementFile::Local(_) => Placement::Local,
@@ -175,6 +177,15 @@ impl Check<'_> {
                 ),
             )),
         }
+    }
+
+    fn rate_tolerance(&self) -> Result<(), FileError> {
+        let found = self.file.run.rate_tolerance;
+        if (0.0..=1.0).contains(&found) {
+            return Ok(());
+        }
+        let problem = format!("must be from 0 to 1, found {found}");
+        Err(self.source.invalid("run.rate-tolerance", problem))
     }
 
     fn at_least_one(&self, key: &str, value: u32) -> Result<u32, FileError> {

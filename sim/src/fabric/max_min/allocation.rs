@@ -51,6 +51,7 @@ pub(super) struct Hop {
 
 /// A link. A flow is its *own* if the link is its bottleneck.
 #[derive(Clone, Debug)]
+#[repr(align(64))] // whole lines of a cache
 pub(super) struct LinkRow {
     pub(super) capacity: u64,
     pub(super) members: Vec<u32>,

@@ -54,6 +54,8 @@ use crate::tables::Tables;
 #[derive(Debug)]
 pub(crate) struct WireTables {
     pub(crate) graph: Graph,
+    /// See [`Fabric::with_tolerance`].
+    pub(crate) rate_tolerance: f64,
     /// By host.
     pub(crate) hosts: Vec<VertexId>,
     /// By link of the graph: whether it has a rate; the others never limit.
@@ -173,7 +175,7 @@ impl<'a> Wires<'a> {
         let has_packets = tables.wires.lanes.iter().any(|lanes| *lanes != Lanes::Open);
         Wires {
             tables: &tables.wires,
-            fabric: Fabric::new(&tables.wires.graph),
+            fabric: Fabric::with_tolerance(&tables.wires.graph, tables.wires.rate_tolerance),
             packets: has_packets.then(|| PacketNet::new(&tables.wires.graph, Lines::Shared, lane)),
             streams: Vec::new(),
             routes: Routes::new(&tables.wires.graph),
