@@ -51,6 +51,8 @@ pub(crate) enum Verb {
     Calibrate(Calibrate),
     /// Runs a scenario in the engine
     Simulate(Simulate),
+    /// Simulates every point of a study's grid, and goes on where it was stopped
+    Sweep(Sweep),
     /// The difference of two simulated scenarios, with common random numbers
     Compare(Compare),
     /// Simulates what was measured and compares, stage by stage
@@ -163,6 +165,25 @@ impl Simulate {
             ..precision
         })
     }
+}
+
+/// Arguments of `sweep`.
+#[derive(Debug, Args)]
+pub(crate) struct Sweep {
+    /// The study file
+    pub(crate) study: PathBuf,
+    /// A profile file, in place of the study's; may be repeated, for parts in several
+    #[arg(short, long)]
+    pub(crate) profile: Vec<PathBuf>,
+    /// Folder for what is found; points that are there already are not simulated again
+    #[arg(short, long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Number of replications of each point, in place of the study's
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) replications: Option<u32>,
+    /// Threads to use; the result does not depend on it
+    #[arg(short = 'j', long, default_value_t = 0)]
+    pub(crate) threads: usize,
 }
 
 /// Arguments of `compare`.

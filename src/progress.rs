@@ -1,6 +1,6 @@
 //! What is said while something takes long: a bar on a terminal, a line a step elsewhere.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,7 +14,7 @@ const RESOLUTION: u64 = 1000;
 #[derive(Debug)]
 pub(crate) struct Steps {
     bar: ProgressBar,
-    n_done: Cell<u64>,
+    n_done: AtomicU64,
     quiet: bool,
     on_terminal: bool,
 }
@@ -34,7 +34,7 @@ impl Steps {
         bar.enable_steady_tick(Duration::from_millis(500));
         Steps {
             bar,
-            n_done: Cell::new(0),
+            n_done: AtomicU64::new(0),
             quiet: common.quiet,
             on_terminal,
         }
@@ -51,12 +51,13 @@ impl Steps {
     /// Shows that `share` of the step, from 0 to 1, is done.
     pub(crate) fn within(&self, share: f64) {
         let part = (share.clamp(0.0, 1.0) * RESOLUTION as f64) as u64;
-        self.bar.set_position(self.n_done.get() * RESOLUTION + part);
+        let n_done = self.n_done.load(Ordering::Relaxed);
+        self.bar.set_position(n_done * RESOLUTION + part);
     }
 
     /// Ends a step.
     pub(crate) fn done(&self) {
-        self.n_done.set(self.n_done.get() + 1);
+        self.n_done.fetch_add(1, Ordering::Relaxed);
         self.within(0.0);
     }
 

@@ -24,6 +24,7 @@ pub mod run;
 pub mod scenario;
 pub mod stages;
 pub mod stats;
+pub mod study;
 pub mod summary;
 pub mod units;
 pub mod workload;

@@ -7,7 +7,7 @@ use schema::stats::{Estimate, mean_interval, variance};
 use schema::summary::{CONFIDENCE, Summary};
 
 use crate::error::SimError;
-use crate::{Options, replicated};
+use crate::{Options, summaries};
 
 /// A metric of two scenarios.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -43,7 +43,7 @@ pub fn compare(
         return Err(SimError::NoPairs);
     }
     let second = second.clone().with_seed(first.seed);
-    let of = |scenario: &Scenario| replicated(scenario, profile, options);
+    let of = |scenario: &Scenario| summaries(scenario, profile, options);
     let (first, second) = (of(first)?, of(&second)?);
     let differences = Metric::ALL.into_iter().filter_map(|metric| {
         let values = |summaries: &[Summary]| -> Option<Vec<f64>> {

@@ -247,8 +247,12 @@ fn alone(scenario: &Scenario, replication: &Replication) -> Run {
     }
 }
 
-/// The summary of each replication alone.
-fn replicated(
+/// The summary of each replication alone; replication `i` of any scenario with the same seed draws
+/// from the same streams.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn summaries(
     scenario: &Scenario,
     profile: Option<&Profile>,
     options: &Options,

@@ -11,6 +11,7 @@ mod quickstart;
 mod recover;
 mod report;
 mod simulate;
+mod sweep;
 mod validate;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Recover(arguments) => recover::run(&common, &arguments),
         Verb::Calibrate(arguments) => calibrate::run(&common, &arguments),
         Verb::Simulate(arguments) => simulate::run(&common, &arguments),
+        Verb::Sweep(arguments) => sweep::run(&common, &arguments),
         Verb::Compare(arguments) => compare::run(&common, &arguments),
         Verb::Validate(arguments) => validate::run(&common, &arguments),
         Verb::Plot(arguments) => plot::run(&common, &arguments),

@@ -1,0 +1,312 @@
+//! Grids of scenarios: which keys take which values, and what was found at each point.
+
+mod results;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::FileError;
+use crate::scenario::Source;
+
+pub use results::{Outcome, PointResult, Replication, Results};
+
+/// The version of the study format that this program reads and writes.
+pub const STUDY_FORMAT: u32 = 1;
+
+/// Most points of a study.
+pub const MAX_POINTS: usize = 100_000;
+
+/// A study as in its file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StudyFile {
+    /// Version of the format; 1.
+    pub format: u32,
+    /// Name of the study, in tables and figures.
+    pub name: String,
+    /// The scenario file, relative to the study's.
+    pub scenario: String,
+    /// The profile files, relative to the study's; those of the command line if there are none.
+    #[serde(default)]
+    pub profiles: Vec<String>,
+    /// Replications of each point; 5 if not given.
+    #[serde(default = "default_replications")]
+    pub replications: u32,
+    /// Keys of the scenario that have another value at every point.
+    #[serde(default)]
+    pub set: BTreeMap<String, toml::Value>,
+    /// What is varied, the last fastest.
+    pub factors: Vec<FactorFile>,
+}
+
+/// Something that is varied: one key or several at once, over some values; or named levels.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FactorFile {
+    /// Its name, in tables and figures.
+    pub name: String,
+    /// The keys of the scenario that take its values.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// The values.
+    #[serde(default)]
+    pub values: Vec<toml::Value>,
+    /// Named levels, in place of keys and values.
+    #[serde(default)]
+    pub levels: Vec<LevelFile>,
+}
+
+/// A level of a factor.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LevelFile {
+    /// Its name, in tables and figures.
+    pub label: String,
+    /// Keys of the scenario, and the values that they have at this level.
+    #[serde(default)]
+    pub set: BTreeMap<String, toml::Value>,
+}
+
+const fn default_replications() -> u32 {
+    5
+}
+
+/// A checked study.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Study {
+    /// Its name.
+    pub name: String,
+    /// The scenario file.
+    pub scenario: PathBuf,
+    /// The profile files.
+    pub profiles: Vec<PathBuf>,
+    /// Replications of each point, at least two.
+    pub replications: u32,
+    /// What is varied.
+    pub factors: Vec<Factor>,
+    set: Vec<String>,
+}
+
+/// A factor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Factor {
+    /// Its name.
+    pub name: String,
+    /// Its levels, at least one, in the order of the file.
+    pub levels: Vec<Level>,
+}
+
+/// A level of a factor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Level {
+    /// Its name.
+    pub label: String,
+    /// Overrides of the scenario, each `key=value`.
+    pub overrides: Vec<String>,
+}
+
+/// A point of the grid.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Point {
+    /// The level of each factor.
+    pub labels: Vec<String>,
+    /// Overrides of the scenario, those of the study before those of levels.
+    pub overrides: Vec<String>,
+}
+
+impl Study {
+    /// Reads and checks the study in the file `path`.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not a valid study.
+    pub fn load(path: &Path) -> Result<Study, FileError> {
+        let text = fs::read_to_string(path).map_err(|source| FileError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Study::parse(path, text)
+    }
+
+    /// Checks the study in `text`, which is said to come from `path`.
+    ///
+    /// # Errors
+    /// If it is not a valid study.
+    pub fn parse(path: &Path, text: String) -> Result<Study, FileError> {
+        let source = Source::parse(path, text, &[])?;
+        let file: StudyFile = source.read()?;
+        if file.format != STUDY_FORMAT {
+            return Err(source.unknown_format(file.format, "1"));
+        }
+        if file.replications < 2 {
+            let problem = format!(
+                "must be at least 2, found {}; intervals are over them",
+                file.replications
+            );
+            return Err(source.invalid("replications", problem));
+        }
+        if file.factors.is_empty() {
+            return Err(source.invalid("factors", "there must be at least one factor"));
+        }
+        let mut names = BTreeSet::new();
+        let mut factors = Vec::new();
+        for (index, factor) in file.factors.iter().enumerate() {
+            let key = format!("factors.{index}");
+            if !names.insert(&factor.name) {
+                let problem = format!("the study has a factor `{}` already", factor.name);
+                return Err(source.invalid(&format!("{key}.name"), problem));
+            }
+            factors.push(check_factor(&source, &key, factor)?);
+        }
+        let n_points = factors
+            .iter()
+            .try_fold(1usize, |n, factor| n.checked_mul(factor.levels.len()));
+        if n_points.is_none_or(|n| n > MAX_POINTS) {
+            let problem = format!("the grid may have at most {MAX_POINTS} points");
+            return Err(source.invalid("factors", problem));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Ok(Study {
+            name: file.name,
+            scenario: folder.join(&file.scenario),
+            profiles: file.profiles.iter().map(|p| folder.join(p)).collect(),
+            replications: file.replications,
+            factors,
+            set: overrides(&file.set),
+        })
+    }
+
+    /// All points of the grid, those of the last factor next to each other.
+    pub fn points(&self) -> Vec<Point> {
+        let mut points = vec![Point {
+            labels: Vec::new(),
+            overrides: self.set.clone(),
+        }];
+        for factor in &self.factors {
+            let more = points.iter().flat_map(|point| {
+                factor.levels.iter().map(|level| {
+                    let mut point = point.clone();
+                    point.labels.push(level.label.clone());
+                    point.overrides.extend(level.overrides.iter().cloned());
+                    point
+                })
+            });
+            points = more.collect();
+        }
+        points
+    }
+}
+
+fn check_factor(source: &Source, key: &str, file: &FactorFile) -> Result<Factor, FileError> {
+    let levels: Vec<Level> = match (file.levels.is_empty(), file.keys.is_empty()) {
+        (true, false) => {
+            let values = file.values.iter().map(|value| Level {
+                label: label(value),
+                overrides: (file.keys.iter())
+                    .map(|key| format!("{key}={value}"))
+                    .collect(),
+            });
+            values.collect()
+        }
+        (false, true) if file.values.is_empty() => {
+            let levels = file.levels.iter().map(|level| Level {
+                label: level.label.clone(),
+                overrides: overrides(&level.set),
+            });
+            levels.collect()
+        }
+        _ => {
+            let problem = "must have either `keys` and `values`, or `levels`";
+            return Err(source.invalid(key, problem));
+        }
+    };
+    if levels.is_empty() {
+        return Err(source.invalid(&format!("{key}.values"), "there must be at least one value"));
+    }
+    let mut labels = BTreeSet::new();
+    if let Some(again) = levels.iter().find(|level| !labels.insert(&level.label)) {
+        let problem = format!("has the level `{}` twice", again.label);
+        return Err(source.invalid(key, problem));
+    }
+    Ok(Factor {
+        name: file.name.clone(),
+        levels,
+    })
+}
+
+/// A value as the name of a level.
+fn label(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn overrides(set: &BTreeMap<String, toml::Value>) -> Vec<String> {
+    set.iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    const TEXT: &str = r#"format = 1
+name = "a"
+scenario = "b.toml"
+profiles = ["../c.toml"]
+set = { "run.measure" = { time = "2 s" } }
+
+[[factors]]
+name = "transport"
+levels = [
+    { label = "TCP", set = { "clients.0.path.0.over" = "tcp" } },
+    { label = "GDR", set = { "clients.0.path.0.over" = "gdr", "hosts.a.nic" = { part = "n" } } },
+]
+
+[[factors]]
+name = "clients"
+keys = ["clients.0.count"]
+values = [1, 16]
+"#;
+
+    #[test]
+    fn points_are_the_product_of_levels_with_the_last_factor_fastest() {
+        let study = Study::parse(Path::new("studies/a.toml"), TEXT.to_owned()).unwrap();
+        assert_eq!(study.scenario, Path::new("studies/b.toml"));
+        assert_eq!(study.profiles, [Path::new("studies/../c.toml")]);
+        let points = study.points();
+        let labels: Vec<_> = points.iter().map(|point| point.labels.join(" ")).collect();
+        assert_eq!(labels, ["TCP 1", "TCP 16", "GDR 1", "GDR 16"]);
+        assert_eq!(
+            points[3].overrides,
+            [
+                "run.measure={ time = \"2 s\" }",
+                "clients.0.path.0.over=\"gdr\"",
+                "hosts.a.nic={ part = \"n\" }",
+                "clients.0.count=16"
+            ]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let message = |from: &str, to: &str| {
+            assert!(TEXT.contains(from), "{from}");
+            let text = TEXT.replacen(from, to, 1);
+            Study::parse(Path::new("a.toml"), text).unwrap_err()
+        };
+        assert_snapshot!(message("format = 1", "format = 2"), @"a.toml:1: `format`: 2 is not known (allowed: 1)");
+        assert_snapshot!(message("scenario =", "scenarios ="), @"a.toml:3: `scenarios`: unknown key `scenarios`, did you mean `scenario`? (allowed: format, name, scenario, profiles, replications, set, factors)");
+        assert_snapshot!(message("set =", "replications = 1\nset ="), @"a.toml:5: `replications`: must be at least 2, found 1; intervals are over them");
+        assert_snapshot!(message("\"clients\"", "\"transport\""), @"a.toml:15: `factors.1.name`: the study has a factor `transport` already");
+        assert_snapshot!(message("values = [1, 16]", "values = []"), @"a.toml:17: `factors.1.values`: there must be at least one value");
+        assert_snapshot!(message("values = [1, 16]", "values = [1, 1]"), @"a.toml:14: `factors.1`: has the level `1` twice");
+        assert_snapshot!(message("keys =", "levels = [{ label = \"x\" }]\nkeys ="), @"a.toml:14: `factors.1`: must have either `keys` and `values`, or `levels`");
+    }
+}

@@ -1,0 +1,200 @@
+//! `tandem sweep STUDY [-p PROFILE]`: simulates every point of a grid, and goes on where it was
+//! stopped.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use rayon::prelude::*;
+use schema::comparison::Metric;
+use schema::profile::Profile;
+use schema::run::content_hash;
+use schema::scenario::Scenario;
+use schema::study::{Outcome, PointResult, Replication, Results, STUDY_FORMAT, Study};
+use sim::{Arrivals, Keep, Options};
+
+use super::simulate::inputs;
+use crate::cli::{Common, Sweep};
+use crate::failure::Failure;
+use crate::progress::Steps;
+
+/// A point that is to be simulated.
+struct Task {
+    levels: Vec<(String, String)>,
+    scenario: Scenario,
+    name: String,
+}
+
+impl Task {
+    /// What it is called in messages.
+    fn label(&self) -> String {
+        let levels = self.levels.iter();
+        let levels: Vec<String> = levels
+            .map(|(name, level)| format!("{name} {level}"))
+            .collect();
+        levels.join(", ")
+    }
+}
+
+pub(super) fn run(common: &Common, arguments: &Sweep) -> Result<ExitCode, Failure> {
+    let mut study = Study::load(&arguments.study)?;
+    study.replications = arguments.replications.unwrap_or(study.replications);
+    if !arguments.profile.is_empty() {
+        study.profiles.clone_from(&arguments.profile);
+    }
+    let profile = Profile::load_all(&study.profiles)?;
+    // All points are read before the first is run: a study with a mistake runs nothing.
+    let tasks = tasks(common, &study)?;
+    let default = || PathBuf::from("tandem-out").join(&study.name);
+    let out = arguments.out.clone().unwrap_or_else(default);
+    let results = Results::open(&out)?;
+    let mut outcomes = Vec::new();
+    for task in &tasks {
+        outcomes.push(match results.load(&task.name)? {
+            Some(found) => Outcome::Found(found),
+            None => Outcome::Missing,
+        });
+    }
+    let missing: Vec<usize> = (0..tasks.len())
+        .filter(|index| outcomes[*index] == Outcome::Missing)
+        .collect();
+    if !common.quiet && missing.len() < tasks.len() {
+        eprintln!(
+            "{} of {} points are there already",
+            tasks.len() - missing.len(),
+            tasks.len()
+        );
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(arguments.threads)
+        .build()?;
+    let steps = Steps::new(common, missing.len());
+    let found: Result<Vec<(usize, Outcome)>, Failure> = pool.install(|| {
+        let missing = missing.into_par_iter();
+        missing
+            .map(|index| {
+                let task = &tasks[index];
+                steps.begin(&task.label());
+                let outcome = simulate(&study, task, profile.as_ref());
+                if let Outcome::Found(found) = &outcome {
+                    results.save(&task.name, found)?;
+                }
+                steps.done();
+                Ok((index, outcome))
+            })
+            .collect()
+    });
+    steps.finish();
+    for (index, outcome) in found? {
+        outcomes[index] = outcome;
+    }
+    let table = results.save_table(&study, &outcomes)?;
+    report(common, &tasks, &outcomes)?;
+    if !common.quiet {
+        eprintln!("{} points in {}", tasks.len(), table.display());
+    }
+    Ok(match failed(&tasks, &outcomes) {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// Every point of the study, in the order of its table.
+fn tasks(common: &Common, study: &Study) -> Result<Vec<Task>, Failure> {
+    let mut profiles = Vec::new();
+    for path in &study.profiles {
+        profiles.push(crate::validation::profile_input(path)?.1);
+    }
+    let program = format!("{} {}", super::PROGRAM, content_hash(&program()?));
+    let tasks = study.points().into_iter().map(|point| {
+        let names = study.factors.iter().map(|factor| factor.name.clone());
+        let levels: Vec<(String, String)> = names.zip(point.labels).collect();
+        let mut overrides = point.overrides;
+        overrides.extend(common.overrides.iter().cloned());
+        overrides.extend(common.seed.map(|seed| format!("run.seed={seed}")));
+        let scenario = Scenario::load(&study.scenario, &overrides).with_context(|| {
+            let levels: Vec<String> = levels.iter().map(|(n, l)| format!("{n} {l}")).collect();
+            format!("point {}", levels.join(", "))
+        })?;
+        let mut depends_on = profiles.clone();
+        depends_on.extend(inputs(&scenario)?.into_values());
+        let name = Results::name(&scenario, &depends_on, study.replications, &program);
+        Ok(Task {
+            levels,
+            scenario,
+            name,
+        })
+    });
+    tasks.collect()
+}
+
+/// This program, byte for byte: what another one has found is not taken for what it finds.
+fn program() -> Result<Vec<u8>, Failure> {
+    Ok(std::fs::read(std::env::current_exe()?)?)
+}
+
+fn simulate(study: &Study, task: &Task, profile: Option<&Profile>) -> Outcome {
+    let options = Options {
+        replications: study.replications,
+        arrivals: Arrivals::Independent,
+        threads: 1,
+        precision: None,
+        keep: Keep::Statistics,
+    };
+    match sim::summaries(&task.scenario, profile, &options) {
+        Ok(summaries) => Outcome::Found(PointResult {
+            format: STUDY_FORMAT,
+            levels: task.levels.iter().cloned().collect(),
+            replications: summaries.iter().map(Replication::of).collect(),
+        }),
+        Err(error) => Outcome::Failed(Failure::from(error).to_string()),
+    }
+}
+
+/// Says what has failed, and how many points.
+fn failed(tasks: &[Task], outcomes: &[Outcome]) -> usize {
+    let mut n = 0;
+    for (task, outcome) in tasks.iter().zip(outcomes) {
+        if let Outcome::Failed(error) = outcome {
+            eprintln!("error: point {}: {error}", task.label());
+            n += 1;
+        }
+    }
+    n
+}
+
+/// Prints the points with their means, or with `--json` all that was found.
+fn report(common: &Common, tasks: &[Task], outcomes: &[Outcome]) -> Result<(), Failure> {
+    let found = |outcome: &Outcome| match outcome {
+        Outcome::Found(found) => Some(found.clone()),
+        Outcome::Failed(_) | Outcome::Missing => None,
+    };
+    if common.json {
+        let all: Vec<PointResult> = outcomes.iter().filter_map(found).collect();
+        super::print(&serde_json::to_string_pretty(&all)?);
+        return Ok(());
+    }
+    let metrics = [Metric::Mean, Metric::P99, Metric::Throughput];
+    let width = tasks.iter().map(|task| task.label().len()).max();
+    let width = width.unwrap_or(0);
+    let mut lines = vec![format!(
+        "{:<width$} {:>11} {:>8} {:>11} {:>8} {:>14} {:>8}",
+        "", "mean [ms]", "", "p99 [ms]", "", "throughput [/s]", ""
+    )];
+    for (task, outcome) in tasks.iter().zip(outcomes) {
+        let mut line = format!("{:<width$}", task.label());
+        for (metric, column) in metrics.into_iter().zip([11, 11, 15]) {
+            let estimate = found(outcome).and_then(|found| found.estimate(metric));
+            let Some(estimate) = estimate else {
+                line += &format!(" {:>column$} {:>8}", "-", "");
+                continue;
+            };
+            let scale = if metric.unit() == "s" { 1e3 } else { 1.0 };
+            let within = 50.0 * (estimate.high - estimate.low) / estimate.value;
+            line += &format!(" {:>column$.3} ±{within:>6.2}%", scale * estimate.value);
+        }
+        lines.push(line);
+    }
+    super::print(&lines.join("\n"));
+    Ok(())
+}
