@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use calibrate::{Calibration, Source, calibrate};
-use schema::profile::{CostLaw, parameter};
+use schema::profile::{CostLaw, Driver, PartKind, parameter};
 use schema::random::Seed;
 use schema::run::{Run, SpanName};
 
@@ -13,8 +13,8 @@ const N_SEEDS: u64 = 200;
 /// Quantile of the normal for 95% intervals.
 const Z: f64 = 1.96;
 /// Of 200 intervals at 95%, binomial(200, 0.95), fewer than 178 cover the truth with probability
-/// 0.02%, and all 200 with 0.004%. This file counts 12 times, so the chance that a right method
-/// fails is 0.3%.
+/// 0.02%, and all 200 with 0.004%. This file counts 24 times, so the chance that a right method
+/// fails is 0.6%.
 const COVERED: std::ops::RangeInclusive<u32> = 178..=199;
 
 fn fitted(runs: &[(&str, &Run)]) -> Calibration {
@@ -70,6 +70,53 @@ fn intervals_of_every_law_cover_it_at_the_stated_rate() {
             !is_affine || COVERED.contains(&slope),
             "slope of {cost}: {slope}"
         );
+    }
+}
+
+#[test]
+fn costs_over_rdma_are_told_apart_as_post_completion_and_the_rest() {
+    let truth = crate::synthetic::Laws {
+        // All that adapters, wire and wake-up take, by bytes.
+        delay: crate::synthetic::law(Driver::Bytes, 9e-6, 0.4e-9),
+        ..laws()
+    };
+    for (completion, delay) in [("event", "delay/rdma"), ("poll", "delay/rdma/poll")] {
+        let scenario = scenario(
+            LIGHT,
+            &[
+                "run.measure.requests=100",
+                "clients.0.path.0.over=rdma",
+                &format!("clients.0.path.0.completion={completion}"),
+                "hosts.edge.nic.part=adapter",
+                "hosts.server.nic.part=adapter",
+            ],
+        );
+        let completion = format!("completion/{completion}");
+        let expected = [
+            ("this", "post/rdma", &truth.send),
+            ("this", &completion, &truth.receive),
+            ("loopback", delay, &truth.delay),
+        ];
+        let mut covered: BTreeMap<&str, [u32; 2]> = BTreeMap::new();
+        for seed in 0..N_SEEDS {
+            let run = run_of(&scenario, draw(&scenario, &truth, Seed(seed)), &[]);
+            let calibration = fitted(&[("light", &run)]);
+            let adapter = &calibration.profile.parts["adapter"];
+            assert_eq!(adapter.kind, PartKind::Nic);
+            for (part, cost, truth) in &expected {
+                let law = law(&calibration, part, cost);
+                let counts = covered.entry(cost).or_default();
+                counts[0] += covers(law.base, law.base_error, truth.base);
+                counts[1] += covers(law.slope, law.slope_error, truth.slope);
+                assert_eq!(law.per, Driver::Bytes);
+                assert!(law.range[1] >= 1_048_576.0, "long messages are samples too");
+                assert!(law.base_error < 0.2 * law.base, "{cost}: {law:?}");
+            }
+        }
+        for (cost, [base, slope]) in covered {
+            assert!(COVERED.contains(&base), "base of {cost}: {base}");
+            assert!(COVERED.contains(&slope), "slope of {cost}: {slope}");
+        }
     }
 }
 
