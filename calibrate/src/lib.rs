@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod affine;
+mod bookkeeping;
 mod checks;
 mod collect;
 mod contention;
@@ -172,6 +173,12 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
         row.costs.insert(cost.clone(), report.law.clone());
         fits.push(report);
     }
+    for report in bookkeeping::fit(sources, &profile) {
+        let row = part_of(&mut profile, &report.part, PartKind::Host, sources)?;
+        row.costs.insert(report.cost.clone(), report.law.clone());
+        fits.push(report);
+    }
+    fits.sort_by(|a, b| (&a.part, &a.cost).cmp(&(&b.part, &b.cost)));
     for adapter in adapters(sources) {
         // What it takes is in the delay: a trace does not tell an adapter's part from a link's.
         part_of(&mut profile, adapter, PartKind::Nic, sources)?;

@@ -17,6 +17,14 @@ pub mod cost {
     pub const DISPATCH: &str = "dispatch";
     /// Core time to hand its output back to the thread that replies, by requests.
     pub const NOTIFY: &str = "notify";
+    /// Core time of a client for a request beside all else: to ask for the next, to sleep, to keep
+    /// records. By requests; none if not given.
+    pub const BOOKKEEPING_CLIENT: &str = "bookkeeping/client";
+    /// The same of a proxy.
+    pub const BOOKKEEPING_PROXY: &str = "bookkeeping/proxy";
+    /// The same of a stage that serves. What it takes to hand a request to an idle inference context
+    /// is part of it.
+    pub const BOOKKEEPING_SERVER: &str = "bookkeeping/server";
     /// Copy from host to device, by bytes.
     pub const H2D: &str = "h2d";
     /// Copy from device to host, by bytes.

@@ -37,6 +37,11 @@ impl Compiler<'_> {
             wakeup: self.of_host_if_any(group.host, cost::WAKEUP, name("wakeup"))?,
             prepare: self.of_host(group.host, cost::PREPARE, name("prepare"))?,
             postprocess: self.of_host(group.host, cost::POSTPROCESS, name("postprocess"))?,
+            bookkeeping: self.of_host_if_any(
+                group.host,
+                cost::BOOKKEEPING_CLIENT,
+                name("bookkeeping"),
+            )?,
             retry: group.retry.as_ref().map(|retry| RetryRow {
                 attempts: retry.attempts,
                 backoff: (retry.backoff.sampler()).expect("the scenario was checked"),
@@ -158,6 +163,15 @@ impl Compiler<'_> {
             name: name.to_owned(),
             ends: ends[0].into(),
             notify: None,
+            bookkeeping: self.of_host_if_any(
+                to,
+                if is_proxy {
+                    cost::BOOKKEEPING_PROXY
+                } else {
+                    cost::BOOKKEEPING_SERVER
+                },
+                format!("{name}/bookkeeping"),
+            )?,
             send: both(self, &|this, i| {
                 this.of_host(ends[i].0, &send, leg(i, "send"))
             })?,
