@@ -12,7 +12,7 @@ use schema::profile::{CostLaw, Driver, Profile, cost};
 use schema::run::{Leg, MACHINE, Run, Span, SpanName, Status};
 use schema::scenario::{CompletionBy, Extent, Scenario, StageRole};
 
-use crate::samples::{counted, is_light};
+use crate::samples::{counted, is_light, serve};
 use crate::{FitReport, Source, names};
 
 /// Part and cost.
@@ -42,7 +42,7 @@ enum Who {
 pub(crate) fn fit(sources: &[Source], profile: &Profile) -> Vec<FitReport> {
     let mut samples: BTreeMap<Key, Vec<Sample>> = BTreeMap::new();
     for (index, source) in sources.iter().enumerate() {
-        if has_window(source.run) {
+        if has_window(source.run) && is_chain(&source.run.scenario) {
             collect(index, source.run, profile, &mut samples);
         }
     }
@@ -58,6 +58,12 @@ pub(crate) fn fit(sources: &[Source], profile: &Profile) -> Vec<FitReport> {
 /// requests for each of several clients, it ends when the first is done.
 fn has_window(run: &Run) -> bool {
     matches!(run.scenario.measure, Extent::Time(_)) || is_light(&run.scenario)
+}
+
+/// Whether every request goes over its path and back, and no stage calls another: what hardware runs.
+fn is_chain(scenario: &Scenario) -> bool {
+    let groups = scenario.groups.rows();
+    (groups.iter()).all(|group| group.branches.is_empty() && group.reply.is_none())
 }
 
 fn collect(index: usize, run: &Run, profile: &Profile, samples: &mut BTreeMap<Key, Vec<Sample>>) {
@@ -90,8 +96,8 @@ fn collect(index: usize, run: &Run, profile: &Profile, samples: &mut BTreeMap<Ke
             continue;
         };
         let who = key.1;
-        // Polling would count.
-        if polls(scenario, who) {
+        // Polling would count, and what a core does beside a GPU.
+        if polls(scenario, who) || is_on_gpu(scenario, who) {
             continue;
         }
         let n = requests[key].len() as f64;
@@ -165,6 +171,13 @@ fn cost_of(scenario: &Scenario, who: Who) -> (&str, &'static str) {
             };
             (&scenario.hosts[row.host].part, cost)
         }
+    }
+}
+
+fn is_on_gpu(scenario: &Scenario, who: Who) -> bool {
+    match who {
+        Who::Client(_) => false,
+        Who::Stage(stage) => serve(scenario, stage).is_some_and(|serve| serve.gpu.is_some()),
     }
 }
 

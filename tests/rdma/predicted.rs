@@ -6,7 +6,6 @@
 //!
 //! Where `TANDEM_RIG_OUT` names a folder, what was measured and fitted is left there.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "the errors are the result")]
 
 use std::path::Path;
 use std::process::{Command, Output};
