@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ids::{Id, RequestId, StageId};
 use schema::profile::{Driver, PartKind, cost};
 use schema::run::{Leg, Run, Span, SpanName, Status};
-use schema::scenario::{ArrivalsFile, Group, Hop, Scenario, Way};
+use schema::scenario::{ArrivalsFile, Group, Hop, Scenario, Verb, Way};
 use schema::units::{Bytes, SimDuration};
 
 use crate::Source;
@@ -15,8 +15,8 @@ use crate::samples::{
     is_light, serve,
 };
 
-/// Largest message whose time on the way is a sample of the delay: larger ones are received while
-/// they are still being sent.
+/// Largest message over sockets whose time on the way is a sample of the delay: larger ones are
+/// received while they are still being sent.
 const MAX_DELAY_BYTES: u64 = 64 << 10;
 
 /// The samples of every cost in `sources`. What cannot be used is counted in `warnings`.
@@ -32,10 +32,17 @@ pub(crate) fn collect(sources: &[Source], warnings: &mut Vec<String>) -> Costs {
             recent: recent(source.run),
             costs: &mut costs,
             n_malformed: 0,
+            n_read: 0,
             large: &mut large,
         };
         collector.run(source.run);
-        let n = collector.n_malformed;
+        let (n, n_read) = (collector.n_malformed, collector.n_read);
+        if n_read > 0 {
+            warnings.push(format!(
+                "{}: {n_read} messages are left out, for with `verb = \"read\"` a receiver's span holds a notice, a post and two completions; the engine makes a read of the costs of a run with another verb",
+                source.name
+            ));
+        }
         if n > 0 {
             warnings.push(format!(
                 "{}: {n} spans are left out, for they end before they start or name a hop, host or stage that is not there; measure it again",
@@ -69,6 +76,8 @@ struct Collector<'a> {
     recent: BTreeMap<BatchKey, Recent>,
     costs: &'a mut Costs,
     n_malformed: u64,
+    /// Messages that were read by their receiver.
+    n_read: u64,
     /// Part and cost of the delay of messages that were too large to show it.
     large: &'a mut BTreeSet<(String, String)>,
 }
@@ -105,7 +114,11 @@ impl Collector<'_> {
         }
         for sides in messages.values() {
             if let [Some(send), Some(receive)] = sides {
-                self.delay(send, receive);
+                if self.is_read(send) {
+                    self.n_read += 1;
+                } else {
+                    self.delay(send, receive);
+                }
             }
         }
     }
@@ -132,18 +145,35 @@ impl Collector<'_> {
         (self.scenario).hop(span.request.client(), span.branch, span.hop?)
     }
 
+    /// Whether the receiver of the message reads it from the sender's memory.
+    fn is_read(&self, span: &Span) -> bool {
+        let verbs = self.hop(span).and_then(|hop| hop.verbs);
+        verbs.is_some_and(|verbs| verbs.verb == Verb::Read)
+    }
+
+    /// Whether a proxy has one memory for both of its sides, and so copies nothing.
+    fn shares_memory(&self, span: &Span) -> bool {
+        let path = self.group(span).map(|group| group.path.as_slice());
+        let mut pairs = path.unwrap_or_default().windows(2);
+        pairs.any(|hops| hops[0].to == span.stage && hops.iter().all(|hop| hop.over.is_verbs()))
+    }
+
     /// Adds the sample that a span (or the spans of one operation, of `bytes` in all) gives.
     fn span(&mut self, span: &Span, bytes: u64) {
         let by_bytes = (Driver::Bytes, bytes as f64, Shape::Affine);
         let work = serve(self.scenario, span.stage).map(|serve| &serve.work);
-        let over = self.hop(span).map(|hop| hop.over);
-        match (span.name, work, over) {
+        let of_message = self.hop(span).map(cost::of_message);
+        match (span.name, work, of_message) {
             (SpanName::Prepare, ..) => {
                 self.on_host(span, cost::PREPARE, Clock::Service, by_bytes);
                 self.wakeup(span);
             }
             (SpanName::Postprocess, ..) => {
                 self.on_host(span, cost::POSTPROCESS, Clock::Service, by_bytes);
+            }
+            (SpanName::Translate, ..) if self.shares_memory(span) => {
+                let once = (Driver::Requests, 1.0, Shape::Constant);
+                self.on_host(span, cost::FORWARD, Clock::Service, once);
             }
             (SpanName::Translate, ..) => {
                 self.on_host(span, cost::TRANSLATE, Clock::Service, by_bytes);
@@ -159,12 +189,14 @@ impl Collector<'_> {
                 let law = inference_driver(work, size);
                 self.on_host(span, &cost::inference(&work.key()), Clock::Service, law);
             }
-            (SpanName::Send, _, Some(over)) => {
-                self.on_host(span, &cost::send(over), Clock::Core, by_bytes);
+            (SpanName::Send, _, Some([send, _])) => {
+                if !self.is_read(span) {
+                    self.on_host(span, &send, Clock::Core, by_bytes);
+                }
                 self.notify(span);
             }
-            (SpanName::Receive, _, Some(over)) => {
-                self.on_host(span, &cost::receive(over), Clock::Core, by_bytes);
+            (SpanName::Receive, _, Some([_, receive])) if !self.is_read(span) => {
+                self.on_host(span, &receive, Clock::Core, by_bytes);
             }
             (SpanName::Queue, Some(_), _) => self.dispatch(span),
             _ => {}
@@ -234,21 +266,29 @@ impl Collector<'_> {
                 (part, PartKind::Link, link.delay + on_line)
             }
         };
-        let cost = cost::delay(hop.over);
-        if send.bytes > MAX_DELAY_BYTES {
+        let (meant, instead) = cost::between(hop);
+        let cost = meant.map_or(instead, str::to_owned);
+        // Adapters hand a message over when all of it is there, and what they take grows with it.
+        let is_whole = hop.over.is_verbs();
+        if send.bytes > MAX_DELAY_BYTES && !is_whole {
             self.large.insert((part, cost));
             return;
         }
         let gap_s = receive.start_ns.saturating_sub(send.end_ns) as f64 / 1e9;
         let wall_s = (gap_s - known.as_secs_f64()).max(0.0);
+        let (per, driver, shape) = if is_whole {
+            (Driver::Bytes, send.bytes as f64, Shape::Affine)
+        } else {
+            (Driver::Requests, 1.0, Shape::Constant)
+        };
         let raw = Raw {
             start_ns: send.end_ns,
-            driver: 1.0,
+            driver,
             wall_s,
             cpu_s: 0.0,
             recent: None,
         };
-        let row = (kind, Driver::Requests, Shape::Constant, Clock::Length);
+        let row = (kind, per, shape, Clock::Length);
         self.push(part, &cost, row, send.replication, raw);
     }
 

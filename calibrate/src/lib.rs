@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod affine;
+mod bookkeeping;
 mod checks;
 mod collect;
 mod contention;
@@ -24,7 +25,7 @@ mod residual;
 mod samples;
 pub mod validate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::profile::{CostLaw, PROFILE_FORMAT, Part, PartKind, Profile, parameter};
 use schema::run::{Outcome, Run};
@@ -118,15 +119,18 @@ pub enum CalibrateError {
         /// Number of samples.
         found: usize,
     },
-    /// A part is a host in one place and a link in another.
+    /// A part is of one kind in one place and of another elsewhere.
     #[error(
-        "fit part `{part}`: it is a host's part and a link's part in {runs}; give the link another `part`"
+        "fit part `{part}`: it is the part of a {} and of a {} in {runs}; give one of them another `part`",
+        kinds[0].name(), kinds[1].name()
     )]
     TwoKinds {
         /// The runs, joined by commas.
         runs: String,
         /// The part.
         part: String,
+        /// What it is in one place, and in another.
+        kinds: [PartKind; 2],
     },
 }
 
@@ -134,7 +138,7 @@ pub enum CalibrateError {
 ///
 /// # Errors
 /// If there is no run, if one is of plain stages, if no request counts in any run, if a cost has
-/// samples but fewer than [`MIN_SAMPLES`], or if a part is both a host and a link.
+/// samples but fewer than [`MIN_SAMPLES`], or if a part is of two kinds.
 pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, CalibrateError> {
     if sources.is_empty() {
         return Err(CalibrateError::NoRun);
@@ -169,6 +173,16 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
         row.costs.insert(cost.clone(), report.law.clone());
         fits.push(report);
     }
+    for report in bookkeeping::fit(sources, &profile) {
+        let row = part_of(&mut profile, &report.part, PartKind::Host, sources)?;
+        row.costs.insert(report.cost.clone(), report.law.clone());
+        fits.push(report);
+    }
+    fits.sort_by(|a, b| (&a.part, &a.cost).cmp(&(&b.part, &b.cost)));
+    for adapter in adapters(sources) {
+        // What it takes is in the delay: a trace does not tell an adapter's part from a link's.
+        part_of(&mut profile, adapter, PartKind::Nic, sources)?;
+    }
     let contention = contention::estimate(sources, &profile);
     for report in &contention {
         if let Some(estimate) = &report.estimate {
@@ -183,6 +197,18 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
         contention,
         warnings,
     })
+}
+
+/// The parts of the network adapters that messages went over.
+fn adapters<'a>(sources: &[Source<'a>]) -> BTreeSet<&'a str> {
+    let scenarios = sources.iter().map(|source| &source.run.scenario);
+    let ends = scenarios.flat_map(|scenario| {
+        let hops = scenario.groups.rows().iter().flat_map(|group| &group.path);
+        let hops = hops.filter(|hop| hop.over.is_verbs());
+        hops.flat_map(|hop| [hop.from, scenario.stages[hop.to].host])
+            .map(|host| &scenario.hosts[host])
+    });
+    ends.filter_map(|host| host.nic.as_deref()).collect()
 }
 
 fn broken(sources: &[Source]) -> Vec<String> {
@@ -218,7 +244,7 @@ fn part_of<'a>(
         .parts
         .entry(name.to_owned())
         .or_insert_with(|| Part {
-            nets: std::collections::BTreeMap::new(),
+            nets: BTreeMap::new(),
             kind,
             parameters: BTreeMap::new(),
             costs: BTreeMap::new(),
@@ -229,6 +255,7 @@ fn part_of<'a>(
     Err(CalibrateError::TwoKinds {
         runs: names(sources, 0..sources.len()),
         part: name.to_owned(),
+        kinds: [part.kind, kind],
     })
 }
 

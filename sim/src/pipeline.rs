@@ -12,7 +12,7 @@ use crate::engine::EventQueue;
 use crate::error::SimError;
 use crate::event::Event;
 use crate::ids::{
-    BalancerId, ConnectionId, InstanceId, NicId, PathId, PoolId, QpId, RoleId, ServerId,
+    BalancerId, ConnectionId, InstanceId, NicId, PathId, PoolId, QpId, RoleId, ServerId, SourceId,
 };
 use crate::losses::{Fate, Held, Losses, Place};
 use crate::network::{Message, Nic, QueuePair, Wires};
@@ -114,6 +114,8 @@ pub(crate) struct Connection {
     /// that, whose message it carries.
     pub(crate) companion: Option<ConnectionId>,
     pub(crate) primary: Option<ConnectionId>,
+    /// Its part of the core time to hand its batch to an idle instance.
+    pub(crate) dispatched: SimDuration,
     /// Core time that the client has used for the request.
     pub(crate) client_core_time: SimDuration,
     step: Step,
@@ -229,6 +231,7 @@ impl<'a> Pipeline<'a> {
                     Some((Task::Receive(connection), used)) => {
                         self.on_received(queue, connection, used);
                     }
+                    Some((Task::Bookkeeping(_), _)) => {}
                     Some((Task::Poll(poll), _)) => self.on_polled(queue.now(), poll),
                     Some((Task::Phase(instance), used)) => {
                         self.on_phase_done(queue, instance, used);
@@ -369,8 +372,37 @@ impl<'a> Pipeline<'a> {
             (Step::Prepare, _) => self.go_on(queue, id),
             (Step::Translate, Leg::Request) => self.on_result(queue, id),
             (Step::Translate, Leg::Reply) => self.send(queue, id),
-            (Step::Postprocess, _) => self.complete(queue, id, Status::Ok),
+            (Step::Postprocess, _) => {
+                let connection = &self.connections[id];
+                let origin = self.ends[connection.ends][0];
+                if let Some(source) = self.tables.clients[connection.client].bookkeeping {
+                    self.keep_books(queue.now(), origin, source, SimDuration::ZERO);
+                }
+                self.complete(queue, id, Status::Ok);
+            }
             (Step::Notify, _) => unreachable!("handled above"),
+        }
+    }
+
+    /// The stage that has sent the connection's reply does what else it has to do for the request.
+    pub(crate) fn keep_books_of_stage(&mut self, now: SimTime, id: ConnectionId) {
+        let [role, _] = self.roles(id);
+        let connection = &mut self.connections[id];
+        let done = std::mem::take(&mut connection.dispatched);
+        let source = self.tables.sources(&self.connections[id]).bookkeeping;
+        if let Some(source) = source {
+            self.keep_books(now, role, source, done);
+        }
+    }
+
+    /// A role spends core time of a cost that nobody waits for, of which so much has been spent.
+    fn keep_books(&mut self, now: SimTime, role: RoleId, source: SourceId, done: SimDuration) {
+        let past = self.cores.past(now, role);
+        let whole = self.costs.draw(source, Amount::one(Bytes(0)), past);
+        let demand = SimDuration::from_ps(whole.as_ps().saturating_sub(done.as_ps()));
+        if demand > SimDuration::ZERO {
+            let task = Task::Bookkeeping(role);
+            self.cores.submit(now, Job { task, role, demand });
         }
     }
 
@@ -538,6 +570,7 @@ impl Connection {
             primary: None,
             step: Step::Prepare,
             step_start: SimTime::ZERO,
+            dispatched: SimDuration::ZERO,
             client_core_time: SimDuration::ZERO,
         }
     }

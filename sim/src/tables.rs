@@ -151,6 +151,7 @@ pub(crate) struct ClientRow {
     pub(crate) wakeup: Option<SourceId>,
     pub(crate) prepare: SourceId,
     pub(crate) postprocess: SourceId,
+    pub(crate) bookkeeping: Option<SourceId>,
     /// How requests come again whose attempts it has given up; none if they do not.
     pub(crate) retry: Option<RetryRow>,
     /// Where the first of its calls is among all.
@@ -166,6 +167,8 @@ pub(crate) struct HopSources {
     pub(crate) ends: [HostId; 2],
     /// Of the stage at its end, if that serves.
     pub(crate) notify: Option<SourceId>,
+    /// Of the stage at its end.
+    pub(crate) bookkeeping: Option<SourceId>,
     pub(crate) send: [SourceId; 2],
     pub(crate) receive: [SourceId; 2],
     /// `None` where no part has such a cost.

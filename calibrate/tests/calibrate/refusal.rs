@@ -91,7 +91,7 @@ fn equal_loads_give_no_contention() {
 fn a_part_cannot_be_both_host_and_link() {
     let run = run(&["links.0.part=\"this\""]);
     let error = calibrate("test", &sources(&run)).unwrap_err();
-    insta::assert_snapshot!(error, @"fit part `this`: it is a host's part and a link's part in runs/a; give the link another `part`");
+    insta::assert_snapshot!(error, @"fit part `this`: it is the part of a link and of a host in runs/a; give one of them another `part`");
 }
 
 #[test]

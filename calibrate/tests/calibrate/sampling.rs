@@ -211,6 +211,79 @@ fn large_messages_have_no_delay_and_it_is_said() {
     insta::assert_snapshot!(calibration.warnings.join("\n"), @"`delay/tcp` of part `wire` is left out: every message is larger than 65536 B; add a run with small ones");
 }
 
+/// What makes the hop of a scenario one between network adapters.
+const OVER_RDMA: [&str; 4] = [
+    "clients.0.count=1",
+    "clients.0.path.0.over=rdma",
+    "hosts.edge.nic.part=adapter",
+    "hosts.server.nic.part=adapter",
+];
+
+#[test]
+fn over_rdma_large_messages_have_a_delay_too() {
+    let scenario = scenario(BATCHES, &OVER_RDMA);
+    let trace = (0..20).flat_map(|seq| message(seq, 1_250 * (1 + u64::from(seq % 2))));
+    let calibration = fitted(&[&run_of(&scenario, trace.collect(), &[])]);
+    let law = &fit(&calibration, "wire", "delay/rdma").law;
+    // Of 100 us, 5 us are the link's own, and 10 or 20 us the message's at its rate.
+    assert_eq!((law.per, law.samples), (Driver::Bytes, 20));
+    assert!((law.range[0], law.range[1]) == (1_250.0, 2_500.0));
+    let trace = (0..20).flat_map(|seq| message(seq, 65_537));
+    let calibration = fitted(&[&run_of(&scenario, trace.collect(), &[])]);
+    assert_eq!(fit(&calibration, "wire", "delay/rdma").law.samples, 20);
+}
+
+#[test]
+fn messages_that_are_read_are_no_samples_and_it_is_said() {
+    let read = [&OVER_RDMA[..], &["clients.0.path.0.verb=read"]].concat();
+    let scenario = scenario(BATCHES, &read);
+    let prepare = |seq| Span {
+        name: SpanName::Prepare,
+        hop: None,
+        ..message(seq, 1_250)[0]
+    };
+    let trace = (0..20).flat_map(|seq| message(seq, 1_250).into_iter().chain([prepare(seq)]));
+    let calibration = fitted(&[&run_of(&scenario, trace.collect(), &[])]);
+    let costs: Vec<&str> = calibration.fits.iter().map(|fit| &*fit.cost).collect();
+    assert_eq!(costs, ["prepare"]);
+    insta::assert_snapshot!(calibration.warnings.join("\n"), @r#"runs/a: 20 messages are left out, for with `verb = "read"` a receiver's span holds a notice, a post and two completions; the engine makes a read of the costs of a run with another verb"#);
+}
+
+#[test]
+fn a_proxy_between_two_adapters_forwards_and_others_translate() {
+    for (over, cost) in [("rdma", "forward"), ("tcp", "translate")] {
+        let over = format!(
+            "clients.0.path=[{{ to = \"ingress\", over = \"{over}\" }}, {{ to = \"classify\", over = \"rdma\" }}]"
+        );
+        let more = [
+            "stages.ingress={ on = \"edge\", proxy = {} }",
+            "stages.classify.batch.max=1",
+            "stages.classify.batch.delay=\"0 ms\"",
+            &over,
+        ];
+        let scenario = scenario(BATCHES, &[&OVER_RDMA[..1], &OVER_RDMA[2..], &more].concat());
+        let (ingress, _) = (scenario.stages.iter())
+            .find(|(_, stage)| stage.name == "ingress")
+            .expect("it was added");
+        let trace = (0..20).flat_map(|seq| {
+            let who = RequestId::new(id(0), seq);
+            let translate = Span {
+                request: who,
+                stage: ingress,
+                bytes: 1_250,
+                end_ns: 3 * MICROSECOND,
+                ..span(SpanName::Translate)
+            };
+            [translate, request(who)]
+        });
+        let calibration = fitted(&[&run_of(&scenario, trace.collect(), &[])]);
+        let law = &fit(&calibration, "this", cost).law;
+        assert_eq!(law.samples, 20);
+        assert!((law.expected(1.0) - 3e-6).abs() < 1e-12, "{law:?}");
+        assert_eq!(calibration.fits.len(), 1);
+    }
+}
+
 #[test]
 fn notify_is_the_waiting_of_the_servers_reply_alone() {
     let scenario = scenario(LIGHT, &["run.warmup.requests=0"]);

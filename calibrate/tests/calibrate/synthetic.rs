@@ -168,7 +168,7 @@ pub(crate) fn draw(scenario: &Scenario, laws: &Laws, seed: Seed) -> Vec<Span> {
             payload,
             payload as f64,
         );
-        drawn.gap(&laws.delay);
+        drawn.gap(&laws.delay, payload);
         drawn.cost(
             &laws.receive,
             SpanName::Receive,
@@ -192,7 +192,7 @@ pub(crate) fn draw(scenario: &Scenario, laws: &Laws, seed: Seed) -> Vec<Span> {
         inference.cpu_ns = (inference.cpu_ns as f64 * laws.slowdown) as u64;
         inference.batch = planned.id.seq();
         let ready_ns = drawn.now_ns;
-        drawn.gap(&laws.notify);
+        drawn.gap(&laws.notify, 0);
         drawn.cost(
             &laws.send,
             SpanName::Send,
@@ -207,7 +207,7 @@ pub(crate) fn draw(scenario: &Scenario, laws: &Laws, seed: Seed) -> Vec<Span> {
             .last_mut()
             .expect("a span was just drawn")
             .ready_ns = ready_ns;
-        drawn.gap(&laws.delay);
+        drawn.gap(&laws.delay, reply);
         drawn.cost(
             &laws.receive,
             SpanName::Receive,
@@ -242,8 +242,11 @@ struct Drawn {
 }
 
 impl Drawn {
-    fn gap(&mut self, law: &CostLaw) -> u64 {
-        let driver = 1.0;
+    fn gap(&mut self, law: &CostLaw, bytes: u64) -> u64 {
+        let driver = match law.per {
+            Driver::Bytes => bytes as f64,
+            _ => 1.0,
+        };
         let ns = law
             .draw(driver, uniform(&mut self.rng), Conditions::BEST)
             .as_ns();

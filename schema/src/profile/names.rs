@@ -2,7 +2,7 @@
 
 /// The keys of costs, all in seconds.
 pub mod cost {
-    use crate::scenario::{CompletionBy, Peers, Transport};
+    use crate::scenario::{CompletionBy, Hop, Peers, Transport};
 
     /// Time from when a sleeping client is to send until it runs, without any core time: timer and
     /// wake-up. By requests; none if the profile does not have it.
@@ -17,6 +17,14 @@ pub mod cost {
     pub const DISPATCH: &str = "dispatch";
     /// Core time to hand its output back to the thread that replies, by requests.
     pub const NOTIFY: &str = "notify";
+    /// Core time of a client for a request beside all else: to ask for the next, to sleep, to keep
+    /// records. By requests; none if not given.
+    pub const BOOKKEEPING_CLIENT: &str = "bookkeeping/client";
+    /// The same of a proxy.
+    pub const BOOKKEEPING_PROXY: &str = "bookkeeping/proxy";
+    /// The same of a stage that serves. What it takes to hand a request to an idle inference context
+    /// is part of it.
+    pub const BOOKKEEPING_SERVER: &str = "bookkeeping/server";
     /// Copy from host to device, by bytes.
     pub const H2D: &str = "h2d";
     /// Copy from device to host, by bytes.
@@ -55,10 +63,14 @@ pub mod cost {
         format!("receive/{}", over.name())
     }
     /// Time between a message's last byte being sent and its receiver running, without any core
-    /// time: propagation, interrupt and wake-up. By messages; a cost of the link's part.
+    /// time: propagation, interrupt and wake-up; over network adapters also what they take. By
+    /// messages, or, over adapters, by bytes; a cost of the link's part.
     pub fn delay(over: Transport) -> String {
         format!("delay/{}", over.name())
     }
+    /// The same over RDMA where the receiver polls, so that nothing has to wake it; that of
+    /// [`delay`] if not given.
+    pub const DELAY_POLL: &str = "delay/rdma/poll";
     /// Core time to register the memory of a message with a network adapter and to let go of it, by
     /// bytes of its pages.
     pub const REGISTER: &str = "register";
@@ -66,6 +78,23 @@ pub mod cost {
     /// is there; of an event, interrupt and wake-up. By requests.
     pub fn completion(by: CompletionBy) -> String {
         format!("completion/{}", by.name())
+    }
+    /// The costs to send a message over `hop` and to receive it.
+    pub fn of_message(hop: &Hop) -> [String; 2] {
+        match hop.verbs {
+            Some(verbs) => [POST.to_owned(), completion(verbs.completion)],
+            None => [send(hop.over), receive(hop.over)],
+        }
+    }
+    /// The cost of the time between the two: the one that is meant, and one that stands for it where
+    /// that is not given.
+    pub fn between(hop: &Hop) -> (Option<&'static str>, String) {
+        let polls = (hop.verbs).is_some_and(|verbs| verbs.completion == CompletionBy::Poll);
+        let over = match hop.over {
+            Transport::Gdr => Transport::Rdma,
+            over => over,
+        };
+        (polls.then_some(DELAY_POLL), delay(over))
     }
     /// Preprocessing of one raw input, by bytes; `work` is [`Work::key`](crate::scenario::Work::key).
     pub fn preprocess(work: &str) -> String {

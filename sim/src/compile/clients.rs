@@ -2,7 +2,7 @@
 
 use schema::ids::{ClientId, HostId, Id};
 use schema::profile::cost;
-use schema::scenario::{Branch, Hop, Scenario, StageRole, Transport, Verb, Way};
+use schema::scenario::{Branch, Hop, Scenario, StageRole, Verb, Way};
 
 use super::{Compiler, LEGS, wires};
 use crate::error::SimError;
@@ -37,6 +37,11 @@ impl Compiler<'_> {
             wakeup: self.of_host_if_any(group.host, cost::WAKEUP, name("wakeup"))?,
             prepare: self.of_host(group.host, cost::PREPARE, name("prepare"))?,
             postprocess: self.of_host(group.host, cost::POSTPROCESS, name("postprocess"))?,
+            bookkeeping: self.of_host_if_any(
+                group.host,
+                cost::BOOKKEEPING_CLIENT,
+                name("bookkeeping"),
+            )?,
             retry: group.retry.as_ref().map(|retry| RetryRow {
                 attempts: retry.attempts,
                 backoff: (retry.backoff.sampler()).expect("the scenario was checked"),
@@ -146,10 +151,7 @@ impl Compiler<'_> {
         let to = self.scenario.stages[hop.to].host;
         let ends = [(hop.from, to), (to, hop.from)];
         let leg = |leg: usize, what: &str| format!("{name}/{}/{what}", LEGS[leg]);
-        let (send, receive) = match hop.verbs {
-            Some(verbs) => (cost::POST.to_owned(), cost::completion(verbs.completion)),
-            None => (cost::send(hop.over), cost::receive(hop.over)),
-        };
+        let [send, receive] = cost::of_message(hop);
         let reads = hop.verbs.is_some_and(|verbs| verbs.verb == Verb::Read);
         let both = |this: &mut Self, make: &dyn Fn(&mut Self, usize) -> Result<_, SimError>| {
             Ok::<[SourceId; 2], SimError>([make(this, 0)?, make(this, 1)?])
@@ -161,6 +163,15 @@ impl Compiler<'_> {
             name: name.to_owned(),
             ends: ends[0].into(),
             notify: None,
+            bookkeeping: self.of_host_if_any(
+                to,
+                if is_proxy {
+                    cost::BOOKKEEPING_PROXY
+                } else {
+                    cost::BOOKKEEPING_SERVER
+                },
+                format!("{name}/bookkeeping"),
+            )?,
             send: both(self, &|this, i| {
                 this.of_host(ends[i].0, &send, leg(i, "send"))
             })?,
@@ -219,12 +230,17 @@ impl Compiler<'_> {
         (from, to): (HostId, HostId),
         name: String,
     ) -> Result<Option<SourceId>, SimError> {
-        let key = cost::delay(match hop.over {
-            Transport::Gdr => Transport::Rdma,
-            over => over,
-        });
+        let (meant, instead) = cost::between(hop);
+        let key_of = |part: Option<&String>| {
+            let part = part.and_then(|part| self.profile.parts.get(part));
+            let is_there = |key: &&str| part.is_some_and(|part| part.costs.contains_key(*key));
+            meant.filter(is_there).unwrap_or(&instead).to_owned()
+        };
         let link = match hop.way {
-            Way::Inside => return self.of_host_if_any(hop.from, &key, name),
+            Way::Inside => {
+                let key = key_of(Some(&self.scenario.hosts[hop.from].part));
+                return self.of_host_if_any(hop.from, &key, name);
+            }
             Way::Link(link) => link,
             Way::Switched => {
                 let wires = &self.tables.wires;
@@ -236,6 +252,7 @@ impl Compiler<'_> {
                 wires::link_of(*path.last().expect("two hosts are not one"))
             }
         };
+        let key = key_of(self.scenario.links[link].part.as_ref());
         self.of_link(link, &key, name)
     }
 }

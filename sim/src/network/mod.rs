@@ -197,6 +197,9 @@ impl Pipeline<'_> {
         if self.connections[id].message.is_sent() {
             self.add_client_core_time(id, Leg::Request);
             self.record_sent(id);
+            if self.connections[id].leg == Leg::Reply {
+                self.keep_books_of_stage(now, id);
+            }
             self.let_go(id);
             self.poll_for_next(now, id);
         } else {

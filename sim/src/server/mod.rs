@@ -201,6 +201,11 @@ impl Pipeline<'_> {
         } else {
             cost
         };
+        let batch = &self.instances[id].batch;
+        let share = SimDuration::from_ps(demand.as_ps() / batch.len() as u64);
+        for connection in batch {
+            self.connections[*connection].dispatched = share;
+        }
         self.submit_phase(queue, id, Phase::Dispatch, demand);
     }
 

@@ -24,6 +24,8 @@ pub(crate) enum Task {
     Helper(InstanceId),
     /// The instance's thread polls until its GPU is done.
     Spin(InstanceId),
+    /// What a role does for a request that nobody waits for.
+    Bookkeeping(RoleId),
     /// A thread polls until a network adapter has a message for it.
     Poll(Poll),
 }

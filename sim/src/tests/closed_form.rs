@@ -303,3 +303,61 @@ fn an_instance_that_goes_on_needs_no_dispatch() {
     let ends: Vec<SimTime> = served[0].completions.iter().map(|c| c.end).collect();
     assert_eq!(ends, [3_007_000_000, 4_007_000_000, 5_007_000_000].map(at));
 }
+
+/// The profile with what roles do for a request that nobody waits for: of a client, a proxy and a server.
+fn with_bookkeeping() -> Profile {
+    let mut profile = profile();
+    for (part, cost, seconds) in [
+        ("edge", cost::BOOKKEEPING_CLIENT, 21e-6),
+        ("gateway", cost::BOOKKEEPING_PROXY, 17e-6),
+        ("server", cost::BOOKKEEPING_SERVER, 30e-6),
+    ] {
+        let law = CostLaw::exact(Driver::Requests, seconds, 0.0, "test");
+        let part = profile.parts.get_mut(part).unwrap();
+        part.costs.insert(cost.to_owned(), law);
+    }
+    profile
+}
+
+/// By how much core time of each role in the window is longer with bookkeeping, in microseconds.
+fn longer_by(overrides: &[&str]) -> BTreeMap<String, f64> {
+    let scenario = scenario(overrides);
+    let busy = |profile: &Profile| {
+        let run = simulate(&scenario, Some(profile), &OPTIONS).unwrap();
+        let cpu = run.manifest.cpu.into_iter();
+        cpu.map(|cpu| (cpu.role, cpu.busy_s)).collect()
+    };
+    let without: BTreeMap<String, f64> = busy(&profile());
+    let mut with: BTreeMap<String, f64> = busy(&with_bookkeeping());
+    for (role, busy_s) in &mut with {
+        *busy_s = 1e6 * (*busy_s - without[role]);
+    }
+    with
+}
+
+#[test]
+fn nobody_waits_for_bookkeeping_and_cores_have_it_to_do() {
+    let times = |profile| sojourn_times(&[PROXIED], profile);
+    assert_eq!(times(&with_bookkeeping()), times(&profile()));
+    let longer = longer_by(&[PROXIED]);
+    // The window ends with the last request, before its client keeps its books.
+    let dispatch = profile().parts["server"].costs[cost::DISPATCH].expected(1.0);
+    for (role, expected) in [
+        ("client edge", 19.0 * 21.0),
+        ("proxy ingress", 20.0 * 17.0),
+        ("server classify", 20.0 * (30.0 - 1e6 * dispatch)),
+    ] {
+        assert!((longer[role] - expected).abs() < 1e-3, "{role}: {longer:?}");
+    }
+}
+
+#[test]
+fn a_batch_that_nobody_is_woken_for_leaves_all_of_the_bookkeeping() {
+    let always_busy = [
+        "clients.0.count=3",
+        "clients.0.arrivals={ closed-loop = {} }",
+    ];
+    let per_request = longer_by(&always_busy)["server classify"] / 60.0;
+    // Of the first request the hand-over is part of it; the window leaves out some at its ends.
+    assert!(per_request > 27.0 && per_request <= 30.0, "{per_request}");
+}

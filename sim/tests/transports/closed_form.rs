@@ -1,5 +1,6 @@
 //! An unloaded request takes the sum of its parts to the picosecond.
 
+use schema::profile::cost;
 use schema::run::SpanName;
 
 use crate::fixture::*;
@@ -16,6 +17,24 @@ fn an_unloaded_message_between_adapters_takes_its_closed_form() {
                 assert_eq!(times, [expected; 3], "{bytes} B {options}{verb}");
             }
         }
+    }
+}
+
+#[test]
+fn a_receiver_that_polls_may_have_a_delay_of_its_own() {
+    let (bytes, earlier) = (100_000, 200_000);
+    let mut profile = profile();
+    let switch = profile.parts.get_mut("switch").unwrap();
+    let delay = law(DELAY - 1_000_000 - earlier, 0.0);
+    switch.costs.insert(cost::DELAY_POLL.to_owned(), delay);
+    let served = copy(bytes) + PASS + copy(REPLY);
+    for (options, completion, earlier) in
+        [("", EVENT, 0), (r#", completion = "poll""#, POLL, earlier)]
+    {
+        let messages = rdma(bytes, completion) + rdma(REPLY, completion) - 2 * earlier;
+        let scenario = scenario_of(&direct("rdma", options), bytes, 1, "");
+        let times = times_with(&scenario, &profile);
+        assert_eq!(times, [messages + served; 3], "{options}");
     }
 }
 

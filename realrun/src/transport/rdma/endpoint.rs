@@ -82,6 +82,8 @@ pub(super) struct Endpoint {
     is_relay: bool,
     /// When the completion queue was last looked at, on the monotonic clock in nanoseconds.
     looked_ns: u64,
+    /// When this end last went to sleep to be woken by an event.
+    asleep: Option<Stamp>,
     /// Why the outgoing buffer could not be waited for; told by the next call that can.
     failed: Option<io::Error>,
     /// Whether the peer has closed.
@@ -124,6 +126,7 @@ impl Endpoint {
             n_received: 0,
             is_relay: end.relay.is_some(),
             looked_ns: 0,
+            asleep: None,
             failed: None,
             is_over: false,
         })
@@ -265,6 +268,7 @@ impl Endpoint {
                     if let Some(done) = self.look()? {
                         return Ok(Some(done));
                     }
+                    self.asleep = Some(Stamp::now());
                     self.check(None)?;
                 }
             }
@@ -451,6 +455,7 @@ impl Connection for Endpoint {
         }
         let before = Stamp::now();
         self.looked_ns = before.at_ns;
+        self.asleep = None;
         while !self.has_arrived {
             match self.wait(Wake::Arrivals)? {
                 Some(done) => self.note(done)?,
@@ -460,6 +465,8 @@ impl Connection for Endpoint {
         self.has_arrived = false;
         self.is_held = true;
         let read = Stamp::now();
+        // What it did before it slept was not for this message.
+        let before = self.asleep.unwrap_or(before);
         let bytes = self.incoming.0.bytes();
         let header = bytes[..HEADER].try_into().expect("a buffer holds a header");
         let header = Header::decode(header)?;
