@@ -208,7 +208,8 @@ fn adapters<'a>(sources: &[Source<'a>]) -> BTreeSet<&'a str> {
         hops.flat_map(|hop| [hop.from, scenario.stages[hop.to].host])
             .map(|host| &scenario.hosts[host])
     });
-    ends.filter_map(|host| host.nic.as_deref()).collect()
+    ends.filter_map(|host| Some(host.nic.as_ref()?.part.as_str()))
+        .collect()
 }
 
 fn broken(sources: &[Source]) -> Vec<String> {
