@@ -8,15 +8,16 @@ use std::sync::{Arc, mpsc};
 
 use schema::ids::{ClassId, HostId, Id, StageId};
 use schema::run::{Leg, Span, SpanName, Status};
-use schema::scenario::{InputFile, Serve, StageRole, Work};
+use schema::scenario::{GpuUse, GpuWork, InputFile, Kernels, Serve, StageRole, Work};
 
 use super::line::{Handover, Line};
 use super::proxy::unknown;
 use super::{Open, Report, Shared, move_messages_promptly};
 use crate::accelerator::cpu::CpuAccelerator;
+use crate::accelerator::cuda::CudaAccelerator;
 use crate::accelerator::{
-    Accelerator, AcceleratorError, Context, ContextSpec, Input, NetSpec, SyntheticSpec, Weights,
-    Workload,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, Input, KernelSpec,
+    KernelsSpec, NetSpec, PhaseTimes, SyntheticSpec, Weights, Workload,
 };
 use crate::clock::{self, Stamp};
 use crate::error::RealrunError;
@@ -33,30 +34,33 @@ struct Job {
     /// Where it goes when it is done.
     back: Arc<Handover<Job>>,
     batch: u32,
+    /// Number of the inference context.
+    context: u32,
     times: Times,
+    /// When each kernel of the batch began and ended; of the first request of a batch only.
+    kernels: Vec<(u64, u64)>,
     failed: Option<String>,
 }
 
-/// When an instance did what for a request.
+/// When an instance did what for a request; `None` of what it did not do, or failed at.
 #[derive(Clone, Copy)]
 struct Times {
     taken_ns: u64,
-    h2d: (Stamp, Stamp),
-    preprocess: (Stamp, Stamp),
-    inference: (Stamp, Stamp),
-    d2h: (Stamp, Stamp),
+    h2d: Option<Phase>,
+    preprocess: Option<Phase>,
+    inference: Option<Phase>,
+    d2h: Option<Phase>,
 }
 
-const NEVER: Stamp = Stamp {
-    at_ns: 0,
-    cpu_ns: 0,
-};
+/// When a phase began and ended.
+type Phase = (Stamp, Stamp);
+
 const NO_TIMES: Times = Times {
     taken_ns: 0,
-    h2d: (NEVER, NEVER),
-    preprocess: (NEVER, NEVER),
-    inference: (NEVER, NEVER),
-    d2h: (NEVER, NEVER),
+    h2d: None,
+    preprocess: None,
+    inference: None,
+    d2h: None,
 };
 
 pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunError> {
@@ -110,11 +114,21 @@ fn start_instances(
     serve: &Serve,
     line: &Arc<Line<Job>>,
 ) -> Result<Vec<String>, RealrunError> {
-    let accelerator: Arc<dyn Accelerator> = Arc::new(CpuAccelerator::new());
+    let failed = |source: AcceleratorError| RealrunError::Accelerator {
+        stage: shared.scenario.stages[stage].name.clone(),
+        source: Box::new(source),
+    };
+    let accelerators = match &serve.gpu {
+        None => {
+            let processor: Arc<dyn Accelerator> = Arc::new(CpuAccelerator::new());
+            vec![processor; serve.instances as usize]
+        }
+        Some(gpu) => on_gpus(gpu).map_err(|error| failed(error.into()))?,
+    };
     let spec = context_spec(shared, stage, serve);
     let (tell, heard) = mpsc::channel();
-    for _ in 0..serve.instances {
-        let (accelerator, spec) = (Arc::clone(&accelerator), spec.clone());
+    for (index, accelerator) in accelerators.iter().enumerate() {
+        let (accelerator, spec) = (Arc::clone(accelerator), spec.clone());
         let (line, tell) = (Arc::clone(line), tell.clone());
         let (is_raw, batch_max) = (serve.work.is_raw(), serve.batch.max as usize);
         std::thread::spawn(move || {
@@ -123,7 +137,7 @@ fn start_instances(
                 Ok(context) => {
                     // The receiver is gone only if another instance has failed.
                     let _gone = tell.send(Ok(()));
-                    run_instance(context, &line, is_raw, batch_max);
+                    run_instance(context, index as u32, &line, is_raw, batch_max);
                 }
                 Err(error) => {
                     let _gone = tell.send(Err(error));
@@ -131,14 +145,35 @@ fn start_instances(
             }
         });
     }
-    for _ in 0..serve.instances {
+    for _ in &accelerators {
         let started = heard.recv().expect("every instance says how it started");
-        started.map_err(|source| RealrunError::Accelerator {
-            stage: shared.scenario.stages[stage].name.clone(),
-            source: Box::new(source),
-        })?;
+        started.map_err(failed)?;
     }
-    Ok(accelerator.describe().warnings)
+    let mut warnings: Vec<String> = accelerators
+        .iter()
+        .flat_map(|accelerator| accelerator.describe().warnings)
+        .collect();
+    warnings.dedup();
+    Ok(warnings)
+}
+
+/// The accelerator of each instance: one a process on each device, for all of its streams.
+fn on_gpus(gpu: &GpuUse) -> Result<Vec<Arc<dyn Accelerator>>, CudaError> {
+    let mut accelerators = Vec::new();
+    for device in &gpu.devices {
+        for _ in 0..gpu.processes {
+            let process: Arc<dyn Accelerator> = Arc::new(CudaAccelerator::new(GpuPlace {
+                device: device.gpu,
+                priority: gpu.priority,
+                host_memory: gpu.host_memory,
+                wait: gpu.wait,
+            })?);
+            for _ in 0..gpu.streams {
+                accelerators.push(Arc::clone(&process));
+            }
+        }
+    }
+    Ok(accelerators)
 }
 
 fn context_spec(shared: &Shared, stage: StageId, serve: &Serve) -> ContextSpec {
@@ -170,19 +205,19 @@ fn context_spec(shared: &Shared, stage: StageId, serve: &Serve) -> ContextSpec {
                 },
             },
         }),
-        Work::Synthetic(synthetic) => {
-            let groups = shared.scenario.groups.iter();
-            let users = groups.filter(|(_, g)| g.path.last().is_some_and(|hop| hop.to == stage));
-            let largest = users.map(|(id, _)| shared.buffers(id).request).max();
-            Workload::Synthetic(SyntheticSpec {
-                preprocess: std::time::Duration::ZERO,
-                infer_fixed: std::time::Duration::ZERO,
-                infer_per_request: std::time::Duration::from_nanos(synthetic.time.as_ns()),
-                max_payload_bytes: largest.unwrap_or(0),
-                output_bytes: synthetic.output.as_usize(),
-            })
-        }
-        Work::Profiled(_) | Work::Kernels(_) => {
+        Work::Synthetic(synthetic) => Workload::Synthetic(SyntheticSpec {
+            preprocess: std::time::Duration::ZERO,
+            infer_fixed: std::time::Duration::ZERO,
+            infer_per_request: std::time::Duration::from_nanos(synthetic.time.as_ns()),
+            max_payload_bytes: largest_request(shared, stage),
+            output_bytes: synthetic.output.as_usize(),
+        }),
+        Work::Kernels(kernels) => Workload::Kernels(KernelsSpec {
+            kernels: kernel_specs(kernels),
+            max_payload_bytes: largest_request(shared, stage),
+            output_bytes: kernels.output.as_usize(),
+        }),
+        Work::Profiled(_) => {
             unreachable!("what hardware cannot serve is refused before any process starts")
         }
     };
@@ -193,7 +228,38 @@ fn context_spec(shared: &Shared, stage: StageId, serve: &Serve) -> ContextSpec {
     }
 }
 
-fn run_instance(mut context: Box<dyn Context>, line: &Line<Job>, is_raw: bool, batch_max: usize) {
+/// Largest request that a client sends to the stage, in bytes.
+fn largest_request(shared: &Shared, stage: StageId) -> usize {
+    let groups = shared.scenario.groups.iter();
+    let users = groups.filter(|(_, g)| g.path.last().is_some_and(|hop| hop.to == stage));
+    let requests = users.map(|(id, _)| shared.buffers(id).request);
+    requests.max().unwrap_or(0)
+}
+
+fn kernel_specs(kernels: &Kernels) -> Vec<KernelSpec> {
+    let spec = |work: &GpuWork| match work {
+        GpuWork::Kernel(kernel) => KernelSpec {
+            blocks: kernel.blocks,
+            threads: kernel.threads,
+            shared_memory: u32::try_from(kernel.shared_memory.0)
+                .expect("what no block may have is refused before any process starts"),
+            time_ns: kernel.time.as_ns(),
+            dram_bytes: kernel.dram.0,
+        },
+        GpuWork::PeerCopy { .. } => {
+            unreachable!("what hardware cannot serve is refused before any process starts")
+        }
+    };
+    kernels.work.iter().map(spec).collect()
+}
+
+fn run_instance(
+    mut context: Box<dyn Context>,
+    index: u32,
+    line: &Line<Job>,
+    is_raw: bool,
+    batch_max: usize,
+) {
     static BATCHES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let mut batch: Vec<Job> = Vec::with_capacity(batch_max);
     loop {
@@ -202,6 +268,7 @@ fn run_instance(mut context: Box<dyn Context>, line: &Line<Job>, is_raw: bool, b
         let number = BATCHES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         for job in &mut batch {
             job.batch = number;
+            job.context = index;
             job.times = Times {
                 taken_ns,
                 ..NO_TIMES
@@ -218,39 +285,78 @@ fn run_instance(mut context: Box<dyn Context>, line: &Line<Job>, is_raw: bool, b
     }
 }
 
+/// Where the host is in a batch: what it last looked at its clocks for.
+struct Progress {
+    last: Stamp,
+}
+
+impl Progress {
+    /// The phase of the context that has ended: by the host's clock, or by the device's, if it has one
+    /// and then from when the host handed it over. `None` of one in which a device had nothing to do.
+    fn phase(&mut self, context: &dyn Context) -> Option<Phase> {
+        let done = Stamp::now();
+        let last = std::mem::replace(&mut self.last, done);
+        let Some(times) = context.device_times() else {
+            return Some((last, done));
+        };
+        let began = Stamp {
+            at_ns: times.began_ns,
+            ..last
+        };
+        let ended = Stamp {
+            at_ns: after(times, times.total()?).min(done.at_ns),
+            ..done
+        };
+        Some((began, ended))
+    }
+}
+
+/// The host's date of what a device had done `since` it began.
+fn after(times: &PhaseTimes, since: std::time::Duration) -> u64 {
+    let ns = u64::try_from(since.as_nanos()).expect("a phase is shorter than centuries");
+    times.began_ns + ns
+}
+
+/// When each kernel of the inference that has just ended began and ended. Events tell the ends; a
+/// kernel begins where the one before it ends.
+fn kernels_of(context: &dyn Context) -> Vec<(u64, u64)> {
+    let Some(times) = context.device_times() else {
+        return Vec::new();
+    };
+    let mut begins = times.began_ns;
+    let kernel = |end: &std::time::Duration| {
+        let ends = after(times, *end);
+        (std::mem::replace(&mut begins, ends), ends)
+    };
+    times.ends.iter().map(kernel).collect()
+}
+
 fn run_batch(
     context: &mut dyn Context,
     batch: &mut [Job],
     is_raw: bool,
 ) -> Result<(), AcceleratorError> {
-    let mut last = Stamp::now();
+    let mut progress = Progress { last: Stamp::now() };
     for (slot, job) in batch.iter_mut().enumerate() {
         context.copy_in(slot, job.connection.received())?;
-        let done = Stamp::now();
-        job.times.h2d = (last, done);
-        last = done;
+        job.times.h2d = progress.phase(context);
     }
     if is_raw {
         context.preprocess(batch.len())?;
         context.synchronize()?;
-        let done = Stamp::now();
-        batch
-            .iter_mut()
-            .for_each(|job| job.times.preprocess = (last, done));
-        last = done;
+        let phase = progress.phase(context);
+        (batch.iter_mut()).for_each(|job| job.times.preprocess = phase);
     }
     context.infer(batch.len())?;
     context.synchronize()?;
-    let done = Stamp::now();
-    batch
-        .iter_mut()
-        .for_each(|job| job.times.inference = (last, done));
-    last = done;
+    let phase = progress.phase(context);
+    (batch.iter_mut()).for_each(|job| job.times.inference = phase);
+    if let Some(first) = batch.first_mut() {
+        first.kernels = kernels_of(context);
+    }
     for (slot, job) in batch.iter_mut().enumerate() {
         context.copy_out(slot, job.connection.payload_mut())?;
-        let done = Stamp::now();
-        job.times.d2h = (last, done);
-        last = done;
+        job.times.d2h = progress.phase(context);
     }
     Ok(())
 }
@@ -281,7 +387,7 @@ fn serve_connection(
     let back = Arc::new(Handover::new());
     let lost = RealrunError::io("reach the client");
     loop {
-        recorder.journal.reserve(SPANS)?;
+        recorder.journal.reserve(SPANS + recorder.n_kernels)?;
         let arrival = match connection.receive() {
             Ok(Some(arrival)) => arrival,
             Ok(None) => return Ok(()),
@@ -292,7 +398,9 @@ fn serve_connection(
             arrival,
             back: Arc::clone(&back),
             batch: 0,
+            context: 0,
             times: NO_TIMES,
+            kernels: Vec::new(),
             failed: None,
         };
         line.join(arrival.end.at_ns, job);
@@ -324,7 +432,8 @@ struct Recorder {
     stage: StageId,
     host: HostId,
     hop: u8,
-    is_raw: bool,
+    /// Kernels of which a span is recorded, at most.
+    n_kernels: usize,
 }
 
 impl Recorder {
@@ -338,7 +447,10 @@ impl Recorder {
             stage,
             host: row.host,
             hop: hello.hop,
-            is_raw: serve.work.is_raw(),
+            n_kernels: match &serve.work {
+                Work::Kernels(kernels) => kernels.work.len(),
+                _ => 0,
+            },
         })
     }
 
@@ -372,9 +484,10 @@ impl Recorder {
         let inside = Span {
             hop: None,
             batch: job.batch,
+            context: job.context,
             ..receive
         };
-        let part = |name, ready_ns, (from, to): (Stamp, Stamp)| Span {
+        let part = |name, ready_ns, (from, to): Phase| Span {
             name,
             ready_ns,
             start_ns: from.at_ns,
@@ -383,50 +496,55 @@ impl Recorder {
             ..inside
         };
         let times = &job.times;
-        let taken = (
-            Stamp {
-                at_ns: times.taken_ns,
-                cpu_ns: 0,
-            },
-            Stamp {
-                at_ns: times.taken_ns,
-                cpu_ns: 0,
-            },
-        );
+        let taken = Stamp {
+            at_ns: times.taken_ns,
+            cpu_ns: 0,
+        };
         self.journal.record(&receive);
         self.journal
-            .record(&part(SpanName::Queue, arrival.end.at_ns, taken));
-        if job.failed.is_none() {
-            self.journal
-                .record(&part(SpanName::H2d, times.taken_ns, times.h2d));
-            let h2d_end = times.h2d.1.at_ns;
-            if self.is_raw {
-                self.journal
-                    .record(&part(SpanName::Preprocess, h2d_end, times.preprocess));
-            }
-            let tensor_ready = if self.is_raw {
-                times.preprocess.1.at_ns
-            } else {
-                h2d_end
+            .record(&part(SpanName::Queue, arrival.end.at_ns, (taken, taken)));
+        let mut ready_ns = times.taken_ns;
+        let phases = [
+            (SpanName::H2d, times.h2d, arrival.header.length),
+            (
+                SpanName::Preprocess,
+                times.preprocess,
+                arrival.header.length,
+            ),
+            (SpanName::Inference, times.inference, arrival.header.length),
+            (SpanName::D2h, times.d2h, reply),
+        ];
+        for (name, phase, bytes) in phases {
+            let Some(phase) = phase else {
+                continue;
             };
-            self.journal
-                .record(&part(SpanName::Inference, tensor_ready, times.inference));
-            let output_ready = times.inference.1.at_ns;
             self.journal.record(&Span {
-                bytes: reply,
-                ..part(SpanName::D2h, output_ready, times.d2h)
+                bytes,
+                ..part(name, ready_ns, phase)
+            });
+            ready_ns = phase.1.at_ns;
+        }
+        for (index, (start_ns, end_ns)) in job.kernels.iter().enumerate() {
+            self.journal.record(&Span {
+                name: SpanName::Kernel,
+                kernel: Some(index as u32),
+                bytes: 0,
+                ready_ns: *start_ns,
+                start_ns: *start_ns,
+                end_ns: *end_ns,
+                cpu_ns: 0,
+                ..inside
             });
         }
-        let ready_ns = if job.failed.is_some() {
-            begin.at_ns
-        } else {
-            times.d2h.1.at_ns
-        };
+        if job.failed.is_some() {
+            ready_ns = begin.at_ns;
+        }
         let send = part(SpanName::Send, ready_ns, (begin, sent));
         self.journal.record(&Span {
             hop: Some(self.hop),
             leg: Leg::Reply,
             batch: 0,
+            context: 0,
             bytes: reply,
             ..send
         });
