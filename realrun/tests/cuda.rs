@@ -199,6 +199,25 @@ fn events_tell_what_copies_and_kernels_take() {
     assert_close(took(2), 110);
     assert_close(events[3].since(&events[0]).unwrap(), 1620);
     assert_eq!(out[0], 1);
+    // 4 GB/s from and to pageable memory.
+    let mut pageable = vec![2; 1_000_000];
+    stream
+        .run(|on| {
+            on.record(&events[0])?;
+            on.copy_in(&device, 0, &pageable[..])?;
+            on.record(&events[1])
+        })
+        .unwrap();
+    assert_close(took(0), 260);
+    stream
+        .run(|on| {
+            on.record(&events[2])?;
+            on.copy_out(&mut pageable, &device, 1)?;
+            on.record(&events[3])
+        })
+        .unwrap();
+    assert_close(took(2), 260);
+    assert_eq!([pageable[0], pageable[999_999]], [2, 0]);
 }
 
 /// Slices of 1 ms and switches of 0.1 ms, as the part has them.

@@ -91,11 +91,11 @@ fn on_the_gpu(run: &Run) -> BTreeMap<RequestId, Vec<&Span>> {
 fn copies_and_kernels_take_what_the_device_was_told() {
     // 10 us, and 10 or 4 GB/s.
     for (memory, h2d, d2h) in [("pinned", 110_000, 20_000), ("pageable", 260_000, 35_000)] {
-        let memory = format!("stages.net.gpu.host-memory={memory}");
-        let run = measured(&["clients.0.count=1", &memory]);
-        // The host's way from the first event to the operation is in the device's time, and after a
-        // copy to pageable memory its way to the second event: never less than the operation takes, and
-        // in most requests little more.
+        let setting = format!("stages.net.gpu.host-memory={memory}");
+        let run = measured(&["clients.0.count=1", &setting]);
+        // The host's way from the first event to the operation is in the device's time: never less
+        // than the operation takes, and in most requests little more. Of pageable memory its part of
+        // the copy is in it too, however long that takes.
         for (name, kernel, expected_ns) in [
             (SpanName::H2d, None, h2d),
             (SpanName::Kernel, Some(0), 2_000_000),
@@ -107,7 +107,11 @@ fn copies_and_kernels_take_what_the_device_was_told() {
             let (least, median) = (services[0], median(&services));
             let what = format!("{name:?} {kernel:?}: {least} to {median} ns");
             assert!(least + 1000 > expected_ns, "{what}");
-            assert!(median < expected_ns + 400_000, "{what}");
+            let bound_ns = match (name, memory) {
+                (SpanName::H2d | SpanName::D2h, "pageable") => 10_000_000,
+                _ => 400_000,
+            };
+            assert!(median < expected_ns + bound_ns, "{what}");
         }
         // The second kernel is queued while the first runs, so its time is the device's alone.
         let second = median(&services(&run, SpanName::Kernel, Some(1)));
@@ -246,6 +250,93 @@ fn a_batch_has_its_kernels_once_and_copies_a_request() {
     let service = whole.map(|batch| batch[0].end_ns - batch[0].start_ns);
     let least = service.min().unwrap();
     assert!(least.abs_diff(9_000_000) < 200_000, "{least} ns");
+}
+
+/// The probes of a GPU as files in `dir`, by name.
+fn probes(dir: &Path) -> BTreeMap<String, PathBuf> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.args(["probe", "-q", "--gpu", "--dry-run", "-o"]);
+    let output = command.arg(dir).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let paths = text.lines().map(PathBuf::from);
+    let named = paths.map(|path| (name(&path), path));
+    named.filter(|(name, _)| name.starts_with("gpu-")).collect()
+}
+
+/// The run of a probe, shorter than it is meant to be.
+fn probed(path: &Path, out: &Path) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.args(["measure", "-q"]).arg(path);
+    command.args(["--set", "run.warmup.time=\"100 ms\""]);
+    command.args(["--set", "run.measure.time=\"700 ms\""]);
+    let output = command.arg("-o").arg(out).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    Run::load(out).unwrap()
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn calibrate_finds_from_probes_what_copies_were_told_to_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let probes = probes(&dir.path().join("probes"));
+    assert_eq!(probes.len(), 11);
+    // Of pageable memory the host's part counts too, so no more than the least is known of it.
+    for (memory, ns_per_byte, most) in [("pinned", 0.1, 1.3), ("pageable", 0.25, f64::INFINITY)] {
+        let profile = dir.path().join(format!("{memory}.toml"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        command.args(["calibrate", "-q", "-o"]).arg(&profile);
+        for (name, path) in &probes {
+            if name.starts_with(&format!("gpu-copies-{memory}-")) {
+                let out = dir.path().join(name);
+                probed(path, &out);
+                command.arg(out);
+            }
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let profile = schema::profile::Profile::load(&profile).unwrap();
+        // Copies of a GPU's context are filed under its host, as those of contexts on cores are.
+        for cost in ["h2d", "d2h"] {
+            let law = profile.cost("this-machine", cost, "the test").unwrap();
+            let ratio = law.slope * 1e9 / ns_per_byte;
+            let what = format!(
+                "{cost} {memory}: {} us, {ratio} of the slope",
+                law.base * 1e6
+            );
+            // The fit is to means, in which a host that is interrupted between event and copy counts.
+            assert!((0.9..most).contains(&ratio), "{what}");
+            assert!(law.base > 0.0, "{what}");
+        }
+    }
+    // Medians do not mind.
+    let median_of = |size| {
+        let run = Run::load(&dir.path().join(format!("gpu-copies-pinned-{size}"))).unwrap();
+        median(&services(&run, SpanName::H2d, None)) as f64
+    };
+    let slope_ns = (median_of("16MB") - median_of("4kB")) / (16e6 - 4e3);
+    assert!(
+        (slope_ns / 0.1 - 1.0).abs() < 0.05,
+        "{slope_ns} ns/B between medians"
+    );
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn probed_kernels_take_the_waves_that_the_device_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let probes = probes(&dir.path().join("probes"));
+    let run = probed(&probes["gpu-kernels"], &dir.path().join("run"));
+    let kernel = |index| median(&services(&run, SpanName::Kernel, Some(index)));
+    for index in 1..=4 {
+        assert!(kernel(index) < 1000, "nothing takes no time");
+    }
+    // Four blocks of 1024 threads at once.
+    for (index, waves) in [(5, 1), (6, 2), (7, 16), (8, 128)] {
+        let (found, expected) = (kernel(index), waves * 200_000);
+        assert!(found.abs_diff(expected) < 3000, "{found} ns, {waves} waves");
+    }
 }
 
 /// A stand-in's file with these lines more.

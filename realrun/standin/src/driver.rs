@@ -333,11 +333,16 @@ unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     on_context("cuMemcpyHtoDAsync_v2", |held, _| {
         if held.memory.is_pinned(from as usize, bytes) {
             let from = from as usize;
-            return held.queue_copy(stream, Effect::CopyIn { to, from, bytes });
+            held.queue_copy(stream, Effect::CopyIn { to, from, bytes })?;
+            return Ok(());
         }
+        let staged = vec![0; bytes];
+        let copy = held.queue_copy(stream, Effect::CopyStaged { to, staged })?;
+        // A core copies to the driver's buffers while the engine copies from them.
         // SAFETY: as the caller says, for as long as this call lasts.
-        let staged = unsafe { std::slice::from_raw_parts(from.cast::<u8>(), bytes) }.to_vec();
-        held.queue_copy(stream, Effect::CopyStaged { to, staged })
+        let from = unsafe { std::slice::from_raw_parts(from.cast::<u8>(), bytes) };
+        held.stage(copy, from);
+        Ok(())
     })
 }
 

@@ -52,7 +52,7 @@ pub(crate) enum Effect {
         from: usize,
         bytes: usize,
     },
-    /// From pageable memory, which was read when the copy was queued.
+    /// From pageable memory, of which the driver keeps a copy.
     CopyStaged {
         to: u64,
         staged: Vec<u8>,
@@ -66,7 +66,8 @@ pub(crate) enum Effect {
 }
 
 impl Standin {
-    pub(crate) fn queue_copy(&mut self, stream: Handle, effect: Effect) -> Result<(), Code> {
+    /// Queues a copy; its number.
+    pub(crate) fn queue_copy(&mut self, stream: Handle, effect: Effect) -> Result<u64, Code> {
         let copies = &self.config.copies;
         let (direction, law, device, bytes) = match &effect {
             Effect::CopyIn { to, bytes, .. } => (Direction::H2d, &copies.h2d_pinned, *to, *bytes),
@@ -88,6 +89,15 @@ impl Standin {
         self.queue(stream, Op::Copy(copy), effect)
     }
 
+    /// Gives a copy from pageable memory its bytes; one that takes no time has ended without.
+    pub(crate) fn stage(&mut self, copy: u64, bytes: &[u8]) {
+        if let Some(op) = self.ops.get_mut(&copy)
+            && let Effect::CopyStaged { staged, .. } = &mut op.effect
+        {
+            staged.copy_from_slice(bytes);
+        }
+    }
+
     pub(crate) fn queue_kernel(
         &mut self,
         stream: Handle,
@@ -100,10 +110,11 @@ impl Standin {
             factor: 1.0,
             pace: SimDuration::ZERO,
         };
-        self.queue(stream, Op::Run(run), Effect::Kernel(launched))
+        self.queue(stream, Op::Run(run), Effect::Kernel(launched))?;
+        Ok(())
     }
 
-    fn queue(&mut self, stream: Handle, op: Op, effect: Effect) -> Result<(), Code> {
+    fn queue(&mut self, stream: Handle, op: Op, effect: Effect) -> Result<u64, Code> {
         self.advance();
         let row = self.streams.get_mut(&stream).ok_or(code::INVALID_HANDLE)?;
         row.queued += 1;
@@ -114,7 +125,7 @@ impl Standin {
         let now = self.clock.now();
         self.gpu.submit(now, id, priority, op, token);
         self.settle(now);
-        Ok(())
+        Ok(token)
     }
 
     /// An operation has ended.
