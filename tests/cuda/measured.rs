@@ -228,7 +228,8 @@ fn streams_of_a_process_compute_at_once_and_processes_take_turns() {
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn a_batch_has_its_kernels_once_and_copies_a_request() {
-    let run = measured(&["stages.net.batch={ max = 3, delay = \"50 ms\" }"]);
+    let batch = "stages.net.batch={ max = 3, delay = \"50 ms\" }";
+    let run = measured(&[batch, "stages.net.gpu.wait=spin"]);
     let batches: BTreeMap<u32, Vec<&Span>> =
         run.trace.iter().fold(BTreeMap::new(), |mut batches, span| {
             if span.name == SpanName::Inference {
@@ -282,8 +283,9 @@ fn calibrate_finds_from_probes_what_copies_were_told_to_take() {
     let dir = tempfile::tempdir().unwrap();
     let probes = probes(&dir.path().join("probes"));
     assert_eq!(probes.len(), 11);
-    // Of pageable memory the host's part counts too, so no more than the least is known of it.
-    for (memory, ns_per_byte, most) in [("pinned", 0.1, 1.3), ("pageable", 0.25, f64::INFINITY)] {
+    // The fits are to means, in which a host that is interrupted between the event and the copy counts,
+    // and of pageable memory the host's part; so no more than the least is known of them.
+    for (memory, ns_per_byte) in [("pinned", 0.1), ("pageable", 0.25)] {
         let profile = dir.path().join(format!("{memory}.toml"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
         command.args(["calibrate", "-q", "-o"]).arg(&profile);
@@ -305,12 +307,10 @@ fn calibrate_finds_from_probes_what_copies_were_told_to_take() {
                 "{cost} {memory}: {} us, {ratio} of the slope",
                 law.base * 1e6
             );
-            // The fit is to means, in which a host that is interrupted between event and copy counts.
-            assert!((0.9..most).contains(&ratio), "{what}");
-            assert!(law.base > 0.0, "{what}");
+            assert!(ratio > 0.9 && law.base > 0.0, "{what}");
         }
     }
-    // Medians do not mind.
+    // Medians do not mind interruptions.
     let median_of = |size| {
         let run = Run::load(&dir.path().join(format!("gpu-copies-pinned-{size}"))).unwrap();
         median(&services(&run, SpanName::H2d, None)) as f64
@@ -428,13 +428,13 @@ fn the_doctor_says_which_gpus_there_are_or_what_is_wrong_with_the_driver() {
     let dir = tempfile::tempdir().unwrap();
     let rig = PathBuf::from(std::env::var_os("LD_LIBRARY_PATH").unwrap());
     let two = standin(dir.path(), "devices = 2");
-    insta::assert_snapshot!(doctor(&rig, &two), @"yes GPU GPU 0 (Tandem stand-in for two-sms), 2 SMs, 16.0 GiB, 2 copy engines; GPU 1 (Tandem stand-in for two-sms), 2 SMs, 16.0 GiB, 2 copy engines");
+    insta::assert_snapshot!(doctor(&rig, &two), @"yes GPU GPU 0 (Tandem stand-in for two-sms), 2 SMs, 16.0 GiB, 2 copy engines, driver 0.0 (stand-in), SM clock 1000 of 1000 MHz, memory clock 1000 of 1000 MHz; GPU 1 (Tandem stand-in for two-sms), 2 SMs, 16.0 GiB, 2 copy engines, driver 0.0 (stand-in), SM clock 1000 of 1000 MHz, memory clock 1000 of 1000 MHz");
     let none = standin(dir.path(), "devices = 0");
     insta::assert_snapshot!(doctor(&rig, &none), @"no GPU the driver shows no GPU");
     let old = standin(dir.path(), "driver-version = 10020");
     insta::assert_snapshot!(doctor(&rig, &old), @"no GPU cuDriverGetVersion: the driver is for CUDA 10.2, and 11.0 is needed; install NVIDIA's driver 450 or newer");
     let failing = standin(dir.path(), "failures = [{ call = \"cuInit\", code = 999 }]");
     insta::assert_snapshot!(doctor(&rig, &failing), @"no GPU cuInit on this machine: CUDA_ERROR_UNKNOWN (999); the device is lost to this process: look for `Xid` in the kernel's log (dmesg), and measure again; what was recorded until now is kept");
-    insta::assert_snapshot!(doctor(&rig.join("stub"), &two), @"no GPU loading libcuda.so.1: it has no cuGetErrorName, cuDeviceGetCount, cuDeviceGet, cuDeviceGetName, cuDeviceGetAttribute, cuDeviceTotalMem_v2, cuCtxCreate_v2, cuCtxDestroy_v2, cuCtxPopCurrent_v2, cuCtxSetCurrent, cuCtxSynchronize, cuCtxGetStreamPriorityRange, cuMemGetInfo_v2, cuMemAlloc_v2, cuMemFree_v2, cuMemHostAlloc, cuMemFreeHost, cuMemcpyHtoDAsync_v2, cuMemcpyDtoHAsync_v2, cuModuleLoadData, cuModuleUnload, cuModuleGetFunction, cuLaunchKernel, cuStreamCreateWithPriority, cuStreamDestroy_v2, cuStreamGetPriority, cuStreamSynchronize, cuEventCreate, cuEventDestroy_v2, cuEventRecord, cuEventElapsedTime; it is older than this program needs, or a stub: install NVIDIA's driver 450 (CUDA 11.0) or newer, and take folders named `stubs` off LD_LIBRARY_PATH");
+    insta::assert_snapshot!(doctor(&rig.join("stub"), &two), @"no GPU loading libcuda.so.1: it has no cuGetErrorName, cuDeviceGetCount, cuDeviceGet, cuDeviceGetName, cuDeviceGetAttribute, cuDeviceGetPCIBusId, cuDeviceTotalMem_v2, cuCtxCreate_v2, cuCtxDestroy_v2, cuCtxPopCurrent_v2, cuCtxSetCurrent, cuCtxSynchronize, cuCtxGetStreamPriorityRange, cuMemGetInfo_v2, cuMemAlloc_v2, cuMemFree_v2, cuMemHostAlloc, cuMemFreeHost, cuMemcpyHtoDAsync_v2, cuMemcpyDtoHAsync_v2, cuModuleLoadData, cuModuleUnload, cuModuleGetFunction, cuLaunchKernel, cuStreamCreateWithPriority, cuStreamDestroy_v2, cuStreamGetPriority, cuStreamSynchronize, cuEventCreate, cuEventDestroy_v2, cuEventRecord, cuEventElapsedTime; it is older than this program needs, or a stub: install NVIDIA's driver 450 (CUDA 11.0) or newer, and take folders named `stubs` off LD_LIBRARY_PATH");
     insta::assert_snapshot!(doctor(dir.path(), &two), @"no GPU loading libcuda.so.1: it is not there or cannot be loaded; install NVIDIA's driver, and put the folder of the library on LD_LIBRARY_PATH if it is in none that the loader searches");
 }

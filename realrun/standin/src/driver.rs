@@ -146,6 +146,27 @@ unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c
     })
 }
 
+/// Address of a device on the PCI bus.
+pub(crate) fn bus_id(device: usize) -> String {
+    format!("0000:{:02x}:00.0", device + 1)
+}
+
+/// # Safety
+/// As `cuda.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetPCIBusId(text: *mut c_char, length: c_int, device: c_int) -> Code {
+    call("cuDeviceGetPCIBusId", None, |held| {
+        let device = device_of(held, device)?;
+        let length = usize::try_from(length).unwrap_or(0);
+        if text.is_null() || length == 0 {
+            return Err(code::INVALID_VALUE);
+        }
+        // SAFETY: as the caller says.
+        unsafe { write_text(text, length, &bus_id(device)) };
+        Ok(())
+    })
+}
+
 /// # Safety
 /// As `cuda.h` says.
 #[unsafe(no_mangle)]

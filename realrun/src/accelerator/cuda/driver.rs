@@ -1,6 +1,6 @@
 //! The driver: whether it is there and new enough, and the devices that it shows.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::sync::OnceLock;
 
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
@@ -13,7 +13,7 @@ const NEEDED_VERSION: c_int = 11_000;
 
 /// Every function of the driver that is called, looked up before the first call: cudarc ends the
 /// process at the first use of one that is missing.
-const FUNCTIONS: [&str; 33] = [
+const FUNCTIONS: [&str; 34] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -21,6 +21,7 @@ const FUNCTIONS: [&str; 33] = [
     "cuDeviceGet",
     "cuDeviceGetName",
     "cuDeviceGetAttribute",
+    "cuDeviceGetPCIBusId",
     "cuDeviceTotalMem_v2",
     "cuCtxCreate_v2",
     "cuCtxDestroy_v2",
@@ -231,6 +232,24 @@ impl Device {
         let result = unsafe { sys::cuDeviceTotalMem_v2(&raw mut bytes, self.handle) };
         checked(result, || self.describe(), || "cuDeviceTotalMem".to_owned())?;
         Ok(bytes as u64)
+    }
+
+    /// Its address on the PCI bus, such as `0000:3b:00.0`.
+    #[expect(unsafe_code, reason = "a call of the CUDA driver")]
+    pub(super) fn bus_id(&self) -> Result<CString, CudaError> {
+        let mut text = [0_u8; 32];
+        let room = text.len() as c_int;
+        // SAFETY: the driver writes no more than so many bytes, the last of them a zero.
+        let result =
+            unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr().cast(), room, self.handle) };
+        checked(
+            result,
+            || self.describe(),
+            || "cuDeviceGetPCIBusId".to_owned(),
+        )?;
+        Ok(CStr::from_bytes_until_nul(&text)
+            .unwrap_or_default()
+            .to_owned())
     }
 
     #[expect(unsafe_code, reason = "a call of the CUDA driver")]

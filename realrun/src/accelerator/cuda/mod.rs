@@ -17,6 +17,7 @@ mod driver;
 mod memory;
 mod module;
 mod net;
+mod nvml;
 mod stream;
 
 pub use context::{CudaContext, Wait};
@@ -26,7 +27,8 @@ pub use module::{Grid, Image, Kernels, PTX};
 pub use net::CudaAccelerator;
 pub use stream::{CudaEvent, CudaStream, Operations};
 
-/// The devices that the driver shows to this process, in words.
+/// The devices that the driver shows to this process, in words: what each is, and how it is now as far
+/// as NVIDIA's management library tells.
 ///
 /// # Errors
 /// If there is no usable driver, or a device does not answer.
@@ -35,12 +37,14 @@ pub fn survey() -> Result<Vec<String>, super::CudaError> {
     let describe = |ordinal| {
         let device = driver.device(ordinal)?;
         let memory_gib = device.memory()? as f64 / f64::from(1 << 30);
-        Ok(format!(
-            "{}, {} SMs, {memory_gib:.1} GiB, {} copy engines",
+        let mut facts = vec![
             device.describe(),
-            device.n_sms()?,
-            device.n_copy_engines()?
-        ))
+            format!("{} SMs", device.n_sms()?),
+            format!("{memory_gib:.1} GiB"),
+            format!("{} copy engines", device.n_copy_engines()?),
+        ];
+        facts.extend(nvml::state(&device.bus_id()?));
+        Ok(facts.join(", "))
     };
     (0..driver.n_devices()?).map(describe).collect()
 }
