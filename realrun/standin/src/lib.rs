@@ -10,7 +10,7 @@
 //! - Copies move real bytes when they end. Kernels are those of the program, known by their names:
 //!   `tandem_spin` takes the time that its arguments say, `tandem_preprocess` computes what it should.
 //! - The clock is the machine's, or a virtual one that stands still except while a call waits.
-//! - Any call can be told to fail ([`config`]), and all that is made is counted ([`control`]).
+//! - Any call can be told to fail (`src/config.rs`), and all that is made is counted (`src/control.rs`).
 //!
 //! What is left out: other kernels, graphs, events across streams, peer copies, the legacy default
 //! stream, the Multi-Process Service, and every other process: two processes that load it have a GPU
