@@ -279,6 +279,25 @@ fn probed(path: &Path, out: &Path) -> Run {
 
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn a_gateway_leads_to_the_gpu() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.args(["measure", "-q"]);
+    command.arg(Path::new(ROOT).join("tests/cuda/proxied.toml"));
+    command.arg("-o").arg(dir.path().join("run"));
+    let run = run_of(command, dir.path());
+    let count = |name| run.trace.iter().filter(|span| span.name == name).count();
+    let requests = 3 * 22;
+    assert_eq!(count(SpanName::Request), requests);
+    assert_eq!(count(SpanName::Translate), 2 * requests);
+    for name in [SpanName::H2d, SpanName::Inference, SpanName::D2h] {
+        assert_eq!(count(name), requests, "{name:?}");
+    }
+    assert_eq!(count(SpanName::Kernel), 2 * requests);
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn calibrate_finds_from_probes_what_copies_were_told_to_take() {
     let dir = tempfile::tempdir().unwrap();
     let probes = probes(&dir.path().join("probes"));
