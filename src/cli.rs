@@ -91,6 +91,9 @@ pub(crate) struct Probe {
     /// Nets to probe, as name@side; may be repeated
     #[arg(long = "net", value_name = "NET@SIDE", default_values_t = ["squeezenet1.1@96".to_owned()])]
     pub(crate) nets: Vec<String>,
+    /// Probes the first GPU too: copies by size, and kernels of known work
+    #[arg(long)]
+    pub(crate) gpu: bool,
     /// Writes the probes' scenarios and measures nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -16,8 +16,8 @@ use schema::run::{Leg, MANIFEST_FILE, Span, SpanName, Status};
 use crate::error::RealrunError;
 
 /// Size of a record, in bytes.
-const RECORD: usize = 72;
-/// Records in a segment: 1.1 MiB.
+const RECORD: usize = 80;
+/// Records in a segment: 1.3 MiB.
 const SEGMENT: usize = 16_384;
 /// Written last into a record, so that a torn one is recognised.
 const MARK: u32 = 0x7a9d_e115;
@@ -190,14 +190,15 @@ fn encode(span: &Span, to: &mut [u8]) {
         span.bytes,
         (span.stage.index() as u64) << 32 | span.host.index() as u64,
         (span.class.index() as u64) << 32 | u64::from(span.batch),
+        u64::from(span.context) << 32 | u64::from(span.kernel.map_or(0, |kernel| kernel + 1)),
     ];
     for (word, place) in words.iter().zip(to.chunks_exact_mut(8)) {
         place.copy_from_slice(&word.to_le_bytes());
     }
-    to[64] = span.name as u8;
-    to[65] = span.hop.map_or(0, |hop| hop + 1);
-    to[66] = u8::from(span.leg == Leg::Reply);
-    to[67] = u8::from(span.status == Status::Failed);
+    to[72] = span.name as u8;
+    to[73] = span.hop.map_or(0, |hop| hop + 1);
+    to[74] = u8::from(span.leg == Leg::Reply);
+    to[75] = u8::from(span.status == Status::Failed);
 }
 
 fn decode(from: &[u8]) -> Option<Span> {
@@ -212,16 +213,16 @@ fn decode(from: &[u8]) -> Option<Span> {
     let low = |i: usize| (word(i) & 0xffff_ffff) as usize;
     Some(Span {
         branch: 0,
-        kernel: None,
-        context: 0,
+        kernel: (low(8) as u32).checked_sub(1),
+        context: high(8) as u32,
         replication: 0,
         request: RequestId::from_u64(word(0)),
         class: ClassId::from_index(high(7)),
         stage: StageId::from_index(high(6)),
         host: HostId::from_index(low(6)),
-        name: *SpanName::ALL.get(usize::from(from[64]))?,
-        hop: from[65].checked_sub(1),
-        leg: if from[66] == 1 {
+        name: *SpanName::ALL.get(usize::from(from[72]))?,
+        hop: from[73].checked_sub(1),
+        leg: if from[74] == 1 {
             Leg::Reply
         } else {
             Leg::Request
@@ -232,7 +233,7 @@ fn decode(from: &[u8]) -> Option<Span> {
         start_ns: word(2),
         end_ns: word(3),
         cpu_ns: word(4),
-        status: if from[67] == 1 {
+        status: if from[75] == 1 {
             Status::Failed
         } else {
             Status::Ok
@@ -275,9 +276,9 @@ mod tests {
 
     fn span(seq: u32, name: SpanName) -> Span {
         Span {
-            context: 0,
+            context: 3,
             branch: 0,
-            kernel: None,
+            kernel: seq.is_multiple_of(2).then_some(seq % 7),
             replication: 0,
             request: RequestId::new(schema::ids::ClientId::from_index(2), seq),
             class: ClassId::from_index(1),

@@ -89,6 +89,7 @@ use schema::scenario::Scenario;
 use schema::summary::Summary;
 
 pub use compare::{Difference, compare};
+pub use compile::gpu_of_part;
 pub use error::SimError;
 pub use precision::{Precision, PrecisionError};
 pub use replication::Completion;

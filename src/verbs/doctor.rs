@@ -121,17 +121,17 @@ fn namespaces() -> Finding {
 }
 
 fn gpu() -> Finding {
-    let problem = (!Path::new("/dev/nvidiactl").exists()).then(|| {
-        (
-            "no NVIDIA driver (/dev/nvidiactl)".to_owned(),
-            "this version serves nets on the CPU",
-        )
-    });
-    finding(
-        "GPU",
-        problem,
-        "an NVIDIA driver; this version serves nets on the CPU only",
-    )
+    let remedy =
+        "nets are served on the cores without one, and `tandem simulate` runs GPUs anywhere";
+    match realrun::accelerator::cuda::survey() {
+        Ok(devices) if !devices.is_empty() => finding("GPU", None, &devices.join("; ")),
+        Ok(_) => finding(
+            "GPU",
+            Some(("the driver shows no GPU".to_owned(), remedy)),
+            "",
+        ),
+        Err(error) => finding("GPU", Some((error.to_string(), remedy)), ""),
+    }
 }
 
 fn rdma() -> Finding {

@@ -43,6 +43,37 @@ const OF_A_NET: [Builtin; 3] = [
     builtin!("probes/contention.toml"),
 ];
 
+/// Probes of a GPU: copies, and kernels of known work.
+const GPU_COPIES: Builtin = builtin!("probes/gpu-copies.toml");
+const GPU_KERNELS: Builtin = builtin!("probes/gpu-kernels.toml");
+/// Sizes of copies: from where the fixed part of their cost is nearly all to where it is nearly none.
+const COPIED: [&str; 5] = ["4 kB", "64 kB", "602112 B", "4 MB", "16 MB"];
+
+/// A probe: the name of its run, its scenario, and what is set in it.
+type Planned = (String, Builtin, Vec<String>);
+
+/// The probes of a GPU, a run each size of copies and kind of host memory.
+fn of_a_gpu() -> Vec<Planned> {
+    let mut probes = vec![(stem(GPU_KERNELS.path), GPU_KERNELS, Vec::new())];
+    for memory in ["pinned", "pageable"] {
+        for size in COPIED {
+            let stage = "stages.copy";
+            let overrides = vec![
+                format!("{stage}.gpu.host-memory=\"{memory}\""),
+                format!("{stage}.serve.kernels.input=\"{size}\""),
+                format!("{stage}.serve.kernels.output=\"{size}\""),
+            ];
+            let name = format!(
+                "{}-{memory}-{}",
+                stem(GPU_COPIES.path),
+                size.replace(' ', "")
+            );
+            probes.push((name, GPU_COPIES, overrides));
+        }
+    }
+    probes
+}
+
 pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failure> {
     let mut probes = Vec::new();
     for probe in GENERAL {
@@ -60,6 +91,9 @@ pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failur
             ];
             probes.push((format!("{}-{net}", stem(probe.path)), probe, overrides));
         }
+    }
+    if arguments.gpu {
+        probes.extend(of_a_gpu());
     }
     let steps = Steps::new(common, probes.len());
     for (name, probe, mut overrides) in probes {

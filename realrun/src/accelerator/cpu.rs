@@ -79,6 +79,7 @@ impl Accelerator for CpuAccelerator {
                     spec.max_batch,
                 )?))
             }
+            Workload::Kernels(_) => Err(AcceleratorError::NotOnThis { backend: "cpu" }),
             Workload::Synthetic(synthetic) => {
                 let rate = *self.rate.get_or_init(SpinRate::calibrate);
                 Ok(Box::new(SyntheticContext::new(

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::CudaError;
+
 /// A failure of an accelerator or of one of its contexts.
 ///
 /// After an error of a [`Context`](super::Context) call other than
-/// [`Compute`](Self::Compute), the context is as it was before the call and may be used further.
+/// [`Compute`](Self::Compute) and [`Cuda`](Self::Cuda), the context is as it was before the call and
+/// may be used further.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceleratorError {
     /// A net's name that is none of [`NetName::ALL`](super::nets::NetName::ALL).
@@ -103,6 +106,26 @@ pub enum AcceleratorError {
         /// Number of threads asked for.
         found: usize,
     },
+    /// A workload that the back end does not run.
+    #[error("back end `{backend}` does not run this work; the cores run nets, GPUs run kernels")]
+    NotOnThis {
+        /// Name of the back end.
+        backend: &'static str,
+    },
+    /// A kernel whose grid is too large.
+    #[error("kernel {kernel} has {blocks} blocks a request, too many for a batch of {max_batch}")]
+    Blocks {
+        /// Its number, from zero.
+        kernel: usize,
+        /// Blocks for one request.
+        blocks: u32,
+        /// Number of batch slots.
+        max_batch: usize,
+    },
+    /// A GPU or its driver failed. The content of the context's buffers is undefined afterwards, and
+    /// where the device is lost every further call fails.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// The device or its library failed. The content of the context's buffers is undefined
     /// afterwards.
     #[error("{phase} failed")]

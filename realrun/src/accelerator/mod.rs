@@ -6,19 +6,29 @@
 //! [`copy_in`](Context::copy_in) (H2D), [`preprocess`](Context::preprocess),
 //! [`infer`](Context::infer) and [`copy_out`](Context::copy_out) (D2H).
 //! The CPU back end ([`cpu`]) has the same phases: its "device memory" is other host memory, and
-//! its copies are real copies.
+//! its copies are real copies. That of GPUs ([`cuda`]) is there with the feature `cuda`.
 //!
-//! Left out: what the phases cost. They are timed by who calls them.
+//! Left out: what the phases cost. They are timed by who calls them, or by the device's own clock
+//! ([`Context::device_times`]).
 
 pub mod cpu;
+#[cfg_attr(not(feature = "cuda"), path = "no_cuda.rs")]
+pub mod cuda;
+mod cuda_error;
 mod error;
 pub mod nets;
 pub mod preprocess;
 mod spec;
 pub mod synthetic;
 
+pub use cuda_error::{Cause, CudaError};
 pub use error::AcceleratorError;
-pub use spec::{ContextSpec, Input, NetSpec, SyntheticSpec, Weights, Workload};
+pub use spec::{
+    ContextSpec, GpuPlace, Input, KernelSpec, KernelsSpec, NetSpec, SyntheticSpec, Weights,
+    Workload,
+};
+
+use std::time::Duration;
 
 /// A device that can hold inference contexts.
 pub trait Accelerator: Send + Sync {
@@ -105,11 +115,36 @@ pub trait Context {
     /// A device that failed at something asked of it before.
     fn synchronize(&mut self) -> Result<(), AcceleratorError>;
 
+    /// What the last phase took by the device's own clock; `None` if the device has none beside the
+    /// host's, and then who calls times it.
+    fn device_times(&self) -> Option<&PhaseTimes> {
+        None
+    }
+
     /// Longest payload of one request, in bytes.
     fn payload_bytes(&self) -> usize;
 
     /// Length of the reply to one request, in bytes.
     fn reply_bytes(&self) -> usize;
+}
+
+/// What a phase took by the clock of its device.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PhaseTimes {
+    /// What the host's monotonic clock showed before the first operation was handed over, in
+    /// nanoseconds. The device began no earlier.
+    pub began_ns: u64,
+    /// When each operation of the phase had ended, counted from when the device began with the first:
+    /// one of a copy, one a kernel of an inference. Empty if the phase had nothing to do.
+    pub ends: Vec<Duration>,
+}
+
+impl PhaseTimes {
+    /// From the beginning until the last operation has ended; `None` if there was none.
+    #[must_use]
+    pub fn total(&self) -> Option<Duration> {
+        self.ends.last().copied()
+    }
 }
 
 /// What a device is.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schema::scenario::{HostMemory, HostWait};
+
 use super::AcceleratorError;
 use super::nets::NetName;
 
@@ -30,6 +32,47 @@ pub enum Workload {
     Net(NetSpec),
     /// Work of a given length without meaning.
     Synthetic(SyntheticSpec),
+    /// A sequence of kernels of given lengths, on a GPU.
+    Kernels(KernelsSpec),
+}
+
+/// Where on a GPU inference contexts are, and how they use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GpuPlace {
+    /// Number of the GPU among those that the driver shows to this process.
+    pub device: u32,
+    /// Priority of the streams: 0, or less for those whose kernels go first.
+    pub priority: i32,
+    /// The host memory that copies go to and from.
+    pub host_memory: HostMemory,
+    /// What a thread does while the GPU works for it.
+    pub wait: HostWait,
+}
+
+/// Kernels that run one after the other, and what is copied before and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelsSpec {
+    /// The kernels.
+    pub kernels: Vec<KernelSpec>,
+    /// Longest payload, in bytes; a request may carry less, and of none nothing is copied.
+    pub max_payload_bytes: usize,
+    /// Length of each reply, in bytes; of zero nothing is copied back.
+    pub output_bytes: usize,
+}
+
+/// A kernel of like blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelSpec {
+    /// Blocks for one request, at least 1; a batch of `n` has `n` times as many.
+    pub blocks: u32,
+    /// Threads of a block, at least 1.
+    pub threads: u32,
+    /// Shared memory of a block, in bytes.
+    pub shared_memory: u32,
+    /// How long a block computes, in nanoseconds.
+    pub time_ns: u64,
+    /// What a block reads from the GPU's memory meanwhile, in bytes.
+    pub dram_bytes: u64,
 }
 
 /// A net with its input and weights.
@@ -100,8 +143,10 @@ impl ContextSpec {
     pub fn check(&self) -> Result<(), AcceleratorError> {
         at_least_one("max batch", self.max_batch)?;
         at_least_one("number of threads", self.threads)?;
-        let Workload::Net(net) = &self.workload else {
-            return Ok(());
+        let net = match &self.workload {
+            Workload::Net(net) => net,
+            Workload::Synthetic(_) => return Ok(()),
+            Workload::Kernels(kernels) => return kernels.check(self.max_batch),
         };
         if let Input::Raw { width, height } = net.input {
             at_least_one("image width", width)?;
@@ -114,6 +159,24 @@ impl ContextSpec {
                 side: net.side,
                 min,
             });
+        }
+        Ok(())
+    }
+}
+
+impl KernelsSpec {
+    fn check(&self, max_batch: usize) -> Result<(), AcceleratorError> {
+        for (index, kernel) in self.kernels.iter().enumerate() {
+            at_least_one("number of blocks", kernel.blocks as usize)?;
+            at_least_one("number of threads of a block", kernel.threads as usize)?;
+            let all = u32::try_from(max_batch).ok();
+            if all.and_then(|n| kernel.blocks.checked_mul(n)).is_none() {
+                return Err(AcceleratorError::Blocks {
+                    kernel: index,
+                    blocks: kernel.blocks,
+                    max_batch,
+                });
+            }
         }
         Ok(())
     }

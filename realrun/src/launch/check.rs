@@ -1,14 +1,19 @@
 //! What of a scenario cannot be executed here, before any process starts.
 
 use schema::scenario::{
-    BatchClose, Extent, Forward, HandBack, Hop, Placement, Registration, Scenario, StageRole,
-    Transport, Work,
+    BatchClose, CopiesOf, CopyBack, Extent, Forward, GpuUse, GpuWork, HandBack, Hop, Kernels,
+    LaunchFile, Placement, Registration, Scenario, Serve, Stage, StageRole, Transport, Work,
 };
 
+use crate::accelerator::cuda;
 use crate::error::RealrunError;
 use crate::machine;
 use crate::roles::choice;
 use crate::transport::rdma::Nic;
+
+/// Shared memory that a block has without asking the driver for more, in bytes (CUDA C++ Programming
+/// Guide, technical specifications).
+const MOST_SHARED_MEMORY: u64 = 48 << 10;
 
 /// Refuses what hardware, or this build, or this machine cannot execute.
 pub(super) fn can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
@@ -121,10 +126,17 @@ fn stages_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
             }
             _ => continue,
         };
-        if serve.gpu.is_some() {
-            let problem =
-                "this build has no accelerator but the cores; `tandem simulate` runs GPUs";
-            return refuse(&key("gpu"), problem);
+        match (&serve.gpu, &serve.work) {
+            (None, _) => {}
+            (Some(gpu), Work::Kernels(kernels)) => {
+                gpu_can_be_used(scenario, stage, serve, gpu)?;
+                kernels_can_be_run(scenario, stage, kernels)?;
+            }
+            (Some(_), _) => {
+                let problem = "on hardware GPUs run `kernels`; leave it out for a net on the cores, \
+                               or see `tandem simulate`";
+                return refuse(&key("gpu"), problem);
+            }
         }
         if let Work::Profiled(_) = &serve.work {
             let problem =
@@ -138,6 +150,102 @@ fn stages_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
         if serve.hand_back != HandBack::AtOnce {
             let problem = "`in-turn` is for the engine, see `tandem simulate`";
             return refuse(&key("hand-back"), problem);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses uses of GPUs that only the engine has, and GPUs that this machine lacks.
+fn gpu_can_be_used(
+    scenario: &Scenario,
+    stage: &Stage,
+    serve: &Serve,
+    gpu: &GpuUse,
+) -> Result<(), RealrunError> {
+    let refuse = |key: String, problem: &str| {
+        refuse(
+            scenario,
+            &key,
+            &format!("{problem}; `tandem simulate` runs others"),
+        )
+    };
+    let key = |below: &str| format!("stages.{}.gpu.{below}", stage.name);
+    if gpu.process.is_some() {
+        let problem = "each stage is a process of its own on hardware";
+        return refuse(key("process"), problem);
+    }
+    if gpu.mps.is_some() {
+        return refuse(key("mps"), "processes take turns on hardware");
+    }
+    if gpu.launch != LaunchFile::Kernels {
+        return refuse(key("launch"), "kernels are launched one by one on hardware");
+    }
+    if gpu.d2h != CopyBack::Stream {
+        let problem = "results are copied back in the request's stream on hardware";
+        return refuse(key("d2h"), problem);
+    }
+    if gpu.copies != CopiesOf::Request && serve.batch.max > 1 {
+        let problem = "each input and output is copied on its own on hardware";
+        return refuse(key("copies"), problem);
+    }
+    if gpu.connection_buffer.is_some() {
+        let problem = "connections keep no GPU memory on hardware";
+        return refuse(key("connection-buffer"), problem);
+    }
+    for class in scenario.classes.rows() {
+        if class.stream_priority.is_some() {
+            let problem = "a stream has one priority on hardware, its stage's";
+            let key = format!("classes.{}.stream-priority", class.name);
+            return refuse(key, problem);
+        }
+    }
+    let host = &scenario.hosts[stage.host];
+    for device in &gpu.devices {
+        let row = &host.gpus[device.gpu as usize];
+        let key = |below: &str| format!("hosts.{}.gpus.{}{below}", host.key, device.gpu);
+        if !row.mig.is_empty() {
+            return refuse(key(".mig"), "whole GPUs are used on hardware");
+        }
+        if (row.clock - 1.0).abs() > f64::EPSILON {
+            return refuse(key(".clock"), "a GPU runs at its own clock on hardware");
+        }
+        if let Err(error) = cuda::find(device.gpu) {
+            let problem = format!("{error}; `tandem simulate` runs GPUs anywhere");
+            return self::refuse(scenario, &key(".part"), &problem);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses work on a GPU that only the engine does.
+fn kernels_can_be_run(
+    scenario: &Scenario,
+    stage: &Stage,
+    kernels: &Kernels,
+) -> Result<(), RealrunError> {
+    for (index, work) in kernels.work.iter().enumerate() {
+        let above = format!("stages.{}.serve.kernels.work.{index}", stage.name);
+        let refuse = |below: &str, problem: &str| {
+            let problem = format!("{problem}; `tandem simulate` runs others");
+            refuse(scenario, &format!("{above}{below}"), &problem)
+        };
+        let kernel = match work {
+            GpuWork::Kernel(kernel) => kernel,
+            GpuWork::PeerCopy { .. } => {
+                return refuse(".peer-copy", "work stays on one GPU on hardware");
+            }
+        };
+        if kernel.registers != 0 {
+            let problem = "the compiler chose the registers of the kernel that runs on hardware";
+            return refuse(".kernel.registers", problem);
+        }
+        if kernel.overhead.is_some() {
+            let problem = "the time before a kernel's blocks start is the driver's on hardware";
+            return refuse(".kernel.overhead", problem);
+        }
+        if kernel.shared_memory.0 > MOST_SHARED_MEMORY {
+            let problem = "a block has at most 48 KiB of shared memory on hardware";
+            return refuse(".kernel.shared-memory", problem);
         }
     }
     Ok(())

@@ -16,11 +16,12 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{Scenario, StageRole, Work};
+use schema::scenario::{Scenario, Stage, StageRole, Work};
 
 pub use placement::netns_problem;
 
 use crate::accelerator::cpu::THREADS_VARIABLE;
+use crate::accelerator::cuda;
 use crate::clock::monotonic_ns;
 use crate::error::RealrunError;
 use crate::journal::Writing;
@@ -154,11 +155,26 @@ fn plan(scenario: &Scenario, options: &MeasureOptions) -> Result<Manifest, Realr
         measured: Some(Measured {
             started_unix_s,
             command: options.command.clone(),
-            machine: machine::facts(),
+            machine: facts(scenario),
             steal_s: 0.0,
             clock_error_ns: 0,
         }),
     })
+}
+
+/// What the machine is, with its GPUs if the scenario uses any.
+fn facts(scenario: &Scenario) -> BTreeMap<String, String> {
+    let mut facts = machine::facts();
+    let uses_gpus = |stage: &Stage| match &stage.role {
+        StageRole::Serve(serve) => serve.gpu.is_some(),
+        _ => false,
+    };
+    if scenario.stages.rows().iter().any(uses_gpus)
+        && let Ok(gpus) = cuda::survey()
+    {
+        facts.insert("GPUs".to_owned(), gpus.join("; "));
+    }
+    facts
 }
 
 /// SHA-256 of the scenario's text and of every file of weights, by path.

@@ -5,6 +5,7 @@
 //! standard input closes, whatever the reason, the role ends: no role outlives its launcher.
 
 mod client;
+mod instance;
 mod line;
 mod payload;
 mod proxy;

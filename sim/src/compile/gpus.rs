@@ -7,13 +7,15 @@ use schema::ids::{ClassId, HostId, Id, StageId};
 use schema::profile::{Driver, Part, PartKind, cost, parameter};
 use schema::scenario::{
     Device, GpuUse, GpuWork, Hop, HostMemory, KernelFile, Kernels, LaunchFile, MpsPriority, Peers,
-    Proxy, Serve, StageRole, Transport, Work,
+    Proxy, Serve, Socket, StageRole, Transport, Work,
 };
 use schema::units::{Bytes, SimDuration};
 
 use super::{Asker, Compiler, place};
 use crate::error::SimError;
-use crate::gpu::{BlockShape, DeviceSpec, Kernel, LinkSpec, MpsSpec, Phase, ProcessSpec, Step};
+use crate::gpu::{
+    BlockShape, DeviceSpec, GpuSpec, Kernel, LinkSpec, MpsSpec, Phase, ProcessSpec, Step,
+};
 use crate::ids::{GpuId, NetId};
 use crate::tables::{ContextRow, GpuRow, GpuServer, NetRow, PeerCopy, ProcessRow, Segment, Steps};
 
@@ -165,6 +167,30 @@ impl PartOf<'_> {
             duplex_penalty: self.or(parameter::DUPLEX_PENALTY, 0.0)?,
         })
     }
+}
+
+/// The whole of a GPU with the parameters of `part`, for who runs a [`Gpu`](crate::gpu::Gpu) without
+/// a scenario; `name` is the part's, and `wanted_by` says in messages who asks for it.
+///
+/// # Errors
+/// If it is not a GPU, or lacks a parameter that a GPU must have, or one is out of its range.
+pub fn gpu_of_part(name: &str, part: &Part, wanted_by: &str) -> Result<GpuSpec, SimError> {
+    if part.kind != PartKind::Gpu {
+        return Err(SimError::NotAGpu {
+            wanted_by: wanted_by.to_owned(),
+            part: name.to_owned(),
+        });
+    }
+    let part = PartOf {
+        name,
+        part,
+        wanted_by: wanted_by.to_owned(),
+    };
+    Ok(GpuSpec {
+        socket: Socket::Near,
+        link: part.link()?,
+        devices: vec![part.spec(1.0)?],
+    })
 }
 
 impl<'a> Compiler<'a> {

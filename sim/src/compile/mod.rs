@@ -22,6 +22,7 @@ use crate::ids::{LawId, PoolId, RoleId, ServerId, SourceId};
 use crate::stations::{CoreSetTable, Speed};
 use crate::tables::{GroupRow, Law, OnCores, Role, ServerRow, SourceRow, Tables};
 use gpus::Replica;
+pub use gpus::gpu_of_part;
 use paths::{replica_of, replicas};
 
 /// Costs whose work has packets.

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use schema::profile::CostLaw;
 use schema::scenario::Socket;
 use schema::units::{SimDuration, SimTime};
 
@@ -38,6 +39,27 @@ pub struct CopySpec {
     /// over the link of its own device and in over the other's. `None` if it takes no PCIe link, as
     /// over NVLink or within a device's memory.
     pub over_pcie_to: Option<usize>,
+}
+
+impl CopySpec {
+    /// A copy that takes no PCIe link but its device's, and `total` alone, of which `law` says how
+    /// much is setup: the part of its expected cost that does not grow with the bytes.
+    pub fn by_law(law: &CostLaw, direction: Direction, bytes: u64, total: SimDuration) -> CopySpec {
+        let expected = law.expected(bytes as f64);
+        let share = if expected > 0.0 {
+            (law.base / expected).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        let setup = SimDuration::from_secs_f64(total.as_secs_f64() * share).min(total);
+        CopySpec {
+            direction,
+            setup,
+            transfer: SimDuration::from_ps(total.as_ps() - setup.as_ps()),
+            bytes,
+            over_pcie_to: None,
+        }
+    }
 }
 
 /// Who moves bytes over the link.

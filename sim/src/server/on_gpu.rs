@@ -161,19 +161,9 @@ impl<'a> Pipeline<'a> {
     ) -> CopySpec {
         let law = self.tables.laws[self.tables.sources[source].law].law;
         let total = self.costs.draw_delay(source, Amount::one(bytes));
-        let expected = law.expected(bytes.0 as f64);
-        let share = if expected > 0.0 {
-            (law.base / expected).clamp(0.0, 1.0)
-        } else {
-            0.0
-        };
-        let setup = SimDuration::from_secs_f64(total.as_secs_f64() * share).min(total);
         CopySpec {
-            direction,
-            setup,
-            transfer: SimDuration::from_ps(total.as_ps() - setup.as_ps()),
-            bytes: bytes.0,
             over_pcie_to,
+            ..CopySpec::by_law(law, direction, bytes.0, total)
         }
     }
 

@@ -1,0 +1,58 @@
+//! GPUs through the CUDA driver: a safe layer of our own, and the accelerator on it.
+//!
+//! The driver is loaded when the first device is asked for ([`Driver::get`]): a program with this
+//! feature starts, and says what is missing, on a machine without one. Calls go through cudarc's
+//! bindings, whose types of results are closed lists: a driver that answers with a number that CUDA
+//! 12.4 did not have is outside what they allow.
+//!
+//! A [`CudaContext`] is made on a [`Device`]; on it, [`CudaStream`]s, [`CudaEvent`]s,
+//! [`DeviceBuffer`]s, [`PinnedBuffer`]s and the program's [`Kernels`]. Each holds its context and is
+//! freed when dropped. What is queued on a stream borrows what it uses until it has ended
+//! ([`CudaStream::run`]). Every call makes its context current on the calling thread first.
+//!
+//! Left out: graphs, memory pools, peer copies, the Multi-Process Service, GPUDirect.
+
+mod context;
+mod driver;
+mod memory;
+mod module;
+mod net;
+mod nvml;
+mod stream;
+
+pub use context::{CudaContext, Wait};
+pub use driver::{Device, Driver};
+pub use memory::{DeviceBuffer, PinnedBuffer};
+pub use module::{Grid, Image, Kernels, PTX};
+pub use net::CudaAccelerator;
+pub use stream::{CudaEvent, CudaStream, Operations};
+
+/// The devices that the driver shows to this process, in words: what each is, and how it is now as far
+/// as NVIDIA's management library tells.
+///
+/// # Errors
+/// If there is no usable driver, or a device does not answer.
+pub fn survey() -> Result<Vec<String>, super::CudaError> {
+    let driver = Driver::get()?;
+    let describe = |ordinal| {
+        let device = driver.device(ordinal)?;
+        let memory_gib = device.memory()? as f64 / f64::from(1 << 30);
+        let mut facts = vec![
+            device.describe(),
+            format!("{} SMs", device.n_sms()?),
+            format!("{memory_gib:.1} GiB"),
+            format!("{} copy engines", device.n_copy_engines()?),
+        ];
+        facts.extend(nvml::state(&device.bus_id()?));
+        Ok(facts.join(", "))
+    };
+    (0..driver.n_devices()?).map(describe).collect()
+}
+
+/// Name of the GPU with this number, for people.
+///
+/// # Errors
+/// If there is no usable driver, or no such device.
+pub fn find(device: u32) -> Result<String, super::CudaError> {
+    Ok(Driver::get()?.device(device)?.describe())
+}

@@ -1,0 +1,210 @@
+//! The program's own kernels: loaded from PTX, which the driver translates for its device.
+//!
+//! `kernels.cu` is their source and says what they do; `kernels.ptx`, made from it, is part of the
+//! program, so that neither a build nor a run needs the CUDA toolkit.
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use cudarc::driver::sys;
+
+use super::super::cuda_error::CudaError;
+use super::context::CudaContext;
+use super::memory::DeviceBuffer;
+use super::stream::{Argument, Operations};
+
+/// The kernels as PTX.
+pub const PTX: &str = include_str!("kernels.ptx");
+
+/// A grid of like blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grid {
+    /// Number of blocks, at least one.
+    pub blocks: u32,
+    /// Threads of each, from 1 to 1024.
+    pub threads: u32,
+    /// Shared memory of each, in bytes, up to 48 KiB.
+    pub shared_memory: u32,
+}
+
+/// A function of a module.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) raw: sys::CUfunction,
+    pub(super) name: &'static str,
+    _module: Arc<Module>,
+}
+
+#[expect(unsafe_code, reason = "the driver's handles may be used by any thread")]
+// SAFETY: the handle is an address that only the driver follows.
+unsafe impl Send for Kernel {}
+#[expect(unsafe_code, reason = "as above")]
+// SAFETY: as above.
+unsafe impl Sync for Kernel {}
+
+/// A module of a context; unloaded when dropped.
+#[derive(Debug)]
+struct Module {
+    context: CudaContext,
+    raw: sys::CUmodule,
+}
+
+#[expect(unsafe_code, reason = "the driver's handles may be used by any thread")]
+// SAFETY: as of kernels.
+unsafe impl Send for Module {}
+#[expect(unsafe_code, reason = "as above")]
+// SAFETY: as of kernels.
+unsafe impl Sync for Module {}
+
+impl Module {
+    #[expect(unsafe_code, reason = "a call of the CUDA driver")]
+    fn load(context: &CudaContext, ptx: &str) -> Result<Module, CudaError> {
+        context.enter()?;
+        let text = CString::new(ptx).expect("a text has no zero");
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: the context is current, the text ends with a zero, the address is of a variable.
+        let result = unsafe { sys::cuModuleLoadData(&raw mut raw, text.as_ptr().cast()) };
+        context.checked(result, || "cuModuleLoadData".to_owned())?;
+        Ok(Module {
+            context: context.clone(),
+            raw,
+        })
+    }
+}
+
+impl Drop for Module {
+    #[expect(unsafe_code, reason = "a call of the CUDA driver")]
+    fn drop(&mut self) {
+        // SAFETY: the module is ours; launches of its kernels borrow them and have ended.
+        let _lost = self
+            .context
+            .enter()
+            .map(|()| unsafe { sys::cuModuleUnload(self.raw) });
+    }
+}
+
+impl Kernel {
+    #[expect(unsafe_code, reason = "a call of the CUDA driver")]
+    fn find(module: &Arc<Module>, name: &'static str) -> Result<Kernel, CudaError> {
+        module.context.enter()?;
+        let text = CString::new(name).expect("a name has no zero");
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: the module is ours, the name ends with a zero, the address is of a variable.
+        let result = unsafe { sys::cuModuleGetFunction(&raw mut raw, module.raw, text.as_ptr()) };
+        module
+            .context
+            .checked(result, || format!("cuModuleGetFunction of {name}"))?;
+        Ok(Kernel {
+            raw,
+            name,
+            _module: Arc::clone(module),
+        })
+    }
+}
+
+/// The program's kernels on a context.
+#[derive(Debug)]
+pub struct Kernels {
+    spin: Kernel,
+    preprocess: Kernel,
+}
+
+/// A raw image, and the tensor that it becomes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// Width in pixels, at least 1.
+    pub width: u32,
+    /// Height in pixels, at least 1.
+    pub height: u32,
+    /// Side of the square tensor, in pixels, at least 1.
+    pub side: u32,
+}
+
+/// Threads of a block of the preprocessing kernel.
+const PREPROCESS_THREADS: u32 = 256;
+
+impl Kernels {
+    /// Loads them.
+    ///
+    /// # Errors
+    /// If the driver cannot translate them for its device.
+    pub fn load(context: &CudaContext) -> Result<Kernels, CudaError> {
+        Kernels::from_ptx(context, PTX)
+    }
+
+    /// Loads them from a text other than [`PTX`].
+    ///
+    /// # Errors
+    /// If it is not that of these kernels.
+    pub fn from_ptx(context: &CudaContext, ptx: &str) -> Result<Kernels, CudaError> {
+        let module = Arc::new(Module::load(context, ptx)?);
+        Ok(Kernels {
+            spin: Kernel::find(&module, "tandem_spin")?,
+            preprocess: Kernel::find(&module, "tandem_preprocess")?,
+        })
+    }
+
+    /// Queues a kernel whose every block takes `time_ns` nanoseconds, or longer if reading `bytes`
+    /// bytes of `from` takes longer. `from` is read again from its start as often as needed, so for a
+    /// test of memory bandwidth it has to be larger than the caches.
+    ///
+    /// # Errors
+    /// If the device refuses or fails.
+    #[expect(unsafe_code, reason = "a launch of a kernel of ours")]
+    pub fn spin<'env>(
+        &'env self,
+        on: &Operations<'env>,
+        grid: Grid,
+        time_ns: u64,
+        bytes: u64,
+        from: &'env DeviceBuffer,
+    ) -> Result<(), CudaError> {
+        let arguments = [
+            Argument::U64(time_ns),
+            Argument::U64(bytes),
+            Argument::U64(from.range(0, from.len())),
+            Argument::U64(from.len() as u64),
+        ];
+        // SAFETY: the arguments are those of `tandem_spin` in `kernels.cu`; the buffer is borrowed,
+        // and its length is told.
+        unsafe { on.launch(&self.spin, grid, &arguments) }
+    }
+
+    /// Queues the kernel that turns raw images into tensors: `images` of them, one after the other
+    /// in `from` and in `to`. Each is resized bilinearly, normalised, and laid out plane by plane, as
+    /// the CPU does it ([`preprocess`](super::super::preprocess)).
+    ///
+    /// # Errors
+    /// If the device refuses or fails.
+    ///
+    /// # Panics
+    /// If the buffers do not hold so many.
+    #[expect(unsafe_code, reason = "a launch of a kernel of ours")]
+    pub fn preprocess<'env>(
+        &'env self,
+        on: &Operations<'env>,
+        image: Image,
+        images: u32,
+        from: &'env DeviceBuffer,
+        to: &'env DeviceBuffer,
+    ) -> Result<(), CudaError> {
+        let raw = images as usize * 3 * image.width as usize * image.height as usize;
+        let pixels = images * image.side * image.side;
+        let arguments = [
+            Argument::U64(from.range(0, raw)),
+            Argument::U32(image.width),
+            Argument::U32(image.height),
+            Argument::U64(to.range(0, 12 * pixels as usize)),
+            Argument::U32(image.side),
+            Argument::U32(images),
+        ];
+        let grid = Grid {
+            blocks: pixels.div_ceil(PREPROCESS_THREADS),
+            threads: PREPROCESS_THREADS,
+            shared_memory: 0,
+        };
+        // SAFETY: the arguments are those of `tandem_preprocess` in `kernels.cu`; both buffers are
+        // borrowed and long enough.
+        unsafe { on.launch(&self.preprocess, grid, &arguments) }
+    }
+}

@@ -1,0 +1,282 @@
+//! A net that is a sequence of kernels: the accelerator on a GPU.
+//!
+//! Of a request, the copy in, the kernels and the copy out are handed to the device one after the
+//! other, each when the one before has ended. Events on the stream before and after each say what it
+//! took.
+
+use std::time::Duration;
+
+use schema::scenario::{HostMemory, HostWait};
+
+use super::super::{
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace,
+    KernelsSpec, PhaseTimes, Workload,
+};
+use super::context::{CudaContext, Wait};
+use super::driver::Driver;
+use super::memory::{DeviceBuffer, PinnedBuffer};
+use super::module::{Grid, Kernels};
+use super::stream::{CudaEvent, CudaStream, Operations};
+use crate::clock::monotonic_ns;
+
+/// What kernels read when they use memory bandwidth, in bytes: more than the caches of any GPU hold
+/// (an H100 has 50 MiB of L2).
+const READ_BYTES: usize = 256 << 20;
+/// What stands for it when none reads.
+const NOTHING: usize = 16;
+
+/// A context of a process on a GPU; each inference context on it is a stream.
+#[derive(Debug)]
+pub struct CudaAccelerator {
+    context: CudaContext,
+    place: GpuPlace,
+}
+
+impl CudaAccelerator {
+    /// A CUDA context of its own: kernels of several take turns on the device.
+    ///
+    /// # Errors
+    /// If there is no usable driver, no such device, or no memory for a context.
+    pub fn new(place: GpuPlace) -> Result<CudaAccelerator, CudaError> {
+        let device = Driver::get()?.device(place.device)?;
+        let wait = match place.wait {
+            HostWait::Block => Wait::Block,
+            HostWait::Spin => Wait::Spin,
+        };
+        Ok(CudaAccelerator {
+            context: CudaContext::new(&device, wait)?,
+            place,
+        })
+    }
+}
+
+impl Accelerator for CudaAccelerator {
+    fn context(&self, spec: &ContextSpec) -> Result<Box<dyn Context>, AcceleratorError> {
+        spec.check()?;
+        let Workload::Kernels(kernels) = &spec.workload else {
+            return Err(AcceleratorError::NotOnThis { backend: "cuda" });
+        };
+        let mut context = KernelContext::new(&self.context, self.place, kernels, spec.max_batch)?;
+        context.infer(spec.max_batch)?;
+        Ok(Box::new(context))
+    }
+
+    fn describe(&self) -> Description {
+        let device = self.context.device().describe();
+        let mut warnings = Vec::new();
+        if device.contains("stand-in") {
+            warnings.push(format!(
+                "{device} stands in for a GPU and its driver: its times are those that it was told, \
+                 and say nothing about any GPU"
+            ));
+        }
+        if let Ok((least, greatest)) = CudaStream::priorities(&self.context)
+            && !(greatest..=least).contains(&self.place.priority)
+        {
+            warnings.push(format!(
+                "{device} has stream priorities from {greatest} to {least}, so `priority` {} is cut",
+                self.place.priority
+            ));
+        }
+        Description {
+            backend: "cuda",
+            device,
+            warnings,
+        }
+    }
+}
+
+/// An inference context: a stream with its buffers and events.
+#[derive(Debug)]
+struct KernelContext {
+    spec: KernelsSpec,
+    max_batch: usize,
+    stream: CudaStream,
+    kernels: Kernels,
+    /// One before everything, one after each kernel.
+    events: Vec<CudaEvent>,
+    input: Option<DeviceBuffer>,
+    output: Option<DeviceBuffer>,
+    read: DeviceBuffer,
+    /// Pinned memory for an input and for an output; `None` if copies are of pageable memory.
+    staging: Option<Staging>,
+    /// Slots of the last inference.
+    n_inferred: usize,
+    times: PhaseTimes,
+}
+
+#[derive(Debug)]
+struct Staging {
+    input: Option<PinnedBuffer>,
+    output: Option<PinnedBuffer>,
+}
+
+impl KernelContext {
+    fn new(
+        context: &CudaContext,
+        place: GpuPlace,
+        spec: &KernelsSpec,
+        max_batch: usize,
+    ) -> Result<KernelContext, CudaError> {
+        let buffer = |bytes: usize| {
+            let some = (bytes > 0).then(|| DeviceBuffer::new(context, bytes));
+            some.transpose()
+        };
+        let pinned = |bytes: usize| {
+            let some = (bytes > 0).then(|| PinnedBuffer::new(context, bytes));
+            some.transpose()
+        };
+        let staging = match place.host_memory {
+            HostMemory::Pinned => Some(Staging {
+                input: pinned(spec.max_payload_bytes)?,
+                output: pinned(spec.output_bytes)?,
+            }),
+            HostMemory::Pageable => None,
+        };
+        let reads = spec.kernels.iter().any(|kernel| kernel.dram_bytes > 0);
+        let n_events = spec.kernels.len().max(1) + 1;
+        let events = (0..n_events).map(|_| CudaEvent::new(context));
+        Ok(KernelContext {
+            stream: CudaStream::new(context, place.priority)?,
+            kernels: Kernels::load(context)?,
+            events: events.collect::<Result<_, _>>()?,
+            input: buffer(max_batch * spec.max_payload_bytes)?,
+            output: buffer(max_batch * spec.output_bytes)?,
+            read: DeviceBuffer::new(context, if reads { READ_BYTES } else { NOTHING })?,
+            staging,
+            n_inferred: 0,
+            times: PhaseTimes::default(),
+            max_batch,
+            spec: spec.clone(),
+        })
+    }
+}
+
+/// Queues `queue`, with an event before it, and waits; what the `n` events after it say.
+fn timed<'env>(
+    stream: &'env CudaStream,
+    events: &'env [CudaEvent],
+    n: usize,
+    queue: impl FnOnce(&Operations<'env>, &'env [CudaEvent]) -> Result<(), CudaError>,
+) -> Result<PhaseTimes, CudaError> {
+    let (first, after) = events
+        .split_first()
+        .expect("there is one before everything");
+    let began_ns = monotonic_ns();
+    stream.run(|on| {
+        on.record(first)?;
+        queue(on, after)
+    })?;
+    let ends = after[..n].iter().map(|event| event.since(first));
+    Ok(PhaseTimes {
+        began_ns,
+        ends: ends.collect::<Result<Vec<Duration>, _>>()?,
+    })
+}
+
+impl Context for KernelContext {
+    fn copy_in(&mut self, slot: usize, payload: &[u8]) -> Result<(), AcceleratorError> {
+        assert!(slot < self.max_batch, "slot {slot} of {}", self.max_batch);
+        let max = self.spec.max_payload_bytes;
+        if payload.len() > max {
+            return Err(AcceleratorError::PayloadTooLong {
+                max,
+                found: payload.len(),
+            });
+        }
+        let (Some(input), false) = (&self.input, payload.is_empty()) else {
+            self.times = PhaseTimes::default();
+            return Ok(());
+        };
+        let from = match self.staging.as_mut().and_then(|s| s.input.as_mut()) {
+            Some(pinned) => {
+                pinned[..payload.len()].copy_from_slice(payload);
+                &pinned[..payload.len()]
+            }
+            None => payload,
+        };
+        self.times = timed(&self.stream, &self.events, 1, |on, after| {
+            on.copy_in(input, slot * max, from)?;
+            on.record(&after[0])
+        })?;
+        Ok(())
+    }
+
+    fn preprocess(&mut self, _batch: usize) -> Result<(), AcceleratorError> {
+        self.times = PhaseTimes::default();
+        Ok(())
+    }
+
+    fn infer(&mut self, batch: usize) -> Result<(), AcceleratorError> {
+        assert!(
+            (1..=self.max_batch).contains(&batch),
+            "batch of {batch}, up to {}",
+            self.max_batch
+        );
+        let (spec, kernels, read) = (&self.spec.kernels, &self.kernels, &self.read);
+        let batch_blocks = u32::try_from(batch).expect("the context was checked");
+        self.times = timed(&self.stream, &self.events, spec.len(), |on, after| {
+            for (kernel, event) in spec.iter().zip(after) {
+                let grid = Grid {
+                    blocks: kernel.blocks * batch_blocks,
+                    threads: kernel.threads,
+                    shared_memory: kernel.shared_memory,
+                };
+                kernels.spin(on, grid, kernel.time_ns, kernel.dram_bytes, read)?;
+                on.record(event)?;
+            }
+            Ok(())
+        })?;
+        self.n_inferred = batch;
+        Ok(())
+    }
+
+    fn copy_out(&mut self, slot: usize, reply: &mut [u8]) -> Result<usize, AcceleratorError> {
+        assert!(
+            slot < self.n_inferred,
+            "slot {slot} of {} inferred",
+            self.n_inferred
+        );
+        let needed = self.spec.output_bytes;
+        let found = reply.len();
+        let reply = reply
+            .get_mut(..needed)
+            .ok_or(AcceleratorError::ReplyTooShort { needed, found })?;
+        let Some(output) = &self.output else {
+            self.times = PhaseTimes::default();
+            return Ok(0);
+        };
+        let copy = |to: &mut [u8]| {
+            timed(&self.stream, &self.events, 1, |on, after| {
+                on.copy_out(to, output, slot * needed)?;
+                on.record(&after[0])
+            })
+        };
+        self.times = match self.staging.as_mut().and_then(|s| s.output.as_mut()) {
+            Some(pinned) => {
+                let times = copy(pinned)?;
+                reply.copy_from_slice(pinned);
+                times
+            }
+            None => copy(reply)?,
+        };
+        Ok(needed)
+    }
+
+    fn synchronize(&mut self) -> Result<(), AcceleratorError> {
+        // Every phase has waited for its own.
+        Ok(())
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.spec.max_payload_bytes
+    }
+
+    fn reply_bytes(&self) -> usize {
+        self.spec.output_bytes
+    }
+
+    fn device_times(&self) -> Option<&PhaseTimes> {
+        Some(&self.times)
+    }
+}

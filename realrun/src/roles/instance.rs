@@ -1,0 +1,311 @@
+//! The instances of a server: each takes batches from the line and runs them on an inference context,
+//! on the cores or on a GPU.
+
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use schema::ids::StageId;
+use schema::scenario::{GpuUse, GpuWork, InputFile, Kernels, Serve, Work};
+
+use super::Shared;
+use super::line::{Handover, Line};
+use crate::accelerator::cpu::CpuAccelerator;
+use crate::accelerator::cuda::CudaAccelerator;
+use crate::accelerator::{
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, Input, KernelSpec,
+    KernelsSpec, NetSpec, PhaseTimes, SyntheticSpec, Weights, Workload,
+};
+use crate::clock::{self, Stamp};
+use crate::error::RealrunError;
+use crate::transport::{Arrival, Connection};
+
+/// A request on its way through the stage.
+pub(super) struct Job {
+    pub(super) connection: Box<dyn Connection>,
+    pub(super) arrival: Arrival,
+    /// Where it goes when it is done.
+    pub(super) back: Arc<Handover<Job>>,
+    pub(super) batch: u32,
+    /// Number of the inference context.
+    pub(super) context: u32,
+    pub(super) times: Times,
+    /// When each kernel of the batch began and ended; of the first request of a batch only.
+    pub(super) kernels: Vec<(u64, u64)>,
+    pub(super) failed: Option<String>,
+}
+
+/// When an instance did what for a request; `None` of what it did not do, or failed at.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub(super) taken_ns: u64,
+    pub(super) h2d: Option<Phase>,
+    pub(super) preprocess: Option<Phase>,
+    pub(super) inference: Option<Phase>,
+    pub(super) d2h: Option<Phase>,
+}
+
+/// When a phase began and ended.
+pub(super) type Phase = (Stamp, Stamp);
+
+pub(super) const NO_TIMES: Times = Times {
+    taken_ns: 0,
+    h2d: None,
+    preprocess: None,
+    inference: None,
+    d2h: None,
+};
+
+/// Starts the instances and waits until each has run its net once; returns their warnings.
+pub(super) fn start_instances(
+    shared: &Arc<Shared>,
+    stage: StageId,
+    serve: &Serve,
+    line: &Arc<Line<Job>>,
+) -> Result<Vec<String>, RealrunError> {
+    let failed = |source: AcceleratorError| RealrunError::Accelerator {
+        stage: shared.scenario.stages[stage].name.clone(),
+        source: Box::new(source),
+    };
+    let accelerators = match &serve.gpu {
+        None => {
+            let processor: Arc<dyn Accelerator> = Arc::new(CpuAccelerator::new());
+            vec![processor; serve.instances as usize]
+        }
+        Some(gpu) => on_gpus(gpu).map_err(|error| failed(error.into()))?,
+    };
+    let spec = context_spec(shared, stage, serve);
+    let (tell, heard) = mpsc::channel();
+    for (index, accelerator) in accelerators.iter().enumerate() {
+        let (accelerator, spec) = (Arc::clone(accelerator), spec.clone());
+        let (line, tell) = (Arc::clone(line), tell.clone());
+        let (is_raw, batch_max) = (serve.work.is_raw(), serve.batch.max as usize);
+        std::thread::spawn(move || {
+            let context = accelerator.context(&spec);
+            match context {
+                Ok(context) => {
+                    // The receiver is gone only if another instance has failed.
+                    let _gone = tell.send(Ok(()));
+                    run_instance(context, index as u32, &line, is_raw, batch_max);
+                }
+                Err(error) => {
+                    let _gone = tell.send(Err(error));
+                }
+            }
+        });
+    }
+    for _ in &accelerators {
+        let started = heard.recv().expect("every instance says how it started");
+        started.map_err(failed)?;
+    }
+    let mut warnings: Vec<String> = accelerators
+        .iter()
+        .flat_map(|accelerator| accelerator.describe().warnings)
+        .collect();
+    warnings.dedup();
+    Ok(warnings)
+}
+
+/// The accelerator of each instance: one a process on each device, for all of its streams.
+fn on_gpus(gpu: &GpuUse) -> Result<Vec<Arc<dyn Accelerator>>, CudaError> {
+    let mut accelerators = Vec::new();
+    for device in &gpu.devices {
+        for _ in 0..gpu.processes {
+            let process: Arc<dyn Accelerator> = Arc::new(CudaAccelerator::new(GpuPlace {
+                device: device.gpu,
+                priority: gpu.priority,
+                host_memory: gpu.host_memory,
+                wait: gpu.wait,
+            })?);
+            for _ in 0..gpu.streams {
+                accelerators.push(Arc::clone(&process));
+            }
+        }
+    }
+    Ok(accelerators)
+}
+
+fn context_spec(shared: &Shared, stage: StageId, serve: &Serve) -> ContextSpec {
+    let workload = match &serve.work {
+        Work::Net {
+            net,
+            side,
+            input,
+            weights,
+        } => Workload::Net(NetSpec {
+            net: net
+                .name
+                .parse()
+                .expect("the scenario's nets are those of the accelerator"),
+            side: *side as usize,
+            weights: match weights {
+                Some(path) => Weights::Safetensors {
+                    path: PathBuf::from(path),
+                },
+                None => Weights::Random {
+                    seed: shared.scenario.seed.0,
+                },
+            },
+            input: match input {
+                InputFile::Preprocessed => Input::Preprocessed,
+                InputFile::Raw { width, height } => Input::Raw {
+                    width: *width as usize,
+                    height: *height as usize,
+                },
+            },
+        }),
+        Work::Synthetic(synthetic) => Workload::Synthetic(SyntheticSpec {
+            preprocess: Duration::ZERO,
+            infer_fixed: Duration::ZERO,
+            infer_per_request: Duration::from_nanos(synthetic.time.as_ns()),
+            max_payload_bytes: largest_request(shared, stage),
+            output_bytes: synthetic.output.as_usize(),
+        }),
+        Work::Kernels(kernels) => Workload::Kernels(KernelsSpec {
+            kernels: kernel_specs(kernels),
+            max_payload_bytes: largest_request(shared, stage),
+            output_bytes: kernels.output.as_usize(),
+        }),
+        Work::Profiled(_) => {
+            unreachable!("what hardware cannot serve is refused before any process starts")
+        }
+    };
+    ContextSpec {
+        workload,
+        max_batch: serve.batch.max as usize,
+        threads: 1,
+    }
+}
+
+/// Largest request that a client sends to the stage, in bytes.
+fn largest_request(shared: &Shared, stage: StageId) -> usize {
+    let groups = shared.scenario.groups.iter();
+    let users = groups.filter(|(_, g)| g.path.last().is_some_and(|hop| hop.to == stage));
+    let requests = users.map(|(id, _)| shared.buffers(id).request);
+    requests.max().unwrap_or(0)
+}
+
+fn kernel_specs(kernels: &Kernels) -> Vec<KernelSpec> {
+    let spec = |work: &GpuWork| match work {
+        GpuWork::Kernel(kernel) => KernelSpec {
+            blocks: kernel.blocks,
+            threads: kernel.threads,
+            shared_memory: u32::try_from(kernel.shared_memory.0)
+                .expect("what no block may have is refused before any process starts"),
+            time_ns: kernel.time.as_ns(),
+            dram_bytes: kernel.dram.0,
+        },
+        GpuWork::PeerCopy { .. } => {
+            unreachable!("what hardware cannot serve is refused before any process starts")
+        }
+    };
+    kernels.work.iter().map(spec).collect()
+}
+
+fn run_instance(
+    mut context: Box<dyn Context>,
+    index: u32,
+    line: &Line<Job>,
+    is_raw: bool,
+    batch_max: usize,
+) {
+    static BATCHES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let mut batch: Vec<Job> = Vec::with_capacity(batch_max);
+    loop {
+        line.take(&mut batch);
+        let taken_ns = clock::monotonic_ns();
+        let number = BATCHES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        for job in &mut batch {
+            job.batch = number;
+            job.context = index;
+            job.times = Times {
+                taken_ns,
+                ..NO_TIMES
+            };
+        }
+        let failed = run_batch(&mut *context, &mut batch, is_raw)
+            .err()
+            .map(|error| error.to_string());
+        for mut job in batch.drain(..) {
+            job.failed.clone_from(&failed);
+            let back = Arc::clone(&job.back);
+            back.leave(job);
+        }
+    }
+}
+
+/// Where the host is in a batch: what it last looked at its clocks for.
+struct Progress {
+    last: Stamp,
+}
+
+impl Progress {
+    /// The phase of the context that has ended: by the host's clock, or by the device's, if it has one
+    /// and then from when the host handed it over. `None` of one in which a device had nothing to do.
+    fn phase(&mut self, context: &dyn Context) -> Option<Phase> {
+        let done = Stamp::now();
+        let last = std::mem::replace(&mut self.last, done);
+        let Some(times) = context.device_times() else {
+            return Some((last, done));
+        };
+        let began = Stamp {
+            at_ns: times.began_ns,
+            ..last
+        };
+        let ended = Stamp {
+            at_ns: after(times, times.total()?).min(done.at_ns),
+            ..done
+        };
+        Some((began, ended))
+    }
+}
+
+/// The host's date of what a device had done `since` it began.
+fn after(times: &PhaseTimes, since: Duration) -> u64 {
+    let ns = u64::try_from(since.as_nanos()).expect("a phase is shorter than centuries");
+    times.began_ns + ns
+}
+
+/// When each kernel of the inference that has just ended began and ended. Events tell the ends; a
+/// kernel begins where the one before it ends.
+fn kernels_of(context: &dyn Context) -> Vec<(u64, u64)> {
+    let Some(times) = context.device_times() else {
+        return Vec::new();
+    };
+    let mut begins = times.began_ns;
+    let kernel = |end: &Duration| {
+        let ends = after(times, *end);
+        (std::mem::replace(&mut begins, ends), ends)
+    };
+    times.ends.iter().map(kernel).collect()
+}
+
+fn run_batch(
+    context: &mut dyn Context,
+    batch: &mut [Job],
+    is_raw: bool,
+) -> Result<(), AcceleratorError> {
+    let mut progress = Progress { last: Stamp::now() };
+    for (slot, job) in batch.iter_mut().enumerate() {
+        context.copy_in(slot, job.connection.received())?;
+        job.times.h2d = progress.phase(context);
+    }
+    if is_raw {
+        context.preprocess(batch.len())?;
+        context.synchronize()?;
+        let phase = progress.phase(context);
+        (batch.iter_mut()).for_each(|job| job.times.preprocess = phase);
+    }
+    context.infer(batch.len())?;
+    context.synchronize()?;
+    let phase = progress.phase(context);
+    (batch.iter_mut()).for_each(|job| job.times.inference = phase);
+    if let Some(first) = batch.first_mut() {
+        first.kernels = kernels_of(context);
+    }
+    for (slot, job) in batch.iter_mut().enumerate() {
+        context.copy_out(slot, job.connection.payload_mut())?;
+        job.times.d2h = progress.phase(context);
+    }
+    Ok(())
+}

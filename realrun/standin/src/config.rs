@@ -1,0 +1,161 @@
+//! What the stand-in is told to be: a TOML file named by the environment variable
+//! `TANDEM_STANDIN`, or a text given to [`control::standin_configure`](super::control).
+//!
+//! ```toml
+//! profile = "ideal.toml"        # relative to the file
+//! part = "two-sms"              # the part that every device is
+//! devices = 2                   # 1 if not given
+//! memory = "1 GiB"              # the part's, or 16 GiB, if not given
+//! driver-version = 12040        # if not given
+//! clock = "virtual"             # or "wall", the machine's, if not given
+//! preprocess-block = "5 us"     # time of a block of the preprocessing kernel, if not given
+//!
+//! [[failures]]                  # calls that fail, the first that fits
+//! call = "cuMemAlloc_v2"        # any function by its name in the library
+//! code = 2                      # what it returns
+//! after = 3                     # calls of it that succeed before; none if not given
+//! times = 1                     # calls that fail; all if not given
+//! sticky = true                 # every later call on the context fails alike; false if not given
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use schema::profile::{CostLaw, Part, Profile, cost, parameter};
+use schema::units::{Bytes, SimDuration};
+use serde::Deserialize;
+use sim::gpu::GpuSpec;
+
+use crate::Code;
+
+/// The environment variable that names the file.
+pub(crate) const VARIABLE: &str = "TANDEM_STANDIN";
+/// Memory of a device whose part does not say.
+const MEMORY: u64 = 16 << 30;
+/// Version of a driver that is not told any.
+const DRIVER_VERSION: i32 = 12_040;
+/// Time of a block of the preprocessing kernel that is not told any: 5 us.
+const PREPROCESS_BLOCK: SimDuration = SimDuration::from_ns(5_000);
+
+/// The file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    profile: PathBuf,
+    part: String,
+    #[serde(default)]
+    devices: Option<u32>,
+    #[serde(default)]
+    memory: Option<Bytes>,
+    #[serde(default)]
+    driver_version: Option<i32>,
+    #[serde(default)]
+    clock: Time,
+    #[serde(default)]
+    preprocess_block: Option<SimDuration>,
+    #[serde(default)]
+    failures: Vec<Failure>,
+}
+
+/// Which clock the devices go by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Time {
+    /// The machine's.
+    #[default]
+    Wall,
+    /// One that advances only while a call waits, and then to what it waits for.
+    Virtual,
+}
+
+/// Calls that fail.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Failure {
+    pub(crate) call: String,
+    pub(crate) code: Code,
+    #[serde(default)]
+    pub(crate) after: u64,
+    #[serde(default)]
+    pub(crate) times: Option<u64>,
+    #[serde(default)]
+    pub(crate) sticky: bool,
+}
+
+/// What was asked for, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) part: String,
+    pub(crate) gpu: GpuSpec,
+    pub(crate) devices: u32,
+    /// Of each device, in bytes.
+    pub(crate) memory: u64,
+    /// What a context takes of it, in bytes.
+    pub(crate) context_memory: u64,
+    pub(crate) launch_interval: SimDuration,
+    pub(crate) copies: Copies,
+    pub(crate) driver_version: i32,
+    pub(crate) time: Time,
+    pub(crate) preprocess_block: SimDuration,
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// Laws of copies, by direction and host memory.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    pub(crate) h2d_pinned: CostLaw,
+    pub(crate) h2d_pageable: CostLaw,
+    pub(crate) d2h_pinned: CostLaw,
+    pub(crate) d2h_pageable: CostLaw,
+}
+
+impl Config {
+    /// What the environment's file says.
+    pub(crate) fn from_environment() -> Result<Config, String> {
+        let path = std::env::var_os(VARIABLE)
+            .map(PathBuf::from)
+            .ok_or_else(|| format!("{VARIABLE} does not name the stand-in's file"))?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| format!("failed to read {}: {error}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Config::parse(&text, folder).map_err(|problem| format!("{}: {problem}", path.display()))
+    }
+
+    /// What `text` says, whose paths are relative to `folder`.
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Config, String> {
+        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let profile =
+            Profile::load(&folder.join(&file.profile)).map_err(|error| error.to_string())?;
+        let part = profile
+            .part(&file.part, "`part`")
+            .map_err(|error| error.to_string())?;
+        let gpu = sim::gpu_of_part(&file.part, part, "`part`").map_err(|e| e.to_string())?;
+        let value = |name: &str, or: f64| part.parameters.get(name).map_or(or, |p| p.value);
+        let memory = value(parameter::MEMORY, MEMORY as f64) as u64;
+        let launch_interval = value(parameter::LAUNCH_INTERVAL, 0.0);
+        Ok(Config {
+            gpu,
+            devices: file.devices.unwrap_or(1),
+            memory: file.memory.map_or(memory, |memory| memory.0),
+            context_memory: value(parameter::CONTEXT_MEMORY, 0.0) as u64,
+            launch_interval: SimDuration::from_secs_f64(launch_interval),
+            copies: Copies {
+                h2d_pinned: law(part, cost::H2D, "pinned")?,
+                h2d_pageable: law(part, cost::H2D, "pageable")?,
+                d2h_pinned: law(part, cost::D2H, "pinned")?,
+                d2h_pageable: law(part, cost::D2H, "pageable")?,
+            },
+            part: file.part,
+            driver_version: file.driver_version.unwrap_or(DRIVER_VERSION),
+            time: file.clock,
+            preprocess_block: file.preprocess_block.unwrap_or(PREPROCESS_BLOCK),
+            failures: file.failures,
+        })
+    }
+}
+
+fn law(part: &Part, direction: &str, memory: &str) -> Result<CostLaw, String> {
+    let key = format!("{direction}/{memory}");
+    let law = part.costs.get(&key);
+    law.cloned()
+        .ok_or_else(|| format!("the part has no cost `{key}`"))
+}

@@ -1,0 +1,126 @@
+//! Memory of the devices, as host memory under addresses of its own, and pinned memory.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::BTreeMap;
+
+use crate::state::Handle;
+use crate::{Code, code};
+
+/// Where the devices' memory begins: addresses that no process has, so that a host that follows one
+/// ends at once.
+const FIRST: u64 = 0x00f0_0000_0000_0000;
+/// What allocations are rounded up to, and the gap between two at least.
+const GRANULE: u64 = 512;
+/// Alignment of pinned memory, in bytes.
+const PAGE: usize = 4096;
+
+/// All memory.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// By first address.
+    buffers: BTreeMap<u64, Buffer>,
+    next: u64,
+    /// By address.
+    pinned: BTreeMap<usize, Pinned>,
+    /// What contexts themselves take, in bytes, with their devices.
+    contexts: BTreeMap<Handle, (usize, u64)>,
+}
+
+struct Buffer {
+    context: Handle,
+    device: usize,
+    bytes: Vec<u8>,
+    rounded: u64,
+}
+
+struct Pinned {
+    context: Handle,
+    layout: Layout,
+}
+
+impl Memory {
+    pub(crate) fn used(&self, device: usize) -> u64 {
+        let buffers = self.buffers.values().filter(|b| b.device == device);
+        let contexts = self.contexts.values().filter(|(of, _)| *of == device);
+        buffers.map(|b| b.rounded).sum::<u64>() + contexts.map(|(_, bytes)| bytes).sum::<u64>()
+    }
+
+    pub(crate) fn reserve(&mut self, context: Handle, device: usize, bytes: u64) {
+        self.contexts.insert(context, (device, bytes));
+    }
+
+    /// All that is of the context goes.
+    pub(crate) fn forget(&mut self, context: Handle) {
+        self.contexts.remove(&context);
+        self.buffers.retain(|_, buffer| buffer.context != context);
+        let of_it = self.pinned.iter().filter(|(_, p)| p.context == context);
+        for address in of_it.map(|(address, _)| *address).collect::<Vec<_>>() {
+            let _freed = self.unpin(address);
+        }
+    }
+
+    pub(crate) fn n_buffers(&self) -> usize {
+        self.buffers.len()
+    }
+
+    pub(crate) fn n_pinned(&self) -> usize {
+        self.pinned.len()
+    }
+
+    pub(crate) fn allocate(&mut self, context: Handle, device: usize, bytes: usize) -> u64 {
+        let rounded = (bytes as u64).next_multiple_of(GRANULE);
+        let address = FIRST + self.next;
+        self.next += rounded + GRANULE;
+        let buffer = Buffer {
+            context,
+            device,
+            bytes: vec![0; bytes],
+            rounded,
+        };
+        self.buffers.insert(address, buffer);
+        address
+    }
+
+    pub(crate) fn free(&mut self, address: u64) -> Result<(), Code> {
+        let freed = self.buffers.remove(&address);
+        freed.map(|_| ()).ok_or(code::INVALID_VALUE)
+    }
+
+    /// The bytes from `address` on, of which there are `bytes`.
+    pub(crate) fn range(&mut self, address: u64, bytes: usize) -> Result<&mut [u8], Code> {
+        let below = self.buffers.range_mut(..=address).next_back();
+        let (first, buffer) = below.ok_or(code::INVALID_VALUE)?;
+        let at = (address - first) as usize;
+        let range = at.checked_add(bytes).map(|end| at..end);
+        range
+            .and_then(|range| buffer.bytes.get_mut(range))
+            .ok_or(code::INVALID_VALUE)
+    }
+
+    pub(crate) fn pin(&mut self, context: Handle, bytes: usize) -> Result<usize, Code> {
+        let layout = Layout::from_size_align(bytes, PAGE).map_err(|_| code::INVALID_VALUE)?;
+        if bytes == 0 {
+            return Err(code::INVALID_VALUE);
+        }
+        // SAFETY: the layout is not empty.
+        let address = unsafe { alloc_zeroed(layout) } as usize;
+        if address == 0 {
+            return Err(code::OUT_OF_MEMORY);
+        }
+        self.pinned.insert(address, Pinned { context, layout });
+        Ok(address)
+    }
+
+    pub(crate) fn unpin(&mut self, address: usize) -> Result<(), Code> {
+        let pinned = self.pinned.remove(&address).ok_or(code::INVALID_VALUE)?;
+        // SAFETY: it was allocated with this layout, and is forgotten now.
+        unsafe { dealloc(address as *mut u8, pinned.layout) };
+        Ok(())
+    }
+
+    /// Whether all of a range of host memory is pinned.
+    pub(crate) fn is_pinned(&self, address: usize, bytes: usize) -> bool {
+        let below = self.pinned.range(..=address).next_back();
+        below.is_some_and(|(first, pinned)| address + bytes <= first + pinned.layout.size())
+    }
+}

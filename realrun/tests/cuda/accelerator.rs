@@ -1,0 +1,150 @@
+//! The accelerator: inference contexts that run kernels.
+
+use std::time::Duration;
+
+use realrun::accelerator::cuda::CudaAccelerator;
+use realrun::accelerator::{
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, KernelSpec,
+    KernelsSpec, SyntheticSpec, Workload,
+};
+use schema::scenario::{HostMemory, HostWait};
+
+use crate::support::{CALLS, Standin};
+
+fn place(host_memory: HostMemory) -> GpuPlace {
+    GpuPlace {
+        device: 0,
+        priority: 0,
+        host_memory,
+        wait: HostWait::Spin,
+    }
+}
+
+/// Two kernels, the second with two waves of a batch of two.
+fn two_kernels() -> ContextSpec {
+    let kernel = |blocks, time_ns| KernelSpec {
+        blocks,
+        threads: 1024,
+        shared_memory: 0,
+        time_ns,
+        dram_bytes: 0,
+    };
+    ContextSpec {
+        workload: Workload::Kernels(KernelsSpec {
+            kernels: vec![kernel(2, 100_000), kernel(3, 200_000)],
+            max_payload_bytes: 1_000_000,
+            output_bytes: 100_000,
+        }),
+        max_batch: 2,
+        threads: 1,
+    }
+}
+
+/// A batch of two, and what each of its phases took, in microseconds.
+fn batch_of_two(host_memory: HostMemory) -> Result<Vec<Vec<u128>>, AcceleratorError> {
+    let accelerator = CudaAccelerator::new(place(host_memory))?;
+    let mut context = accelerator.context(&two_kernels())?;
+    let mut took = Vec::new();
+    let mut note = |context: &dyn Context| {
+        let times = context.device_times().expect("a GPU has a clock");
+        took.push(times.ends.iter().map(Duration::as_micros).collect());
+    };
+    for (slot, payload) in [vec![1; 1_000_000], vec![]].iter().enumerate() {
+        context.copy_in(slot, payload)?;
+        note(&*context);
+    }
+    context.infer(2)?;
+    note(&*context);
+    let mut reply = vec![9; 100_001];
+    for slot in 0..2 {
+        assert_eq!(context.copy_out(slot, &mut reply)?, 100_000);
+        note(&*context);
+    }
+    assert_eq!([reply[99_999], reply[100_000]], [0, 9]);
+    Ok(took)
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn an_inference_context_says_what_each_phase_took() {
+    let standin = Standin::new("");
+    // Copies of 10 us and 10 GB/s, none of an empty payload; the first kernel has one wave of a
+    // batch of two, the second two.
+    assert_eq!(
+        batch_of_two(HostMemory::Pinned).unwrap(),
+        [vec![110], vec![], vec![100, 500], vec![20], vec![20]]
+    );
+    assert_eq!(standin.held(), []);
+    // 4 GB/s.
+    assert_eq!(
+        batch_of_two(HostMemory::Pageable).unwrap(),
+        [vec![260], vec![], vec![100, 500], vec![35], vec![35]]
+    );
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn an_accelerator_warns_of_what_it_is_not() {
+    let _standin = Standin::new("");
+    let accelerator = CudaAccelerator::new(GpuPlace {
+        priority: -9,
+        ..place(HostMemory::Pinned)
+    });
+    let warnings = accelerator.unwrap().describe().warnings;
+    insta::assert_snapshot!(warnings[0], @"GPU 0 (Tandem stand-in for two-sms) stands in for a GPU and its driver: its times are those that it was told, and say nothing about any GPU");
+    insta::assert_snapshot!(warnings[1], @"GPU 0 (Tandem stand-in for two-sms) has stream priorities from -2 to 0, so `priority` -9 is cut");
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn work_that_is_not_for_gpus_and_grids_that_are_too_large_are_refused() {
+    let _standin = Standin::new("");
+    let accelerator = CudaAccelerator::new(place(HostMemory::Pinned)).unwrap();
+    let refused = |workload| {
+        let spec = ContextSpec {
+            workload,
+            ..two_kernels()
+        };
+        accelerator.context(&spec).err().unwrap().to_string()
+    };
+    let Workload::Kernels(mut kernels) = two_kernels().workload else {
+        unreachable!("it is of kernels");
+    };
+    kernels.kernels[1].blocks = 1 << 31;
+    insta::assert_snapshot!(refused(Workload::Kernels(kernels)), @"kernel 1 has 2147483648 blocks a request, too many for a batch of 2");
+    let synthetic = SyntheticSpec {
+        preprocess: Duration::ZERO,
+        infer_fixed: Duration::ZERO,
+        infer_per_request: Duration::ZERO,
+        max_payload_bytes: 1,
+        output_bytes: 1,
+    };
+    insta::assert_snapshot!(refused(Workload::Synthetic(synthetic)), @"back end `cuda` does not run this work; the cores run nets, GPUs run kernels");
+}
+
+/// Each call that a batch makes fails in turn.
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn an_inference_context_leaves_nothing_behind_whichever_call_fails() {
+    let standin = Standin::new("");
+    batch_of_two(HostMemory::Pinned).unwrap();
+    let calls = CALLS.into_iter().filter(|call| *call != "cuMemFree_v2");
+    let n_calls: Vec<_> = calls.map(|call| (call, standin.count(call))).collect();
+    for (call, n) in n_calls {
+        for after in 0..n {
+            standin.configure(&format!(
+                "failures = [{{ call = '{call}', code = 719, after = {after}, sticky = true }}]"
+            ));
+            let result = batch_of_two(HostMemory::Pinned);
+            let when = format!("call {after} of {call}: {result:?}");
+            assert!(
+                matches!(
+                    &result,
+                    Err(AcceleratorError::Cuda(CudaError::Call { code: 719, .. }))
+                ) || (result.is_ok() && call == "cuCtxSetCurrent"),
+                "{when}"
+            );
+            assert_eq!(standin.held(), [], "{when}");
+        }
+    }
+}
