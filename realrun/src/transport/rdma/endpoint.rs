@@ -19,18 +19,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
 use schema::scenario::{CompletionBy, Verb};
 
 use super::super::{Arrival, Connection, HEADER, Header, arrival};
 use super::card::{Card, hear, tell};
 use super::failure::Failure;
-use super::memory::Buffer;
-use super::queue_pair::{
-    Access, Completion, Depths, Destination, Piece, QueuePair, RegionId, Wake, Work,
-};
+use super::memory::{Access, Buffer};
+use super::queue_pair::{Completion, Depths, Destination, Piece, QueuePair, RegionId, Wake, Work};
 use super::{End, Nic};
 use crate::clock::{Stamp, monotonic_ns};
 
@@ -54,7 +54,7 @@ const LOOKS_UNTIL_CHECK: u32 = 4096;
 const GOODBYE: u8 = 2;
 
 /// A buffer that a gateway shares, or else the length of the longest payload, in bytes.
-type Wanted<'a> = (Option<&'a Buffer>, usize);
+pub(super) type Wanted<'a> = (Option<&'a Buffer>, usize);
 
 /// One end of a connection.
 pub(super) struct Endpoint {
@@ -80,8 +80,8 @@ pub(super) struct Endpoint {
     n_received: usize,
     /// Whether payloads are left unseen, since a gateway's other connection has the memory too.
     is_relay: bool,
-    /// When the completion queue was last looked at, on the monotonic clock in nanoseconds.
-    looked_ns: u64,
+    /// When the last completion that was waited for was found, on the monotonic clock in nanoseconds.
+    found_ns: u64,
     /// Why the outgoing buffer could not be waited for; told by the next call that can.
     failed: Option<io::Error>,
     /// Whether the peer has closed.
@@ -102,11 +102,12 @@ impl Endpoint {
         stream.set_read_timeout(Some(SET_UP_LIMIT))?;
         let made = Made::new(nic, verbs.verb, &stream, outgoing, incoming);
         let mut made = tell(&stream, made, |made| made.card.encode().to_vec())?;
-        let peer = Card::decode(&hear(&stream)?)?;
+        let peer = Card::decode(&heard(&stream, &made.qp)?)?;
         let joined = made.join(nic, &peer);
         tell(&stream, joined, |()| Vec::new())?;
-        hear::<0>(&stream)?;
+        heard::<0>(&stream, &made.qp)?;
         stream.set_read_timeout(None)?;
+        watch(&stream)?;
         Ok(Endpoint {
             qp: made.qp,
             stream,
@@ -123,11 +124,41 @@ impl Endpoint {
             has_arrived: false,
             n_received: 0,
             is_relay: end.relay.is_some(),
-            looked_ns: 0,
+            found_ns: 0,
             failed: None,
             is_over: false,
         })
     }
+}
+
+/// Hears how the peer's step of setting up went.
+fn heard<const N: usize>(stream: &TcpStream, qp: &QueuePair) -> io::Result<[u8; N]> {
+    hear(stream).map_err(|error| {
+        let problem = match error.kind() {
+            // The peer's own words.
+            io::ErrorKind::Other => return error,
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!(
+                    "the peer did not answer within {} s",
+                    SET_UP_LIMIT.as_secs()
+                )
+            }
+            io::ErrorKind::UnexpectedEof => "the peer closed it".to_owned(),
+            _ => error.to_string(),
+        };
+        let failure = Failure::new("setting up a connection", problem);
+        qp.named(failure.because("does its process run, with the same scenario?"))
+            .into()
+    })
+}
+
+/// Lets a wait for the peer end if its host or the network has gone: about 6 s later.
+fn watch(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(3))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
 }
 
 /// What an end makes before it knows its peer.
@@ -151,7 +182,9 @@ impl Made {
             receive: RECEIVES,
             inline: INLINE,
         };
-        let mut qp = QueuePair::new(&nic.device, depths, stream.peer_addr()?.to_string())?;
+        let peer = stream.peer_addr()?.to_string();
+        nic.device.is_up().map_err(|failure| failure.with(&peer))?;
+        let mut qp = QueuePair::new(&nic.device, depths, peer)?;
         let make = |(shared, length): Wanted<'_>| match shared {
             Some(buffer) => Ok(buffer.shared()),
             None => Buffer::new(HEADER + length),
@@ -242,8 +275,8 @@ impl Endpoint {
     fn wait(&mut self, wake: Wake) -> io::Result<Option<Completion>> {
         let mut looks = 0;
         loop {
-            self.looked_ns = monotonic_ns();
             if let Some(done) = self.look()? {
+                self.found_ns = monotonic_ns();
                 return Ok(Some(done));
             }
             if self.is_over {
@@ -271,7 +304,8 @@ impl Endpoint {
         }
     }
 
-    /// The next completion, if there is one. That the peer has gone explains a failure.
+    /// The next completion, if there is one. That the port is down or the peer has gone explains a
+    /// failure.
     fn look(&mut self) -> io::Result<Option<Completion>> {
         self.qp.poll().or_else(|failure| {
             self.check(Some(&Timespec::default()))?;
@@ -283,26 +317,36 @@ impl Endpoint {
         })
     }
 
-    /// Waits until there is an event, or news of the peer.
+    /// Waits until there is an event, or news of the device or the peer.
     fn check(&mut self, limit: Option<&Timespec>) -> io::Result<()> {
-        let (has_event, has_news) = {
-            let channel = self.qp.channel();
-            let mut fds = [
-                PollFd::from_borrowed_fd(channel, PollFlags::IN),
-                PollFd::new(&self.stream, PollFlags::IN),
+        let [has_event, has_news_of_device, has_news] = {
+            let watched = [
+                self.qp.channel(),
+                self.qp.device().events(),
+                self.stream.as_fd(),
             ];
+            let mut fds = watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
             match poll(&mut fds, limit) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            (!fds[0].revents().is_empty(), !fds[1].revents().is_empty())
+            fds.map(|fd| !fd.revents().is_empty())
         };
         if has_event {
             self.qp.take_event()?;
         }
+        if has_news_of_device {
+            let heard = self.qp.device().hear();
+            heard.map_err(|failure| self.qp.named(failure))?;
+        }
         if has_news {
             let mut word = [0];
-            if self.stream.read(&mut word)? == 0 || word[0] != GOODBYE {
+            let n = self.stream.read(&mut word).map_err(|error| {
+                let failure = Failure::of_call("the connection", &error);
+                self.qp
+                    .named(failure.because("the peer's host or the network between has gone"))
+            })?;
+            if n == 0 || word[0] != GOODBYE {
                 let failure = Failure::new("the connection", "the peer ended without closing it")
                     .because("was its process killed?");
                 return Err(self.qp.named(failure).into());
@@ -356,6 +400,20 @@ impl Endpoint {
         Ok(())
     }
 
+    /// The length of a payload, checked against the peer's buffer, which is as long as this end's.
+    fn fits_peer(&self, header: &Header) -> io::Result<usize> {
+        let room = self.outgoing.0.len() - HEADER;
+        header.fits(room).map_err(|_| {
+            let problem = format!(
+                "a message of {} B, the peer's buffer holds {room} B",
+                header.length
+            );
+            let failure = Failure::new("ibv_post_send", problem)
+                .because("buffers are as long as the longest message of the scenario");
+            self.qp.named(failure).into()
+        })
+    }
+
     /// Sends the first `length` bytes of the outgoing buffer, which may be none.
     fn post_send(&mut self, length: usize) -> io::Result<()> {
         self.post(Work::Send(self.n_taken), self.outgoing.1, 0, length)
@@ -395,9 +453,9 @@ impl Endpoint {
             self.post(Work::Read(at, from as u64), region, from, length)?;
         }
         let posted_ns = monotonic_ns();
-        self.looked_ns = posted_ns;
+        self.found_ns = posted_ns;
         self.wait_until(|end| end.in_flight == 0)?;
-        Ok(self.looked_ns - posted_ns)
+        Ok(self.found_ns - posted_ns)
     }
 }
 
@@ -428,7 +486,7 @@ impl Connection for Endpoint {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        let n = header.fits(self.outgoing.0.len() - HEADER)?;
+        let n = self.fits_peer(header)?;
         self.wait_for_buffer()?;
         self.wait_until(|end| end.n_left == end.n_sent)?;
         self.let_go();
@@ -449,8 +507,11 @@ impl Connection for Endpoint {
         if self.let_go() {
             self.post_send(0)?;
         }
-        let before = Stamp::now();
-        self.looked_ns = before.at_ns;
+        // The core time of polling is in no span, so only a thread that sleeps needs its clock twice.
+        let before = (self.completion == CompletionBy::Event).then(Stamp::now);
+        if self.has_arrived {
+            self.found_ns = monotonic_ns();
+        }
         while !self.has_arrived {
             match self.wait(Wake::Arrivals)? {
                 Some(done) => self.note(done)?,
@@ -459,28 +520,27 @@ impl Connection for Endpoint {
         }
         self.has_arrived = false;
         self.is_held = true;
-        let read = Stamp::now();
         let bytes = self.incoming.0.bytes();
         let header = bytes[..HEADER].try_into().expect("a buffer holds a header");
         let header = Header::decode(header)?;
         self.n_received = header.fits(bytes.len() - HEADER)?;
-        let looked_ns = self.looked_ns;
-        let waited_ns = match self.peer.verb {
-            Verb::Read => self.read(self.n_received)?,
-            Verb::WriteWithImmediate | Verb::Send => 0,
-        };
-        Ok(Some(match self.completion {
-            CompletionBy::Event => arrival(header, before, read),
-            // The core time of polling is in no span: the message was there at the last look.
-            CompletionBy::Poll => {
-                let end = Stamp::now();
-                Arrival {
-                    header,
-                    start_ns: looked_ns,
-                    end,
-                    cpu_ns: end.at_ns - looked_ns - waited_ns,
-                }
+        let found_ns = self.found_ns;
+        let told = Stamp::now();
+        let (end, waited_ns) = match self.peer.verb {
+            Verb::WriteWithImmediate | Verb::Send => (told, 0),
+            Verb::Read => {
+                let waited_ns = self.read(self.n_received)?;
+                (Stamp::now(), waited_ns)
             }
+        };
+        Ok(Some(match before {
+            Some(before) => arrival(header, before, told, end),
+            None => Arrival {
+                header,
+                start_ns: found_ns,
+                end,
+                cpu_ns: end.at_ns - found_ns - waited_ns,
+            },
         }))
     }
 }
@@ -502,3 +562,7 @@ impl Drop for Endpoint {
         let _gone = self.stream.write_all(&[GOODBYE]);
     }
 }
+
+#[cfg(test)]
+#[path = "faults.rs"]
+mod faults;
