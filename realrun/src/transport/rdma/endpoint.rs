@@ -50,6 +50,11 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// others, and those after which it looks whether the peer has gone.
 const LOOKS_UNTIL_YIELD: u32 = 64;
 const LOOKS_UNTIL_CHECK: u32 = 4096;
+/// How long a thread sleeps at most while something that it has sent is under way.
+const LOOK_INTERVAL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 /// What an end says over TCP before it closes.
 const GOODBYE: u8 = 2;
 
@@ -80,12 +85,15 @@ pub(super) struct Endpoint {
     n_received: usize,
     /// Whether payloads are left unseen, since a gateway's other connection has the memory too.
     is_relay: bool,
-    /// When the last completion that was waited for was found, on the monotonic clock in nanoseconds.
+    /// When the last completion that was waited for was found, on the monotonic clock in nanoseconds;
+    /// kept by a thread that polls only.
     found_ns: u64,
     /// Why the outgoing buffer could not be waited for; told by the next call that can.
     failed: Option<io::Error>,
     /// Whether the peer has closed.
     is_over: bool,
+    /// Whether a wait has ended with an error.
+    has_failed: bool,
 }
 
 impl Endpoint {
@@ -127,6 +135,7 @@ impl Endpoint {
             found_ns: 0,
             failed: None,
             is_over: false,
+            has_failed: false,
         })
     }
 }
@@ -273,10 +282,18 @@ fn receive_into(verb: Verb, region: RegionId, whole: usize) -> Option<Piece> {
 impl Endpoint {
     /// Waits for a completion; `None` if the peer has closed and everything it sent has been seen.
     fn wait(&mut self, wake: Wake) -> io::Result<Option<Completion>> {
+        let found = self.find(wake);
+        self.has_failed |= found.is_err();
+        found
+    }
+
+    fn find(&mut self, wake: Wake) -> io::Result<Option<Completion>> {
         let mut looks = 0;
         loop {
             if let Some(done) = self.look()? {
-                self.found_ns = monotonic_ns();
+                if self.completion == CompletionBy::Poll {
+                    self.found_ns = monotonic_ns();
+                }
                 return Ok(Some(done));
             }
             if self.is_over {
@@ -298,7 +315,9 @@ impl Endpoint {
                     if let Some(done) = self.look()? {
                         return Ok(Some(done));
                     }
-                    self.check(None)?;
+                    // Soft-RoCE makes no event where a request fails that was not to make one.
+                    let is_idle = self.in_flight == 0;
+                    self.check((!is_idle).then_some(&LOOK_INTERVAL))?;
                 }
             }
         }
@@ -348,7 +367,7 @@ impl Endpoint {
             })?;
             if n == 0 || word[0] != GOODBYE {
                 let failure = Failure::new("the connection", "the peer ended without closing it")
-                    .because("was its process killed?");
+                    .because("did it fail there, or was its process killed?");
                 return Err(self.qp.named(failure).into());
             }
             self.is_over = true;
@@ -381,7 +400,13 @@ impl Endpoint {
         while !ready(self) {
             match self.wait(Wake::Everything)? {
                 Some(done) => self.note(done)?,
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+                None => {
+                    let problem = "the peer closed it before it had taken the last message";
+                    return Err(self
+                        .qp
+                        .named(Failure::new("the connection", problem))
+                        .into());
+                }
             }
         }
         Ok(())
@@ -559,7 +584,10 @@ impl Drop for Endpoint {
                 _ => break,
             }
         }
-        let _gone = self.stream.write_all(&[GOODBYE]);
+        // A peer that still waits is to learn of a failure, as it would of a process that is killed.
+        if !self.has_failed {
+            let _gone = self.stream.write_all(&[GOODBYE]);
+        }
     }
 }
 
