@@ -9,13 +9,14 @@
 //! Prints a line of JSON. Times are in microseconds, of the asking side. `latency`: half of a round
 //! trip of two messages of `BYTES`, as `ib_send_lat` and `ib_write_lat` have it; `send` is a call
 //! that posts a message, and `cpu` the core time of the thread for a message that it sends and one
-//! that it receives. `bandwidth`: `N` messages one way, in bytes of payload a second.
+//! that it receives; `stamp` is the reading of the clocks that a received message takes (twice, where
+//! a thread sleeps). `bandwidth`: `N` messages one way, in bytes of payload a second.
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 
-use realrun::clock::{monotonic_ns, thread_cpu_ns};
+use realrun::clock::{Stamp, monotonic_ns, thread_cpu_ns};
 use realrun::transport::rdma::{Choice, End, Nic};
 use realrun::transport::{
     Address, Buffers, Carrier, Connection, Header, Hello, Listener, Pending, connect,
@@ -207,7 +208,8 @@ fn latency(end: &mut dyn Connection, bytes: usize, n: usize) -> io::Result<serde
     let message = header(bytes, 0);
     let round = |end: &mut dyn Connection| {
         end.send(&message)?;
-        end.receive()
+        let closed = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        Ok::<u64, io::Error>(end.receive()?.ok_or_else(closed)?.end.at_ns)
     };
     for _ in 0..WARMUP {
         round(end)?;
@@ -216,8 +218,7 @@ fn latency(end: &mut dyn Connection, bytes: usize, n: usize) -> io::Result<serde
     let begin_cpu = thread_cpu_ns();
     let mut begin = monotonic_ns();
     for _ in 0..n {
-        round(end)?;
-        let now = monotonic_ns();
+        let now = round(end)?;
         halves.push((now - begin) / 2);
         begin = now;
     }
@@ -229,7 +230,17 @@ fn latency(end: &mut dyn Connection, bytes: usize, n: usize) -> io::Result<serde
         sends.push(monotonic_ns() - begin);
         end.receive()?;
     }
-    Ok(json!({ "one-way": summary(halves), "send": summary(sends), "cpu": cpu }))
+    let mut stamps = Vec::with_capacity(n);
+    for _ in 0..n {
+        let begin = monotonic_ns();
+        Stamp::now();
+        // The two clocks of a stamp, and one of the two that time it.
+        stamps.push((monotonic_ns() - begin) * 2 / 3);
+    }
+    Ok(
+        json!({ "one-way": summary(halves), "send": summary(sends), "cpu": cpu,
+               "stamp": summary(stamps) }),
+    )
 }
 
 fn bandwidth(end: &mut dyn Connection, bytes: usize, n: usize) -> io::Result<serde_json::Value> {

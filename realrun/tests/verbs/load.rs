@@ -21,10 +21,10 @@ const REPLY: usize = 64;
 
 /// Sizes of `n` requests up to `largest`, both ends of the range among them.
 ///
-/// Pareto with exponent 0.3, bounded to `1..=largest`: half of them are 10 B or less, and 64 MiB as
-/// the largest gives a mean of 130 kB.
+/// Pareto with exponent 1/3, bounded to `1..=largest`: half of them are 8 B or less, and 64 MiB as
+/// the largest gives a mean of 82 kB.
 fn sizes(n: usize, largest: usize, rng: &mut impl Rng) -> Vec<usize> {
-    const EXPONENT: f64 = 0.3;
+    const EXPONENT: f64 = 1.0 / 3.0;
     let beyond = 1.0 - (largest as f64).powf(-EXPONENT);
     let mut size = || {
         let u: f64 = rng.random();

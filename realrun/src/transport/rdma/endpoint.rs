@@ -23,27 +23,19 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt;
 use schema::scenario::{CompletionBy, Verb};
 
 use super::super::{Arrival, Connection, HEADER, Header, arrival};
-use super::card::{Card, hear, tell};
+use super::End;
+use super::card::Card;
 use super::failure::Failure;
-use super::memory::{Access, Buffer};
-use super::queue_pair::{Completion, Depths, Destination, Piece, QueuePair, RegionId, Wake, Work};
-use super::{End, Nic};
+use super::memory::Buffer;
+use super::queue_pair::{Completion, Piece, QueuePair, RegionId, Wake, Work};
+use super::setup::{IN_FLIGHT, Wanted, agree, receive_into};
 use crate::clock::{Stamp, monotonic_ns};
 
-/// Work requests that may be under way.
-const IN_FLIGHT: u32 = 16;
-/// Receives that are posted: for a message and for a leave.
-const RECEIVES: u32 = 2;
-/// Longest payload that is copied into a work request, in bytes, where the device allows it.
-const INLINE: u32 = 220;
 /// Bytes of a piece of a long message.
 const PIECE: usize = 1 << 20;
-/// How long the peer may take for a step of setting the connection up.
-const SET_UP_LIMIT: Duration = Duration::from_secs(10);
 /// How long an end that closes waits until its last message has arrived.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Fruitless looks at the completion queue after which a thread that polls offers its core to
@@ -57,9 +49,6 @@ const LOOK_INTERVAL: Timespec = Timespec {
 };
 /// What an end says over TCP before it closes.
 const GOODBYE: u8 = 2;
-
-/// A buffer that a gateway shares, or else the length of the longest payload, in bytes.
-pub(super) type Wanted<'a> = (Option<&'a Buffer>, usize);
 
 /// One end of a connection.
 pub(super) struct Endpoint {
@@ -85,9 +74,6 @@ pub(super) struct Endpoint {
     n_received: usize,
     /// Whether payloads are left unseen, since a gateway's other connection has the memory too.
     is_relay: bool,
-    /// When the last completion that was waited for was found, on the monotonic clock in nanoseconds;
-    /// kept by a thread that polls only.
-    found_ns: u64,
     /// Why the outgoing buffer could not be waited for; told by the next call that can.
     failed: Option<io::Error>,
     /// Whether the peer has closed.
@@ -106,16 +92,7 @@ impl Endpoint {
         incoming: Wanted<'_>,
     ) -> io::Result<Endpoint> {
         let (nic, verbs) = (end.nic, end.verbs);
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SET_UP_LIMIT))?;
-        let made = Made::new(nic, verbs.verb, &stream, outgoing, incoming);
-        let mut made = tell(&stream, made, |made| made.card.encode().to_vec())?;
-        let peer = Card::decode(&heard(&stream, &made.qp)?)?;
-        let joined = made.join(nic, &peer);
-        tell(&stream, joined, |()| Vec::new())?;
-        heard::<0>(&stream, &made.qp)?;
-        stream.set_read_timeout(None)?;
-        watch(&stream)?;
+        let (made, peer) = agree(&stream, end, outgoing, incoming)?;
         Ok(Endpoint {
             qp: made.qp,
             stream,
@@ -132,151 +109,11 @@ impl Endpoint {
             has_arrived: false,
             n_received: 0,
             is_relay: end.relay.is_some(),
-            found_ns: 0,
             failed: None,
             is_over: false,
             has_failed: false,
         })
     }
-}
-
-/// Hears how the peer's step of setting up went.
-fn heard<const N: usize>(stream: &TcpStream, qp: &QueuePair) -> io::Result<[u8; N]> {
-    hear(stream).map_err(|error| {
-        let problem = match error.kind() {
-            // The peer's own words.
-            io::ErrorKind::Other => return error,
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                format!(
-                    "the peer did not answer within {} s",
-                    SET_UP_LIMIT.as_secs()
-                )
-            }
-            io::ErrorKind::UnexpectedEof => "the peer closed it".to_owned(),
-            _ => error.to_string(),
-        };
-        let failure = Failure::new("setting up a connection", problem);
-        qp.named(failure.because("does its process run, with the same scenario?"))
-            .into()
-    })
-}
-
-/// Lets a wait for the peer end if its host or the network has gone: about 6 s later.
-fn watch(stream: &TcpStream) -> io::Result<()> {
-    sockopt::set_tcp_keepidle(stream, Duration::from_secs(3))?;
-    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
-    sockopt::set_tcp_keepcnt(stream, 3)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    Ok(())
-}
-
-/// What an end makes before it knows its peer.
-struct Made {
-    qp: QueuePair,
-    outgoing: (Buffer, RegionId),
-    incoming: (Buffer, RegionId),
-    card: Card,
-}
-
-impl Made {
-    fn new(
-        nic: &Nic,
-        verb: Verb,
-        stream: &TcpStream,
-        outgoing: Wanted<'_>,
-        incoming: Wanted<'_>,
-    ) -> io::Result<Made> {
-        let depths = Depths {
-            send: IN_FLIGHT,
-            receive: RECEIVES,
-            inline: INLINE,
-        };
-        let peer = stream.peer_addr()?.to_string();
-        nic.device.is_up().map_err(|failure| failure.with(&peer))?;
-        let mut qp = QueuePair::new(&nic.device, depths, peer)?;
-        let make = |(shared, length): Wanted<'_>| match shared {
-            Some(buffer) => Ok(buffer.shared()),
-            None => Buffer::new(HEADER + length),
-        };
-        let (outgoing, incoming) = (make(outgoing)?, make(incoming)?);
-        let longest = outgoing.len().max(incoming.len());
-        if verb == Verb::Send && longest > nic.port.max_message as usize {
-            let problem = format!(
-                "a message of {longest} B, the port takes {} B at most",
-                nic.port.max_message
-            );
-            let failure = Failure::new("ibv_post_send", problem)
-                .because("`verb = \"write-with-immediate\"` moves longer ones");
-            return Err(qp.named(failure).into());
-        }
-        let (from, to) = match verb {
-            Verb::WriteWithImmediate => (Access::Local, Access::PeerWrites),
-            Verb::Send => (Access::Local, Access::Local),
-            Verb::Read => (Access::PeerReads, Access::Local),
-        };
-        let from = qp.register(&outgoing, from)?;
-        let to = qp.register(&incoming, to)?;
-        qp.initialize()?;
-        for _ in 0..RECEIVES {
-            qp.post_receive(receive_into(verb, to, incoming.len()))?;
-        }
-        let card = Card {
-            gid: nic.gid,
-            queue_pair: qp.number(),
-            // Any number does that no packet of an earlier queue pair of this number has.
-            first_packet: monotonic_ns() as u32 & 0x00ff_ffff,
-            mtu: nic.port.mtu,
-            verb,
-            outgoing: qp.remote(from),
-            incoming: qp.remote(to),
-        };
-        Ok(Made {
-            qp,
-            outgoing: (outgoing, from),
-            incoming: (incoming, to),
-            card,
-        })
-    }
-
-    fn join(&mut self, nic: &Nic, peer: &Card) -> io::Result<()> {
-        let differ = |what: &str| {
-            let problem = format!("the two ends differ in {what}");
-            let failure = Failure::new("setting up a connection", problem)
-                .because("both must run the same scenario");
-            Err(self.qp.named(failure).into())
-        };
-        if peer.verb != self.card.verb {
-            return differ("the verb");
-        }
-        let (out, back) = (self.outgoing.0.len() as u64, self.incoming.0.len() as u64);
-        if peer.incoming.length != out || peer.outgoing.length != back {
-            return differ("the size of messages");
-        }
-        let to = Destination {
-            gid: peer.gid,
-            queue_pair: peer.queue_pair,
-            first_packet: peer.first_packet,
-            mtu: peer.mtu.min(self.card.mtu),
-        };
-        Ok(self
-            .qp
-            .connect(&to, nic.gid_index, self.card.first_packet)?)
-    }
-}
-
-/// What a posted receive takes: the whole message where it is sent, the notice where it is read,
-/// nothing where it is written.
-fn receive_into(verb: Verb, region: RegionId, whole: usize) -> Option<Piece> {
-    let length = match verb {
-        Verb::WriteWithImmediate => return None,
-        Verb::Send => whole,
-        Verb::Read => HEADER,
-    };
-    Some(Piece {
-        region,
-        from: 0,
-        length,
-    })
 }
 
 impl Endpoint {
@@ -291,9 +128,6 @@ impl Endpoint {
         let mut looks = 0;
         loop {
             if let Some(done) = self.look()? {
-                if self.completion == CompletionBy::Poll {
-                    self.found_ns = monotonic_ns();
-                }
                 return Ok(Some(done));
             }
             if self.is_over {
@@ -478,9 +312,8 @@ impl Endpoint {
             self.post(Work::Read(at, from as u64), region, from, length)?;
         }
         let posted_ns = monotonic_ns();
-        self.found_ns = posted_ns;
         self.wait_until(|end| end.in_flight == 0)?;
-        Ok(self.found_ns - posted_ns)
+        Ok(monotonic_ns() - posted_ns)
     }
 }
 
@@ -534,9 +367,6 @@ impl Connection for Endpoint {
         }
         // The core time of polling is in no span, so only a thread that sleeps needs its clock twice.
         let before = (self.completion == CompletionBy::Event).then(Stamp::now);
-        if self.has_arrived {
-            self.found_ns = monotonic_ns();
-        }
         while !self.has_arrived {
             match self.wait(Wake::Arrivals)? {
                 Some(done) => self.note(done)?,
@@ -549,7 +379,7 @@ impl Connection for Endpoint {
         let header = bytes[..HEADER].try_into().expect("a buffer holds a header");
         let header = Header::decode(header)?;
         self.n_received = header.fits(bytes.len() - HEADER)?;
-        let found_ns = self.found_ns;
+        // Just found by a look, where a thread polls.
         let told = Stamp::now();
         let (end, waited_ns) = match self.peer.verb {
             Verb::WriteWithImmediate | Verb::Send => (told, 0),
@@ -562,9 +392,9 @@ impl Connection for Endpoint {
             Some(before) => arrival(header, before, told, end),
             None => Arrival {
                 header,
-                start_ns: found_ns,
+                start_ns: told.at_ns,
                 end,
-                cpu_ns: end.at_ns - found_ns - waited_ns,
+                cpu_ns: end.at_ns - told.at_ns - waited_ns,
             },
         }))
     }

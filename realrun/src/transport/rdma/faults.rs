@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use insta::assert_snapshot;
 use schema::scenario::{Registration, Verbs};
 
-use super::super::Choice;
+use super::super::setup::Made;
+use super::super::{Choice, Nic};
 use super::*;
 use schema::ids::{ClientId, Id, RequestId};
 

@@ -15,6 +15,7 @@ mod gid;
 mod library;
 mod memory;
 mod queue_pair;
+mod setup;
 
 use std::io;
 use std::net::TcpStream;
@@ -25,9 +26,10 @@ use schema::scenario::Verbs;
 
 use super::{Buffers, Connection, HEADER};
 use device::{Device, PortState, devices};
-use endpoint::{Endpoint, Wanted};
+use endpoint::Endpoint;
 use failure::Failure;
 use memory::{Access, Buffer, Region};
+use setup::Wanted;
 
 /// Which adapter a host uses, as far as the scenario says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
