@@ -102,15 +102,16 @@ pub(super) fn listen(
     let ip = IpAddr::from(Ipv4Addr::LOCALHOST);
     let listener = Listener::bind(&local, ip).unwrap();
     let tcp = SocketAddr::new(ip, listener.port().unwrap());
-    let nic = over.nic().unwrap();
-    let shared = Arc::new((over, nic, serve));
+    let shared = Arc::new((over, serve));
     listener.accept_all(move |pending| {
         let shared = Arc::clone(&shared);
         std::thread::spawn(move || {
-            let (over, nic, serve) = &*shared;
+            let (over, serve) = &*shared;
             let mut pending = pending.unwrap();
             pending.hello().unwrap();
-            serve(pending.accept(over.carrier(nic.as_ref()), buffers));
+            // Opened for each, so that no device is in use when no connection is.
+            let nic = over.nic();
+            serve(nic.and_then(|nic| pending.accept(over.carrier(nic.as_ref()), buffers)));
         });
     });
     let address = Address { tcp, local };

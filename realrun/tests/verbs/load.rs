@@ -113,6 +113,24 @@ fn ten_thousand_requests_of_every_size_arrive_whole() {
 
 #[test]
 #[ignore = "needs two verbs devices: tests/rdma/run"]
+fn eight_mebibytes_are_the_longest_message_that_is_sent() {
+    let verbs = every()[2];
+    let longest = largest(verbs);
+    let near = on("rxe0", verbs);
+    let place = server(on("rxe1", verbs), longest);
+    let end = open(&near, &place, buffers(longest)).unwrap();
+    assert_eq!(ask(end, 2, longest, 1), 1 + longest);
+    let place = listen(on("rxe1", verbs), buffers(longest + 1), drop);
+    let error = open(&near, &place, buffers(longest + 1)).err().unwrap();
+    let message = error.to_string();
+    assert!(
+        message.ends_with("a message of 8388609 B, the port takes 8388608 B at most; `verb = \"write-with-immediate\"` moves longer ones"),
+        "{message}"
+    );
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
 fn eight_clients_at_once_are_served() {
     const CLIENTS: u64 = 8;
     let largest = 4 * MIB;
