@@ -196,6 +196,16 @@ fn ended(mut child: Child) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// Waits until a measurement has gone on for about a second.
+fn has_begun(dir: &Path) {
+    wait_for("samples of the clients' core time", || {
+        let path = dir.join("run/journals/client-edge.cpu");
+        fs::read_to_string(path)
+            .ok()
+            .filter(|text| text.lines().count() > 50)
+    });
+}
+
 #[test]
 #[ignore = "needs two verbs devices: tests/rdma/run"]
 fn a_killed_server_is_named_within_seconds() {
@@ -204,12 +214,7 @@ fn a_killed_server_is_named_within_seconds() {
         let completion = format!("clients.0.path.0.completion={completion}");
         let settings = ["run.measure={ requests = 1000000 }", &completion];
         let child = measure("direct", &settings, dir.path()).spawn().unwrap();
-        wait_for("samples of the clients' core time", || {
-            let path = dir.path().join("run/journals/client-edge.cpu");
-            fs::read_to_string(path)
-                .ok()
-                .filter(|text| text.lines().count() > 50)
-        });
+        has_begun(dir.path());
         let server = wait_for("the server", || process_of("server-work", dir.path()));
         let status = Command::new("kill")
             .args(["-9", &server.to_string()])
@@ -226,4 +231,74 @@ fn a_killed_server_is_named_within_seconds() {
         let run = Run::load(&dir.path().join("run")).unwrap();
         assert!(run.summary().requests > 0);
     }
+}
+
+fn shell(command: &str) {
+    let status = Command::new("sh").args(["-c", command]).status().unwrap();
+    assert!(status.success(), "{command}");
+}
+
+/// Takes the wire down; its end brings it up again, with the route that has gone with it.
+struct Down;
+
+impl Down {
+    fn take() -> Down {
+        shell("ip link set wire1 down");
+        Down
+    }
+}
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        shell(
+            "ip link set wire1 up && \
+             ip route replace 10.79.0.1 dev wire1 src 10.79.0.2 table 71",
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_link_that_goes_down_is_named_and_no_recorded_span_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ["run.measure={ requests = 1000000 }"];
+    let child = measure("direct", &settings, dir.path()).spawn().unwrap();
+    has_begun(dir.path());
+    let down = Down::take();
+    let output = ended(child);
+    drop(down);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let message = said(&output);
+    assert!(message.contains("its port is not active"), "{message}");
+    let run = Run::load(&dir.path().join("run")).unwrap();
+    assert!(run.summary().requests > 0);
+    // Client and server record each for itself, so the last request of a client may be in one of
+    // them only.
+    let mut spans: BTreeMap<RequestId, usize> = BTreeMap::new();
+    let mut last = BTreeMap::new();
+    for span in &run.trace {
+        *spans.entry(span.request).or_default() += 1;
+        let seq = last.entry(span.request.client()).or_insert(0);
+        *seq = span.request.seq().max(*seq);
+    }
+    for (request, n) in spans {
+        assert!(
+            n == 13 || request.seq() + 1 >= last[&request.client()],
+            "{request:?}: {n} spans"
+        );
+    }
+    // The next measurement finds everything as it was.
+    messages_are_whole(&measured("direct", &[]), 1);
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_port_that_is_not_active_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let down = Down::take();
+    let output = measure("direct", &[], dir.path()).output().unwrap();
+    drop(down);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let message = said(&output).replace(&scenario("direct").display().to_string(), "SCENARIO");
+    insta::assert_snapshot!(message, @"error: SCENARIO:8: `hosts.edge.nic`: ibv_query_port on device `rxe0`: its port is not active; is the cable in, and the interface up (`ip link`)?; `tandem simulate` runs RDMA anywhere");
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use memmap2::MmapMut;
 
 use super::{ACCEPTED, Arrival, Buffers, Connection, Header, Hello, arrival, invalid, read_header};
+use crate::clock::Stamp;
 
 /// One end of a connection through shared memory.
 struct Local {
@@ -152,6 +153,6 @@ impl Connection for Local {
             return Ok(None);
         };
         self.n_received = header.fits(self.incoming.len())?;
-        Ok(Some(arrival(header, before, read)))
+        Ok(Some(arrival(header, before, read, Stamp::now())))
     }
 }

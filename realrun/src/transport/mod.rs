@@ -306,9 +306,9 @@ fn read_header(stream: &mut impl io::Read) -> io::Result<Option<(Header, Stamp, 
     Ok(Some((Header::decode(&bytes)?, before, Stamp::now())))
 }
 
-/// The arrival of a message whose header was read between `before` and `read`.
-fn arrival(header: Header, before: Stamp, read: Stamp) -> Arrival {
-    let end = Stamp::now();
+/// The arrival of a message whose header was read between `before` and `read`, and whose payload has
+/// been taken at `end`.
+fn arrival(header: Header, before: Stamp, read: Stamp, end: Stamp) -> Arrival {
     Arrival {
         header,
         start_ns: read.at_ns - (read.cpu_ns - before.cpu_ns).min(read.at_ns - before.at_ns),

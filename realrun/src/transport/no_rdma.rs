@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use schema::scenario::Verbs;
 
@@ -30,6 +31,14 @@ impl Nic {
             io::ErrorKind::Unsupported,
             "this build has no verbs transport; build it with `--features rdma`",
         ))
+    }
+
+    /// Never called, as there is no adapter.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn registration(&self, _length: usize) -> io::Result<(Duration, Duration)> {
+        match self.0 {}
     }
 
     /// Name, address and packet size, for people.

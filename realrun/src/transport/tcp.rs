@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use super::{
     ACCEPTED, Arrival, Buffers, Connection, HEADER, Header, Hello, arrival, invalid, read_header,
 };
+use crate::clock::Stamp;
 
 /// One end of a TCP connection.
 struct Tcp {
@@ -86,6 +87,6 @@ impl Connection for Tcp {
         let n = header.fits(self.incoming.len())?;
         self.stream.read_exact(&mut self.incoming[..n])?;
         self.n_received = n;
-        Ok(Some(arrival(header, before, read)))
+        Ok(Some(arrival(header, before, read, Stamp::now())))
     }
 }

@@ -9,8 +9,8 @@ use std::net::TcpStream;
 use schema::scenario::Verb;
 
 use super::super::{ACCEPTED, invalid, u32_at, u64_at};
-use super::queue_pair::Remote;
-use super::sys::Gid;
+use super::gid::Gid;
+use super::memory::Remote;
 
 /// Bytes of an encoded [`Card`].
 const CARD: usize = 68;

@@ -1,12 +1,14 @@
 //! Verbs devices of this machine.
 
 use std::ffi::{CStr, c_int};
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use ibverbs_sys as sys;
+
 use super::failure::Failure;
 use super::library::{Functions, checked, library, made};
-use super::sys;
 
 /// The port of a device that is used.
 pub(super) const PORT: u8 = 1;
@@ -23,7 +25,7 @@ pub(super) fn devices() -> Result<Vec<String>, Failure> {
 
 #[expect(unsafe_code, reason = "a call of libibverbs")]
 fn with_devices<T>(
-    look: impl FnOnce(&'static Functions, &[*mut sys::Device]) -> Result<T, Failure>,
+    look: impl FnOnce(&'static Functions, &[*mut sys::ibv_device]) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let functions = library()?;
     let mut n: c_int = 0;
@@ -41,7 +43,7 @@ fn with_devices<T>(
 }
 
 #[expect(unsafe_code, reason = "a call of libibverbs")]
-fn name_of(functions: &Functions, device: *mut sys::Device) -> String {
+fn name_of(functions: &Functions, device: *mut sys::ibv_device) -> String {
     // SAFETY: the device is of a list that has not been freed; its name is a C string in it.
     let name = unsafe { CStr::from_ptr((functions.get_device_name)(device)) };
     name.to_string_lossy().into_owned()
@@ -50,8 +52,8 @@ fn name_of(functions: &Functions, device: *mut sys::Device) -> String {
 /// A device that has been opened, with a protection domain.
 pub(super) struct Device {
     pub(super) functions: &'static Functions,
-    pub(super) context: NonNull<sys::Context>,
-    pub(super) pd: NonNull<sys::Pd>,
+    pub(super) context: NonNull<sys::ibv_context>,
+    pub(super) pd: NonNull<sys::ibv_pd>,
     name: String,
 }
 
@@ -79,7 +81,7 @@ impl Device {
     #[expect(unsafe_code, reason = "calls of libibverbs")]
     pub(super) fn open(name: &str) -> Result<Arc<Device>, Failure> {
         with_devices(|functions, devices| {
-            let is_it = |device: &&*mut sys::Device| name_of(functions, **device) == name;
+            let is_it = |device: &&*mut sys::ibv_device| name_of(functions, **device) == name;
             let Some(device) = devices.iter().find(is_it) else {
                 let names = devices.iter().map(|device| name_of(functions, *device));
                 let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
@@ -98,12 +100,16 @@ impl Device {
                 // SAFETY: nothing has been made in the context.
                 unsafe { (functions.close_device)(context.as_ptr()) };
             })?;
-            Ok(Arc::new(Device {
+            let device = Device {
                 functions,
                 context,
                 pd,
                 name: name.to_owned(),
-            }))
+            };
+            // Several connections may be told of an event, of which one can take it.
+            let unblocked = rustix::io::ioctl_fionbio(device.events(), true);
+            unblocked.map_err(|errno| Failure::of_call("ioctl FIONBIO", &errno.into()))?;
+            Ok(Arc::new(device))
         })
         .map_err(|failure| failure.on(name))
     }
@@ -114,17 +120,57 @@ impl Device {
 
     #[expect(unsafe_code, reason = "a call of libibverbs")]
     pub(super) fn port(&self) -> Result<PortState, Failure> {
-        let mut attributes = sys::PortAttr::default();
+        let mut attributes = sys::ibv_port_attr::default();
         // SAFETY: the context is open, and `attributes` has room for what is written.
         let errno = unsafe {
-            (self.functions.query_port)(self.context.as_ptr(), PORT, &raw mut attributes)
+            (self.functions.query_port)(self.context.as_ptr(), PORT, (&raw mut attributes).cast())
         };
         checked("ibv_query_port", errno).map_err(|failure| failure.on(&self.name))?;
         Ok(PortState {
-            is_active: attributes.state == sys::PORT_ACTIVE,
+            is_active: attributes.state == sys::ibv_port_state::IBV_PORT_ACTIVE,
             mtu: attributes.active_mtu as u8,
             max_message: attributes.max_msg_sz,
         })
+    }
+}
+
+impl Device {
+    /// Readable when there is news of the device.
+    #[expect(unsafe_code, reason = "a field of a structure of libibverbs")]
+    pub(super) fn events(&self) -> BorrowedFd<'_> {
+        // SAFETY: the context, and with it the file descriptor, is open as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.context.as_ref().async_fd) }
+    }
+
+    /// Hears the news that [`events`](Self::events) tells of.
+    ///
+    /// # Errors
+    /// If the device has gone or its port is down. That news is left, since all of the device's
+    /// connections are to hear it.
+    #[expect(unsafe_code, reason = "calls of libibverbs")]
+    pub(super) fn hear(&self) -> Result<(), Failure> {
+        self.is_up()?;
+        let mut event = sys::ibv_async_event::default();
+        // SAFETY: the context is open, and `event` has room for what is written; it does not block.
+        // An event that has been taken is acknowledged once.
+        unsafe {
+            let take = self.functions.get_async_event;
+            if take(self.context.as_ptr(), &raw mut event) == 0 {
+                (self.functions.ack_async_event)(&raw mut event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the device is there and its port carries messages.
+    pub(super) fn is_up(&self) -> Result<(), Failure> {
+        let port = self
+            .port()
+            .map_err(|failure| failure.because("was the device removed, or its driver?"))?;
+        if port.is_active {
+            return Ok(());
+        }
+        Err(Failure::inactive("ibv_query_port").on(&self.name))
     }
 }
 

@@ -19,42 +19,36 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use schema::scenario::{CompletionBy, Verb};
 
 use super::super::{Arrival, Connection, HEADER, Header, arrival};
-use super::card::{Card, hear, tell};
+use super::End;
+use super::card::Card;
 use super::failure::Failure;
 use super::memory::Buffer;
-use super::queue_pair::{
-    Access, Completion, Depths, Destination, Piece, QueuePair, RegionId, Wake, Work,
-};
-use super::{End, Nic};
+use super::queue_pair::{Completion, Piece, QueuePair, RegionId, Wake, Work};
+use super::setup::{IN_FLIGHT, Wanted, agree, receive_into};
 use crate::clock::{Stamp, monotonic_ns};
 
-/// Work requests that may be under way.
-const IN_FLIGHT: u32 = 16;
-/// Receives that are posted: for a message and for a leave.
-const RECEIVES: u32 = 2;
-/// Longest payload that is copied into a work request, in bytes, where the device allows it.
-const INLINE: u32 = 220;
 /// Bytes of a piece of a long message.
 const PIECE: usize = 1 << 20;
-/// How long the peer may take for a step of setting the connection up.
-const SET_UP_LIMIT: Duration = Duration::from_secs(10);
 /// How long an end that closes waits until its last message has arrived.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Fruitless looks at the completion queue after which a thread that polls offers its core to
 /// others, and those after which it looks whether the peer has gone.
 const LOOKS_UNTIL_YIELD: u32 = 64;
 const LOOKS_UNTIL_CHECK: u32 = 4096;
+/// How long a thread sleeps at most while something that it has sent is under way.
+const LOOK_INTERVAL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 /// What an end says over TCP before it closes.
 const GOODBYE: u8 = 2;
-
-/// A buffer that a gateway shares, or else the length of the longest payload, in bytes.
-type Wanted<'a> = (Option<&'a Buffer>, usize);
 
 /// One end of a connection.
 pub(super) struct Endpoint {
@@ -80,14 +74,14 @@ pub(super) struct Endpoint {
     n_received: usize,
     /// Whether payloads are left unseen, since a gateway's other connection has the memory too.
     is_relay: bool,
-    /// When the completion queue was last looked at, on the monotonic clock in nanoseconds.
-    looked_ns: u64,
     /// When this end last went to sleep to be woken by an event.
     asleep: Option<Stamp>,
     /// Why the outgoing buffer could not be waited for; told by the next call that can.
     failed: Option<io::Error>,
     /// Whether the peer has closed.
     is_over: bool,
+    /// Whether a wait has ended with an error.
+    has_failed: bool,
 }
 
 impl Endpoint {
@@ -100,15 +94,7 @@ impl Endpoint {
         incoming: Wanted<'_>,
     ) -> io::Result<Endpoint> {
         let (nic, verbs) = (end.nic, end.verbs);
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SET_UP_LIMIT))?;
-        let made = Made::new(nic, verbs.verb, &stream, outgoing, incoming);
-        let mut made = tell(&stream, made, |made| made.card.encode().to_vec())?;
-        let peer = Card::decode(&hear(&stream)?)?;
-        let joined = made.join(nic, &peer);
-        tell(&stream, joined, |()| Vec::new())?;
-        hear::<0>(&stream)?;
-        stream.set_read_timeout(None)?;
+        let (made, peer) = agree(&stream, end, outgoing, incoming)?;
         Ok(Endpoint {
             qp: made.qp,
             stream,
@@ -125,127 +111,25 @@ impl Endpoint {
             has_arrived: false,
             n_received: 0,
             is_relay: end.relay.is_some(),
-            looked_ns: 0,
             asleep: None,
             failed: None,
             is_over: false,
+            has_failed: false,
         })
     }
-}
-
-/// What an end makes before it knows its peer.
-struct Made {
-    qp: QueuePair,
-    outgoing: (Buffer, RegionId),
-    incoming: (Buffer, RegionId),
-    card: Card,
-}
-
-impl Made {
-    fn new(
-        nic: &Nic,
-        verb: Verb,
-        stream: &TcpStream,
-        outgoing: Wanted<'_>,
-        incoming: Wanted<'_>,
-    ) -> io::Result<Made> {
-        let depths = Depths {
-            send: IN_FLIGHT,
-            receive: RECEIVES,
-            inline: INLINE,
-        };
-        let mut qp = QueuePair::new(&nic.device, depths, stream.peer_addr()?.to_string())?;
-        let make = |(shared, length): Wanted<'_>| match shared {
-            Some(buffer) => Ok(buffer.shared()),
-            None => Buffer::new(HEADER + length),
-        };
-        let (outgoing, incoming) = (make(outgoing)?, make(incoming)?);
-        let longest = outgoing.len().max(incoming.len());
-        if verb == Verb::Send && longest > nic.port.max_message as usize {
-            let problem = format!(
-                "a message of {longest} B, the port takes {} B at most",
-                nic.port.max_message
-            );
-            let failure = Failure::new("ibv_post_send", problem)
-                .because("`verb = \"write-with-immediate\"` moves longer ones");
-            return Err(qp.named(failure).into());
-        }
-        let (from, to) = match verb {
-            Verb::WriteWithImmediate => (Access::Local, Access::PeerWrites),
-            Verb::Send => (Access::Local, Access::Local),
-            Verb::Read => (Access::PeerReads, Access::Local),
-        };
-        let from = qp.register(&outgoing, from)?;
-        let to = qp.register(&incoming, to)?;
-        qp.initialize()?;
-        for _ in 0..RECEIVES {
-            qp.post_receive(receive_into(verb, to, incoming.len()))?;
-        }
-        let card = Card {
-            gid: nic.gid,
-            queue_pair: qp.number(),
-            // Any number does that no packet of an earlier queue pair of this number has.
-            first_packet: monotonic_ns() as u32 & 0x00ff_ffff,
-            mtu: nic.port.mtu,
-            verb,
-            outgoing: qp.remote(from),
-            incoming: qp.remote(to),
-        };
-        Ok(Made {
-            qp,
-            outgoing: (outgoing, from),
-            incoming: (incoming, to),
-            card,
-        })
-    }
-
-    fn join(&mut self, nic: &Nic, peer: &Card) -> io::Result<()> {
-        let differ = |what: &str| {
-            let problem = format!("the two ends differ in {what}");
-            let failure = Failure::new("setting up a connection", problem)
-                .because("both must run the same scenario");
-            Err(self.qp.named(failure).into())
-        };
-        if peer.verb != self.card.verb {
-            return differ("the verb");
-        }
-        let (out, back) = (self.outgoing.0.len() as u64, self.incoming.0.len() as u64);
-        if peer.incoming.length != out || peer.outgoing.length != back {
-            return differ("the size of messages");
-        }
-        let to = Destination {
-            gid: peer.gid,
-            queue_pair: peer.queue_pair,
-            first_packet: peer.first_packet,
-            mtu: peer.mtu.min(self.card.mtu),
-        };
-        Ok(self
-            .qp
-            .connect(&to, nic.gid_index, self.card.first_packet)?)
-    }
-}
-
-/// What a posted receive takes: the whole message where it is sent, the notice where it is read,
-/// nothing where it is written.
-fn receive_into(verb: Verb, region: RegionId, whole: usize) -> Option<Piece> {
-    let length = match verb {
-        Verb::WriteWithImmediate => return None,
-        Verb::Send => whole,
-        Verb::Read => HEADER,
-    };
-    Some(Piece {
-        region,
-        from: 0,
-        length,
-    })
 }
 
 impl Endpoint {
     /// Waits for a completion; `None` if the peer has closed and everything it sent has been seen.
     fn wait(&mut self, wake: Wake) -> io::Result<Option<Completion>> {
+        let found = self.find(wake);
+        self.has_failed |= found.is_err();
+        found
+    }
+
+    fn find(&mut self, wake: Wake) -> io::Result<Option<Completion>> {
         let mut looks = 0;
         loop {
-            self.looked_ns = monotonic_ns();
             if let Some(done) = self.look()? {
                 return Ok(Some(done));
             }
@@ -269,13 +153,16 @@ impl Endpoint {
                         return Ok(Some(done));
                     }
                     self.asleep = Some(Stamp::now());
-                    self.check(None)?;
+                    // Soft-RoCE makes no event where a request fails that was not to make one.
+                    let is_idle = self.in_flight == 0;
+                    self.check((!is_idle).then_some(&LOOK_INTERVAL))?;
                 }
             }
         }
     }
 
-    /// The next completion, if there is one. That the peer has gone explains a failure.
+    /// The next completion, if there is one. That the port is down or the peer has gone explains a
+    /// failure.
     fn look(&mut self) -> io::Result<Option<Completion>> {
         self.qp.poll().or_else(|failure| {
             self.check(Some(&Timespec::default()))?;
@@ -287,28 +174,38 @@ impl Endpoint {
         })
     }
 
-    /// Waits until there is an event, or news of the peer.
+    /// Waits until there is an event, or news of the device or the peer.
     fn check(&mut self, limit: Option<&Timespec>) -> io::Result<()> {
-        let (has_event, has_news) = {
-            let channel = self.qp.channel();
-            let mut fds = [
-                PollFd::from_borrowed_fd(channel, PollFlags::IN),
-                PollFd::new(&self.stream, PollFlags::IN),
+        let [has_event, has_news_of_device, has_news] = {
+            let watched = [
+                self.qp.channel(),
+                self.qp.device().events(),
+                self.stream.as_fd(),
             ];
+            let mut fds = watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
             match poll(&mut fds, limit) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            (!fds[0].revents().is_empty(), !fds[1].revents().is_empty())
+            fds.map(|fd| !fd.revents().is_empty())
         };
         if has_event {
             self.qp.take_event()?;
         }
+        if has_news_of_device {
+            let heard = self.qp.device().hear();
+            heard.map_err(|failure| self.qp.named(failure))?;
+        }
         if has_news {
             let mut word = [0];
-            if self.stream.read(&mut word)? == 0 || word[0] != GOODBYE {
+            let n = self.stream.read(&mut word).map_err(|error| {
+                let failure = Failure::of_call("the connection", &error);
+                self.qp
+                    .named(failure.because("the peer's host or the network between has gone"))
+            })?;
+            if n == 0 || word[0] != GOODBYE {
                 let failure = Failure::new("the connection", "the peer ended without closing it")
-                    .because("was its process killed?");
+                    .because("did it fail there, or was its process killed?");
                 return Err(self.qp.named(failure).into());
             }
             self.is_over = true;
@@ -341,7 +238,13 @@ impl Endpoint {
         while !ready(self) {
             match self.wait(Wake::Everything)? {
                 Some(done) => self.note(done)?,
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+                None => {
+                    let problem = "the peer closed it before it had taken the last message";
+                    return Err(self
+                        .qp
+                        .named(Failure::new("the connection", problem))
+                        .into());
+                }
             }
         }
         Ok(())
@@ -358,6 +261,20 @@ impl Endpoint {
         self.qp.post(work, piece)?;
         self.in_flight += 1;
         Ok(())
+    }
+
+    /// The length of a payload, checked against the peer's buffer, which is as long as this end's.
+    fn fits_peer(&self, header: &Header) -> io::Result<usize> {
+        let room = self.outgoing.0.len() - HEADER;
+        header.fits(room).map_err(|_| {
+            let problem = format!(
+                "a message of {} B, the peer's buffer holds {room} B",
+                header.length
+            );
+            let failure = Failure::new("ibv_post_send", problem)
+                .because("buffers are as long as the longest message of the scenario");
+            self.qp.named(failure).into()
+        })
     }
 
     /// Sends the first `length` bytes of the outgoing buffer, which may be none.
@@ -399,9 +316,8 @@ impl Endpoint {
             self.post(Work::Read(at, from as u64), region, from, length)?;
         }
         let posted_ns = monotonic_ns();
-        self.looked_ns = posted_ns;
         self.wait_until(|end| end.in_flight == 0)?;
-        Ok(self.looked_ns - posted_ns)
+        Ok(monotonic_ns() - posted_ns)
     }
 }
 
@@ -432,7 +348,7 @@ impl Connection for Endpoint {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        let n = header.fits(self.outgoing.0.len() - HEADER)?;
+        let n = self.fits_peer(header)?;
         self.wait_for_buffer()?;
         self.wait_until(|end| end.n_left == end.n_sent)?;
         self.let_go();
@@ -453,8 +369,8 @@ impl Connection for Endpoint {
         if self.let_go() {
             self.post_send(0)?;
         }
-        let before = Stamp::now();
-        self.looked_ns = before.at_ns;
+        // The core time of polling is in no span, so only a thread that sleeps needs its clock twice.
+        let before = (self.completion == CompletionBy::Event).then(Stamp::now);
         self.asleep = None;
         while !self.has_arrived {
             match self.wait(Wake::Arrivals)? {
@@ -464,30 +380,29 @@ impl Connection for Endpoint {
         }
         self.has_arrived = false;
         self.is_held = true;
-        let read = Stamp::now();
         // What it did before it slept was not for this message.
-        let before = self.asleep.unwrap_or(before);
+        let before = self.asleep.take().or(before);
         let bytes = self.incoming.0.bytes();
         let header = bytes[..HEADER].try_into().expect("a buffer holds a header");
         let header = Header::decode(header)?;
         self.n_received = header.fits(bytes.len() - HEADER)?;
-        let looked_ns = self.looked_ns;
-        let waited_ns = match self.peer.verb {
-            Verb::Read => self.read(self.n_received)?,
-            Verb::WriteWithImmediate | Verb::Send => 0,
-        };
-        Ok(Some(match self.completion {
-            CompletionBy::Event => arrival(header, before, read),
-            // The core time of polling is in no span: the message was there at the last look.
-            CompletionBy::Poll => {
-                let end = Stamp::now();
-                Arrival {
-                    header,
-                    start_ns: looked_ns,
-                    end,
-                    cpu_ns: end.at_ns - looked_ns - waited_ns,
-                }
+        // Just found by a look, where a thread polls.
+        let told = Stamp::now();
+        let (end, waited_ns) = match self.peer.verb {
+            Verb::WriteWithImmediate | Verb::Send => (told, 0),
+            Verb::Read => {
+                let waited_ns = self.read(self.n_received)?;
+                (Stamp::now(), waited_ns)
             }
+        };
+        Ok(Some(match before {
+            Some(before) => arrival(header, before, told, end),
+            None => Arrival {
+                header,
+                start_ns: told.at_ns,
+                end,
+                cpu_ns: end.at_ns - told.at_ns - waited_ns,
+            },
         }))
     }
 }
@@ -506,6 +421,13 @@ impl Drop for Endpoint {
                 _ => break,
             }
         }
-        let _gone = self.stream.write_all(&[GOODBYE]);
+        // A peer that still waits is to learn of a failure, as it would of a process that is killed.
+        if !self.has_failed {
+            let _gone = self.stream.write_all(&[GOODBYE]);
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "faults.rs"]
+mod faults;

@@ -1,10 +1,9 @@
 //! What went wrong with verbs: the call, the device, the peer and the usual cause.
 
-use std::ffi::c_uint;
 use std::fmt;
 use std::io;
 
-use super::sys;
+use ibverbs::ibv_wc_status;
 
 /// A verbs call that failed, or a work request that did.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ impl Failure {
     }
 
     /// A work request that completed with `status`, which is not success.
-    pub(super) fn of_status(status: c_uint, vendor: u32) -> Failure {
+    pub(super) fn of_status(status: ibv_wc_status::Type, vendor: u32) -> Failure {
         let (problem, cause) = of_status(status);
         Failure {
             call: "a work request",
@@ -54,6 +53,12 @@ impl Failure {
             problem: problem.into(),
             cause: None,
         }
+    }
+
+    /// A port that carries no messages.
+    pub(super) fn inactive(call: &'static str) -> Failure {
+        Failure::new(call, "its port is not active")
+            .because("is the cable in, and the interface up (`ip link`)?")
     }
 
     pub(super) fn because(mut self, cause: impl Into<String>) -> Failure {
@@ -132,33 +137,41 @@ fn locked_memory() -> String {
     format!("{limit}; raise it with `ulimit -l unlimited`, or LimitMEMLOCK=infinity of the service")
 }
 
-fn of_status(status: c_uint) -> (&'static str, Option<&'static str>) {
+fn of_status(status: ibv_wc_status::Type) -> (&'static str, Option<&'static str>) {
     match status {
-        sys::WC_LOC_LEN_ERR => (
+        ibv_wc_status::IBV_WC_LOC_LEN_ERR => (
             "a message was longer than the buffer posted for it",
             Some("the two ends do not run the same scenario"),
         ),
-        sys::WC_LOC_PROT_ERR => ("local memory was not registered for this", None),
-        sys::WC_WR_FLUSH_ERR => (
+        ibv_wc_status::IBV_WC_LOC_QP_OP_ERR => (
+            "it was not as the queue pair wants it",
+            Some("a message was longer than the buffer posted for it"),
+        ),
+        ibv_wc_status::IBV_WC_LOC_PROT_ERR => ("local memory was not registered for this", None),
+        ibv_wc_status::IBV_WC_WR_FLUSH_ERR => (
             "it was flushed",
             Some("the queue pair failed before, or the peer has gone"),
         ),
-        sys::WC_REM_INV_REQ_ERR => (
+        ibv_wc_status::IBV_WC_REM_INV_REQ_ERR => (
             "the peer's adapter refused the request",
             Some("the message was longer than the buffer posted for it"),
         ),
-        sys::WC_REM_ACCESS_ERR => (
+        ibv_wc_status::IBV_WC_REM_ACCESS_ERR => (
             "the peer's memory was not registered for this",
             Some("the two ends do not run the same scenario"),
         ),
-        sys::WC_RETRY_EXC_ERR => (
+        ibv_wc_status::IBV_WC_REM_OP_ERR => (
+            "the peer's adapter could not do it",
+            Some("the message was longer than the buffer posted for it"),
+        ),
+        ibv_wc_status::IBV_WC_RETRY_EXC_ERR => (
             "the peer's adapter did not answer",
             Some(
                 "the peer has gone, or packets do not reach it: wrong GID index, an MTU larger \
                  than the network's, UDP port 4791 closed",
             ),
         ),
-        sys::WC_RNR_RETRY_EXC_ERR => (
+        ibv_wc_status::IBV_WC_RNR_RETRY_EXC_ERR => (
             "the peer had no receive posted",
             Some("the two ends do not keep the same protocol"),
         ),
@@ -196,13 +209,15 @@ mod tests {
                 .on("rxe0")
                 .with("10.79.0.2:4000")
         };
-        assert_snapshot!(of(sys::WC_RETRY_EXC_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: the peer's adapter did not answer (status 12, vendor's code 0x81); the peer has gone, or packets do not reach it: wrong GID index, an MTU larger than the network's, UDP port 4791 closed");
-        assert_snapshot!(of(sys::WC_RNR_RETRY_EXC_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: the peer had no receive posted (status 13, vendor's code 0x81); the two ends do not keep the same protocol");
-        assert_snapshot!(of(sys::WC_REM_ACCESS_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: the peer's memory was not registered for this (status 10, vendor's code 0x81); the two ends do not run the same scenario");
-        assert_snapshot!(of(sys::WC_REM_INV_REQ_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: the peer's adapter refused the request (status 9, vendor's code 0x81); the message was longer than the buffer posted for it");
-        assert_snapshot!(of(sys::WC_LOC_LEN_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: a message was longer than the buffer posted for it (status 1, vendor's code 0x81); the two ends do not run the same scenario");
-        assert_snapshot!(of(sys::WC_LOC_PROT_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: local memory was not registered for this (status 4, vendor's code 0x81)");
-        assert_snapshot!(of(sys::WC_WR_FLUSH_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: it was flushed (status 5, vendor's code 0x81); the queue pair failed before, or the peer has gone");
+        assert_snapshot!(of(ibv_wc_status::IBV_WC_RETRY_EXC_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: the peer's adapter did not answer (status 12, vendor's code 0x81); the peer has gone, or packets do not reach it: wrong GID index, an MTU larger than the network's, UDP port 4791 closed");
+        assert_snapshot!(of(ibv_wc_status::IBV_WC_RNR_RETRY_EXC_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: the peer had no receive posted (status 13, vendor's code 0x81); the two ends do not keep the same protocol");
+        assert_snapshot!(of(ibv_wc_status::IBV_WC_REM_ACCESS_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: the peer's memory was not registered for this (status 10, vendor's code 0x81); the two ends do not run the same scenario");
+        assert_snapshot!(of(ibv_wc_status::IBV_WC_REM_INV_REQ_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: the peer's adapter refused the request (status 9, vendor's code 0x81); the message was longer than the buffer posted for it");
+        assert_snapshot!(of(ibv_wc_status::IBV_WC_LOC_QP_OP_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: it was not as the queue pair wants it (status 2, vendor's code 0x81); a message was longer than the buffer posted for it");
+        assert_snapshot!(of(ibv_wc_status::IBV_WC_REM_OP_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: the peer's adapter could not do it (status 11, vendor's code 0x81); the message was longer than the buffer posted for it");
+        assert_snapshot!(of(ibv_wc_status::IBV_WC_LOC_LEN_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: a message was longer than the buffer posted for it (status 1, vendor's code 0x81); the two ends do not run the same scenario");
+        assert_snapshot!(of(ibv_wc_status::IBV_WC_LOC_PROT_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: local memory was not registered for this (status 4, vendor's code 0x81)");
+        assert_snapshot!(of(ibv_wc_status::IBV_WC_WR_FLUSH_ERR), @"a work request on device `rxe0`, peer 10.79.0.2:4000: it was flushed (status 5, vendor's code 0x81); the queue pair failed before, or the peer has gone");
         assert_snapshot!(of(19), @"a work request on device `rxe0`, peer 10.79.0.2:4000: it failed (status 19, vendor's code 0x81)");
     }
 }

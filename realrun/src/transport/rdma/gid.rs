@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use super::sys::Gid;
+
+/// A GID: the bytes of an IPv6 address.
+pub(super) type Gid = [u8; 16];
 
 /// One entry of a port's table of addresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,13 +29,18 @@ fn folder(device: &str) -> PathBuf {
 pub(super) fn choose(device: &str, index: Option<u8>) -> Result<(u8, Gid), Failure> {
     let folder = folder(device);
     let layer = fs::read_to_string(folder.join("link_layer")).unwrap_or_default();
-    if layer.trim() != "Ethernet" {
-        let problem = format!("its link layer is `{}`", layer.trim());
-        return Err(Failure::new("choosing a GID", problem)
-            .because("only RoCE, that is Ethernet, is supported")
-            .on(device));
+    is_ethernet(layer.trim())
+        .and_then(|()| among(&entries(&folder), index))
+        .map_err(|failure| failure.on(device))
+}
+
+/// Refuses every link layer but that of RoCE.
+fn is_ethernet(layer: &str) -> Result<(), Failure> {
+    if layer == "Ethernet" {
+        return Ok(());
     }
-    among(&entries(&folder), index).map_err(|failure| failure.on(device))
+    let failure = Failure::new("choosing a GID", format!("its link layer is `{layer}`"));
+    Err(failure.because("only RoCE, that is Ethernet, is supported"))
 }
 
 fn entries(folder: &Path) -> Vec<Entry> {
@@ -140,6 +147,13 @@ mod tests {
         assert_snapshot!(among(&table(), Some(2)).unwrap_err(), @"choosing a GID: its GID 2 is not one of kind RoCE v2; its GIDs are 0: fe80::5054:ff:fe12:3456 (IB/RoCE v1), 1: fe80::5054:ff:fe12:3456 (RoCE v2), 2: ::ffff:10.79.0.1 (IB/RoCE v1), 3: ::ffff:10.79.0.1 (RoCE v2); one of kind RoCE v2 comes with an IP address of its interface");
         assert_snapshot!(among(&table()[..1], None).unwrap_err(), @"choosing a GID: it has no GID of kind RoCE v2; its GIDs are 0: fe80::5054:ff:fe12:3456 (IB/RoCE v1); one of kind RoCE v2 comes with an IP address of its interface");
         assert_snapshot!(among(&[], None).unwrap_err(), @"choosing a GID: it has no GID of kind RoCE v2; its GIDs are none; one of kind RoCE v2 comes with an IP address of its interface");
+    }
+
+    #[test]
+    fn infiniband_is_refused() {
+        is_ethernet("Ethernet").unwrap();
+        let failure = is_ethernet("InfiniBand").unwrap_err().on("mlx5_0");
+        assert_snapshot!(failure, @"choosing a GID on device `mlx5_0`: its link layer is `InfiniBand`; only RoCE, that is Ethernet, is supported");
     }
 
     #[test]

@@ -1,49 +1,64 @@
 //! libibverbs, loaded when the first device is asked for.
 //!
-//! It is not linked: a program with this feature starts, and says what is missing, on a machine
-//! without the library.
+//! Types and constants are those of the crates `ibverbs` and `ibverbs-sys`. Their functions are not
+//! called, so the linker leaves the library out: a program with this feature starts, and says what
+//! is missing, on a machine without it.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
+use ibverbs_sys as sys;
+
 use super::failure::Failure;
-use super::sys;
 
 /// The file name of the library, with the version of its binary interface.
 const LIBRARY: &str = "libibverbs.so.1";
 
-/// The functions of libibverbs that are used.
-pub(super) struct Functions {
-    pub(super) get_device_list: unsafe extern "C" fn(*mut c_int) -> *mut *mut sys::Device,
-    pub(super) free_device_list: unsafe extern "C" fn(*mut *mut sys::Device),
-    pub(super) get_device_name: unsafe extern "C" fn(*mut sys::Device) -> *const c_char,
-    pub(super) open_device: unsafe extern "C" fn(*mut sys::Device) -> *mut sys::Context,
-    pub(super) close_device: unsafe extern "C" fn(*mut sys::Context) -> c_int,
-    pub(super) query_port: unsafe extern "C" fn(*mut sys::Context, u8, *mut sys::PortAttr) -> c_int,
-    pub(super) alloc_pd: unsafe extern "C" fn(*mut sys::Context) -> *mut sys::Pd,
-    pub(super) dealloc_pd: unsafe extern "C" fn(*mut sys::Pd) -> c_int,
-    pub(super) reg_mr:
-        unsafe extern "C" fn(*mut sys::Pd, *mut c_void, usize, c_int) -> *mut sys::Mr,
-    pub(super) dereg_mr: unsafe extern "C" fn(*mut sys::Mr) -> c_int,
-    pub(super) create_comp_channel:
-        unsafe extern "C" fn(*mut sys::Context) -> *mut sys::CompChannel,
-    pub(super) destroy_comp_channel: unsafe extern "C" fn(*mut sys::CompChannel) -> c_int,
-    pub(super) create_cq: unsafe extern "C" fn(
-        *mut sys::Context,
-        c_int,
-        *mut c_void,
-        *mut sys::CompChannel,
-        c_int,
-    ) -> *mut sys::Cq,
-    pub(super) destroy_cq: unsafe extern "C" fn(*mut sys::Cq) -> c_int,
-    pub(super) get_cq_event:
-        unsafe extern "C" fn(*mut sys::CompChannel, *mut *mut sys::Cq, *mut *mut c_void) -> c_int,
-    pub(super) ack_cq_events: unsafe extern "C" fn(*mut sys::Cq, c_uint),
-    pub(super) create_qp: unsafe extern "C" fn(*mut sys::Pd, *mut sys::QpInitAttr) -> *mut sys::Qp,
-    pub(super) modify_qp: unsafe extern "C" fn(*mut sys::Qp, *mut sys::QpAttr, c_int) -> c_int,
-    pub(super) destroy_qp: unsafe extern "C" fn(*mut sys::Qp) -> c_int,
+/// Declares [`Functions`], each with the type that the bindings give it: the compiler compares them.
+/// Naming a declaration in a constant links nothing.
+macro_rules! functions {
+    ($($field:ident = $symbol:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        /// The functions of libibverbs that are used.
+        pub(super) struct Functions {
+            $(pub(super) $field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+        }
+
+        $(const _: unsafe extern "C" fn($($argument),*) $(-> $result)? = sys::$symbol;)*
+
+        fn find_all(library: NonNull<c_void>) -> Result<Functions, String> {
+            Ok(Functions { $($field: find(library, stringify!($symbol))?,)* })
+        }
+    };
+}
+
+functions! {
+    get_device_list = ibv_get_device_list(*mut c_int) -> *mut *mut sys::ibv_device;
+    free_device_list = ibv_free_device_list(*mut *mut sys::ibv_device);
+    get_device_name = ibv_get_device_name(*mut sys::ibv_device) -> *const c_char;
+    open_device = ibv_open_device(*mut sys::ibv_device) -> *mut sys::ibv_context;
+    close_device = ibv_close_device(*mut sys::ibv_context) -> c_int;
+    get_async_event = ibv_get_async_event(*mut sys::ibv_context, *mut sys::ibv_async_event) -> c_int;
+    ack_async_event = ibv_ack_async_event(*mut sys::ibv_async_event);
+    query_port = ibv_query_port(*mut sys::ibv_context, u8, *mut sys::_compat_ibv_port_attr) -> c_int;
+    alloc_pd = ibv_alloc_pd(*mut sys::ibv_context) -> *mut sys::ibv_pd;
+    dealloc_pd = ibv_dealloc_pd(*mut sys::ibv_pd) -> c_int;
+    reg_mr = ibv_reg_mr(*mut sys::ibv_pd, *mut c_void, usize, c_int) -> *mut sys::ibv_mr;
+    dereg_mr = ibv_dereg_mr(*mut sys::ibv_mr) -> c_int;
+    create_comp_channel = ibv_create_comp_channel(*mut sys::ibv_context) -> *mut sys::ibv_comp_channel;
+    destroy_comp_channel = ibv_destroy_comp_channel(*mut sys::ibv_comp_channel) -> c_int;
+    create_cq = ibv_create_cq(
+        *mut sys::ibv_context, c_int, *mut c_void, *mut sys::ibv_comp_channel, c_int
+    ) -> *mut sys::ibv_cq;
+    destroy_cq = ibv_destroy_cq(*mut sys::ibv_cq) -> c_int;
+    get_cq_event = ibv_get_cq_event(
+        *mut sys::ibv_comp_channel, *mut *mut sys::ibv_cq, *mut *mut c_void
+    ) -> c_int;
+    ack_cq_events = ibv_ack_cq_events(*mut sys::ibv_cq, c_uint);
+    create_qp = ibv_create_qp(*mut sys::ibv_pd, *mut sys::ibv_qp_init_attr) -> *mut sys::ibv_qp;
+    modify_qp = ibv_modify_qp(*mut sys::ibv_qp, *mut sys::ibv_qp_attr, c_int) -> c_int;
+    destroy_qp = ibv_destroy_qp(*mut sys::ibv_qp) -> c_int;
 }
 
 /// The library; loaded by the first call.
@@ -71,38 +86,19 @@ fn load() -> Result<Functions, String> {
             CStr::from_ptr(s.as_ptr()).to_string_lossy().into_owned()
         })
     })?;
-    Ok(Functions {
-        get_device_list: find(handle, c"ibv_get_device_list")?,
-        free_device_list: find(handle, c"ibv_free_device_list")?,
-        get_device_name: find(handle, c"ibv_get_device_name")?,
-        open_device: find(handle, c"ibv_open_device")?,
-        close_device: find(handle, c"ibv_close_device")?,
-        query_port: find(handle, c"ibv_query_port")?,
-        alloc_pd: find(handle, c"ibv_alloc_pd")?,
-        dealloc_pd: find(handle, c"ibv_dealloc_pd")?,
-        reg_mr: find(handle, c"ibv_reg_mr")?,
-        dereg_mr: find(handle, c"ibv_dereg_mr")?,
-        create_comp_channel: find(handle, c"ibv_create_comp_channel")?,
-        destroy_comp_channel: find(handle, c"ibv_destroy_comp_channel")?,
-        create_cq: find(handle, c"ibv_create_cq")?,
-        destroy_cq: find(handle, c"ibv_destroy_cq")?,
-        get_cq_event: find(handle, c"ibv_get_cq_event")?,
-        ack_cq_events: find(handle, c"ibv_ack_cq_events")?,
-        create_qp: find(handle, c"ibv_create_qp")?,
-        modify_qp: find(handle, c"ibv_modify_qp")?,
-        destroy_qp: find(handle, c"ibv_destroy_qp")?,
-    })
+    find_all(handle)
 }
 
 /// The function called `name`, of type `F`.
 #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
-fn find<F: Copy>(library: NonNull<c_void>, name: &CStr) -> Result<F, String> {
+fn find<F: Copy>(library: NonNull<c_void>, name: &str) -> Result<F, String> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) }
+    let symbol = CString::new(name).expect("no name of a function has a zero");
     // SAFETY: the handle is of a loaded library, the name a C string.
-    let symbol = NonNull::new(unsafe { libc::dlsym(library.as_ptr(), name.as_ptr()) });
-    let symbol = symbol.ok_or_else(|| format!("{LIBRARY} has no {}", name.to_string_lossy()))?;
-    // SAFETY: `F` is the type that the library's documentation gives the function, an address of
-    // the size of this one.
+    let symbol = NonNull::new(unsafe { libc::dlsym(library.as_ptr(), symbol.as_ptr()) });
+    let symbol = symbol.ok_or_else(|| format!("{LIBRARY} has no {name}"))?;
+    // SAFETY: `F` is the type that the bindings give the function, an address of the size of this
+    // one.
     Ok(unsafe { std::mem::transmute_copy::<NonNull<c_void>, F>(&symbol) })
 }
 

@@ -1,21 +1,29 @@
-//! Memory that adapters read and write.
+//! Memory that adapters read and write, and its registration.
 //!
 //! No type can hold an adapter to when it writes, since its peer decides. [`Buffer`] hands out
 //! references to memory that the adapter may write; its users keep to a protocol in which the peer
 //! writes only what it has leave to, and leave is given only while no such reference lives.
 
+use std::ffi::c_int;
 use std::io;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
+use ibverbs::ibv_access_flags as access_flags;
+use ibverbs_sys as sys;
 use memmap2::{MmapMut, MmapRaw};
 
+use super::device::Device;
+use super::failure::Failure;
+use super::library::made;
+
 /// Memory of the process that adapters may read and write.
-pub(super) struct Buffer(pub(super) Arc<Memory>);
+pub(super) struct Buffer(Arc<Memory>);
 
 /// Bytes that are mapped as long as this lives.
-pub(super) struct Memory {
-    pub(super) map: MmapRaw,
-    pub(super) length: usize,
+struct Memory {
+    map: MmapRaw,
+    length: usize,
 }
 
 impl Buffer {
@@ -51,5 +59,104 @@ impl Buffer {
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.0.map.as_mut_ptr(), self.0.length) }
+    }
+}
+
+/// Memory of a peer, as it has told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Remote {
+    /// Address of the first byte in the peer's process.
+    pub(super) address: u64,
+    /// Bytes.
+    pub(super) length: u64,
+    /// The key that its adapter wants to see.
+    pub(super) key: u32,
+}
+
+/// Who may do what with registered memory, besides this process and its adapter's reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Access {
+    /// This adapter may write what arrives or is read.
+    Local,
+    /// The peer may write it.
+    PeerWrites,
+    /// The peer may read it.
+    PeerReads,
+}
+
+/// Memory registered with an adapter, until this is dropped.
+pub(super) struct Region {
+    mr: NonNull<sys::ibv_mr>,
+    memory: Arc<Memory>,
+    device: Arc<Device>,
+}
+
+#[expect(unsafe_code, reason = "addresses of what libibverbs owns")]
+// SAFETY: what it points to may be used by any thread, and is used by one at a time.
+unsafe impl Send for Region {}
+
+impl Region {
+    #[expect(unsafe_code, reason = "a call of libibverbs")]
+    pub(super) fn register(
+        device: &Arc<Device>,
+        buffer: &Buffer,
+        access: Access,
+    ) -> Result<Region, Failure> {
+        let access = match access {
+            Access::Local => access_flags::IBV_ACCESS_LOCAL_WRITE,
+            Access::PeerWrites => {
+                access_flags::IBV_ACCESS_LOCAL_WRITE | access_flags::IBV_ACCESS_REMOTE_WRITE
+            }
+            Access::PeerReads => access_flags::IBV_ACCESS_REMOTE_READ,
+        };
+        let (device, memory) = (Arc::clone(device), Arc::clone(&buffer.0));
+        // SAFETY: the memory is mapped, and stays so until it has been deregistered, since the
+        // region holds it.
+        let mr = unsafe {
+            let start = memory.map.as_mut_ptr().cast();
+            let reg_mr = device.functions.reg_mr;
+            reg_mr(device.pd.as_ptr(), start, memory.length, access.0 as c_int)
+        };
+        let mr = made("ibv_reg_mr", mr).map_err(|failure| failure.on(device.name()))?;
+        Ok(Region { mr, memory, device })
+    }
+
+    /// What the peer needs to use it.
+    #[expect(unsafe_code, reason = "a field of a structure of libibverbs")]
+    pub(super) fn remote(&self) -> Remote {
+        Remote {
+            address: self.memory.map.as_ptr() as u64,
+            length: self.memory.length as u64,
+            // SAFETY: the region is registered, and its key never changes.
+            key: unsafe { self.mr.as_ref().rkey },
+        }
+    }
+
+    /// `length` of its bytes, from the one at `from` on, as a work request names them.
+    ///
+    /// # Panics
+    /// If they are not all inside.
+    #[expect(unsafe_code, reason = "a field of a structure of libibverbs")]
+    pub(super) fn sge(&self, from: usize, length: usize) -> sys::ibv_sge {
+        assert!(
+            from.checked_add(length)
+                .is_some_and(|end| end <= self.memory.length),
+            "{length} B from byte {from} on are not inside a region of {} B",
+            self.memory.length
+        );
+        sys::ibv_sge {
+            addr: self.memory.map.as_ptr() as u64 + from as u64,
+            length: u32::try_from(length).expect("the port's longest message fits 32 bits"),
+            // SAFETY: as in `remote`.
+            lkey: unsafe { self.mr.as_ref().lkey },
+        }
+    }
+}
+
+impl Drop for Region {
+    #[expect(unsafe_code, reason = "a call of libibverbs")]
+    fn drop(&mut self) {
+        // SAFETY: it is released once, and the queue pair that used it has been destroyed.
+        unsafe { (self.device.functions.dereg_mr)(self.mr.as_ptr()) };
     }
 }

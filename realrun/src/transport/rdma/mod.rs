@@ -2,7 +2,8 @@
 //!
 //! A connection is a queue pair of type RC, set up over a TCP connection to the stage's port, which
 //! then stays open to tell when the peer has gone. `endpoint` says how messages pass.
-//! All unsafe code is in the layer over libibverbs: `library`, `device`, `memory` and `queue_pair`.
+//! Types and constants of verbs are those of the crates `ibverbs` and `ibverbs-sys`. All unsafe code
+//! is in the layer over libibverbs: `library`, `device`, `memory` and `queue_pair`.
 //!
 //! Run so far on Soft-RoCE only, not yet on a network adapter.
 
@@ -14,11 +15,12 @@ mod gid;
 mod library;
 mod memory;
 mod queue_pair;
-mod sys;
+mod setup;
 
 use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use schema::scenario::Verbs;
 
@@ -26,7 +28,8 @@ use super::{Buffers, Connection, HEADER};
 use device::{Device, PortState, devices};
 use endpoint::Endpoint;
 use failure::Failure;
-use memory::Buffer;
+use memory::{Access, Buffer, Region};
+use setup::Wanted;
 
 /// Which adapter a host uses, as far as the scenario says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -41,7 +44,7 @@ pub struct Choice {
 pub struct Nic {
     device: Arc<Device>,
     gid_index: u8,
-    gid: sys::Gid,
+    gid: gid::Gid,
     port: PortState,
 }
 
@@ -55,14 +58,8 @@ impl Nic {
             Some(name) => Device::open(name)?,
             None => only_active()?,
         };
+        device.is_up()?;
         let port = device.port()?;
-        if !port.is_active {
-            let failure = Failure::new("ibv_query_port", "its port is not active");
-            return Err(failure
-                .because("is the cable in, and the interface up (`ip link`)?")
-                .on(device.name())
-                .into());
-        }
         let (gid_index, gid) = gid::choose(device.name(), choice.gid)?;
         Ok(Nic {
             device,
@@ -70,6 +67,20 @@ impl Nic {
             gid,
             port,
         })
+    }
+
+    /// Registers `length` bytes of memory, which has been written, and releases them; says how long
+    /// each took.
+    ///
+    /// # Errors
+    /// If there is not so much, or the adapter does not take it.
+    pub fn registration(&self, length: usize) -> io::Result<(Duration, Duration)> {
+        let buffer = Buffer::new(length)?;
+        let begin = Instant::now();
+        let region = Region::register(&self.device, &buffer, Access::PeerWrites)?;
+        let registered = begin.elapsed();
+        drop(region);
+        Ok((registered, begin.elapsed() - registered))
     }
 
     /// Name, address and packet size, for people.
@@ -168,14 +179,8 @@ pub(super) fn accept(
     end: End<'_>,
     buffers: Buffers,
 ) -> io::Result<Box<dyn Connection>> {
-    let (reply, request) = (end.relay.map(|r| &r.reply), end.relay.map(|r| &r.request));
-    let end = Endpoint::establish(
-        stream,
-        end,
-        (reply, buffers.reply),
-        (request, buffers.request),
-    )?;
-    Ok(Box::new(end))
+    let (request, reply) = memory_of(end, buffers);
+    join(stream, end, reply, request)
 }
 
 /// The end that asks; `stream` has carried the hello.
@@ -184,12 +189,25 @@ pub(super) fn connect(
     end: End<'_>,
     buffers: Buffers,
 ) -> io::Result<Box<dyn Connection>> {
-    let (reply, request) = (end.relay.map(|r| &r.reply), end.relay.map(|r| &r.request));
-    let end = Endpoint::establish(
-        stream,
-        end,
-        (request, buffers.request),
-        (reply, buffers.reply),
-    )?;
+    let (request, reply) = memory_of(end, buffers);
+    join(stream, end, request, reply)
+}
+
+/// What requests and what replies are to lie in.
+fn memory_of<'a>(end: End<'a>, buffers: Buffers) -> (Wanted<'a>, Wanted<'a>) {
+    let shared = |of: fn(&Relay) -> &Buffer| end.relay.map(of);
+    (
+        (shared(|relay| &relay.request), buffers.request),
+        (shared(|relay| &relay.reply), buffers.reply),
+    )
+}
+
+fn join(
+    stream: TcpStream,
+    end: End<'_>,
+    outgoing: Wanted<'_>,
+    incoming: Wanted<'_>,
+) -> io::Result<Box<dyn Connection>> {
+    let end = Endpoint::establish(stream, end, outgoing, incoming)?;
     Ok(Box::new(end))
 }

@@ -1,46 +1,22 @@
 //! Queue pairs of type RC, with the completion queue, the channel and the memory of each.
 //!
-//! A [`QueuePair`] owns the memory that its work requests name, and destroys itself before it
-//! releases that memory, so an adapter never touches memory that is not there.
+//! A [`QueuePair`] owns the regions that its work requests name, and destroys itself before it
+//! releases them, so an adapter never touches memory that is not there.
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::c_int;
 use std::os::fd::BorrowedFd;
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
+use ibverbs::{ibv_access_flags as access_flags, ibv_wc, ibv_wc_opcode};
+use ibverbs_sys as sys;
+use sys::{ibv_qp_attr_mask as attribute, ibv_send_flags as send_flags, ibv_wr_opcode};
+
 use super::device::{Device, PORT};
 use super::failure::Failure;
+use super::gid::Gid;
 use super::library::{checked, made};
-use super::memory::{Buffer, Memory};
-use super::sys;
-
-/// Memory of a peer, as it has told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Remote {
-    /// Address of the first byte in the peer's process.
-    pub(super) address: u64,
-    /// Bytes.
-    pub(super) length: u64,
-    /// The key that its adapter wants to see.
-    pub(super) key: u32,
-}
-
-/// Who may do what with registered memory, besides this process and its adapter's reads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Access {
-    /// This adapter may write what arrives or is read.
-    Local,
-    /// The peer may write it.
-    PeerWrites,
-    /// The peer may read it.
-    PeerReads,
-}
-
-/// Memory registered with the adapter of a queue pair.
-struct Region {
-    mr: NonNull<sys::Mr>,
-    memory: Arc<Memory>,
-}
+use super::memory::{Access, Buffer, Region, Remote};
 
 /// A region of a queue pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +75,7 @@ pub(super) struct Depths {
 /// Where the other end of a queue pair is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Destination {
-    pub(super) gid: sys::Gid,
+    pub(super) gid: Gid,
     pub(super) queue_pair: u32,
     /// Sequence number of its first packet.
     pub(super) first_packet: u32,
@@ -110,9 +86,9 @@ pub(super) struct Destination {
 /// A queue pair with a completion queue, a completion channel and the memory it uses.
 pub(super) struct QueuePair {
     device: Arc<Device>,
-    qp: NonNull<sys::Qp>,
-    cq: NonNull<sys::Cq>,
-    channel: NonNull<sys::CompChannel>,
+    qp: NonNull<sys::ibv_qp>,
+    cq: NonNull<sys::ibv_cq>,
+    channel: NonNull<sys::ibv_comp_channel>,
     regions: Vec<Region>,
     inline: usize,
     peer: String,
@@ -151,19 +127,19 @@ impl QueuePair {
             unsafe { (functions.destroy_comp_channel)(channel.as_ptr()) };
             named(failure)
         })?;
-        let mut wanted = sys::QpInitAttr {
+        let mut wanted = sys::ibv_qp_init_attr {
             qp_context: null_mut(),
             send_cq: cq.as_ptr(),
             recv_cq: cq.as_ptr(),
             srq: null_mut(),
-            cap: sys::QpCap {
+            cap: sys::ibv_qp_cap {
                 max_send_wr: depths.send,
                 max_recv_wr: depths.receive,
                 max_send_sge: 1,
                 max_recv_sge: 1,
                 max_inline_data: depths.inline,
             },
-            qp_type: sys::QPT_RC,
+            qp_type: sys::ibv_qp_type::IBV_QPT_RC,
             sq_sig_all: 0,
         };
         // SAFETY: protection domain and completion queue live; `wanted` is a live structure.
@@ -187,6 +163,10 @@ impl QueuePair {
         })
     }
 
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
     pub(super) fn named(&self, failure: Failure) -> Failure {
         failure.on(self.device.name()).with(&self.peer)
     }
@@ -199,65 +179,34 @@ impl QueuePair {
     }
 
     /// Registers a buffer.
-    #[expect(unsafe_code, reason = "a call of libibverbs")]
     pub(super) fn register(
         &mut self,
         buffer: &Buffer,
         access: Access,
     ) -> Result<RegionId, Failure> {
-        let access = match access {
-            Access::Local => sys::ACCESS_LOCAL_WRITE,
-            Access::PeerWrites => sys::ACCESS_LOCAL_WRITE | sys::ACCESS_REMOTE_WRITE,
-            Access::PeerReads => sys::ACCESS_REMOTE_READ,
-        };
-        let memory = Arc::clone(&buffer.0);
-        // SAFETY: the memory is mapped, and stays so until it has been deregistered, since the
-        // region holds it.
-        let mr = unsafe {
-            let start = memory.map.as_mut_ptr().cast();
-            (self.device.functions.reg_mr)(self.device.pd.as_ptr(), start, memory.length, access)
-        };
-        let mr = made("ibv_reg_mr", mr).map_err(|failure| self.named(failure))?;
-        self.regions.push(Region { mr, memory });
+        let region = Region::register(&self.device, buffer, access);
+        self.regions
+            .push(region.map_err(|failure| self.named(failure))?);
         Ok(RegionId(self.regions.len() - 1))
     }
 
     /// What the peer needs to use a region.
-    #[expect(unsafe_code, reason = "a field of a structure of libibverbs")]
     pub(super) fn remote(&self, region: RegionId) -> Remote {
-        let region = &self.regions[region.0];
-        Remote {
-            address: region.memory.map.as_ptr() as u64,
-            length: region.memory.length as u64,
-            // SAFETY: the region is registered, and its key never changes.
-            key: unsafe { region.mr.as_ref().rkey },
-        }
+        self.regions[region.0].remote()
     }
 
-    #[expect(unsafe_code, reason = "a field of a structure of libibverbs")]
-    fn sge(&self, piece: Piece) -> sys::Sge {
-        let region = &self.regions[piece.region.0];
-        let end = piece.from.checked_add(piece.length);
-        assert!(
-            end.is_some_and(|end| end <= region.memory.length),
-            "{piece:?} is not inside its region of {} B",
-            region.memory.length
-        );
-        sys::Sge {
-            addr: region.memory.map.as_ptr() as u64 + piece.from as u64,
-            length: u32::try_from(piece.length).expect("the port's longest message fits 32 bits"),
-            // SAFETY: as in `remote`.
-            lkey: unsafe { region.mr.as_ref().lkey },
-        }
+    fn sge(&self, piece: Piece) -> sys::ibv_sge {
+        self.regions[piece.region.0].sge(piece.from, piece.length)
     }
 
     #[expect(unsafe_code, reason = "a call of libibverbs")]
     fn modify(
         &mut self,
         call: &'static str,
-        mut attributes: sys::QpAttr,
-        mask: c_int,
+        mut attributes: sys::ibv_qp_attr,
+        mask: attribute,
     ) -> Result<(), Failure> {
+        let mask = mask.0 as c_int;
         // SAFETY: the queue pair lives; the library reads the fields that the mask names.
         let errno = unsafe {
             (self.device.functions.modify_qp)(self.qp.as_ptr(), &raw mut attributes, mask)
@@ -267,13 +216,18 @@ impl QueuePair {
 
     /// Lets receives be posted, and the peer write and read regions registered for that.
     pub(super) fn initialize(&mut self) -> Result<(), Failure> {
-        let attributes = sys::QpAttr {
-            qp_state: sys::QPS_INIT,
+        let attributes = sys::ibv_qp_attr {
+            qp_state: sys::ibv_qp_state::IBV_QPS_INIT,
             port_num: PORT,
-            qp_access_flags: (sys::ACCESS_REMOTE_WRITE | sys::ACCESS_REMOTE_READ) as c_uint,
-            ..sys::QpAttr::default()
+            qp_access_flags: (access_flags::IBV_ACCESS_REMOTE_WRITE
+                | access_flags::IBV_ACCESS_REMOTE_READ)
+                .0,
+            ..sys::ibv_qp_attr::default()
         };
-        let mask = sys::QP_STATE | sys::QP_PKEY_INDEX | sys::QP_PORT | sys::QP_ACCESS_FLAGS;
+        let mask = attribute::IBV_QP_STATE
+            | attribute::IBV_QP_PKEY_INDEX
+            | attribute::IBV_QP_PORT
+            | attribute::IBV_QP_ACCESS_FLAGS;
         self.modify("ibv_modify_qp to INIT", attributes, mask)
     }
 
@@ -286,51 +240,52 @@ impl QueuePair {
     ) -> Result<(), Failure> {
         /// Reads of the other side that may be under way; what common adapters allow.
         const READS: u8 = 16;
-        let half = |at| u64::from_ne_bytes(to.gid[at..at + 8].try_into().expect("eight bytes"));
-        let receiving = sys::QpAttr {
-            qp_state: sys::QPS_RTR,
-            path_mtu: c_uint::from(to.mtu),
+        let receiving = sys::ibv_qp_attr {
+            qp_state: sys::ibv_qp_state::IBV_QPS_RTR,
+            path_mtu: u32::from(to.mtu),
             dest_qp_num: to.queue_pair,
             rq_psn: to.first_packet,
             max_dest_rd_atomic: READS,
             min_rnr_timer: 12, // 0.64 ms; never waited for, see `rnr_retry`
-            ah_attr: sys::AhAttr {
-                grh: sys::GlobalRoute {
-                    dgid: [half(0), half(8)],
+            ah_attr: sys::ibv_ah_attr {
+                grh: sys::ibv_global_route {
+                    dgid: sys::ibv_gid { raw: to.gid },
                     sgid_index: gid_index,
                     hop_limit: 64,
-                    ..sys::GlobalRoute::default()
+                    ..sys::ibv_global_route::default()
                 },
                 is_global: 1,
                 port_num: PORT,
-                ..sys::AhAttr::default()
+                ..sys::ibv_ah_attr::default()
             },
-            ..sys::QpAttr::default()
+            ..sys::ibv_qp_attr::default()
         };
-        let mask = sys::QP_STATE
-            | sys::QP_AV
-            | sys::QP_PATH_MTU
-            | sys::QP_DEST_QPN
-            | sys::QP_RQ_PSN
-            | sys::QP_MAX_DEST_RD_ATOMIC
-            | sys::QP_MIN_RNR_TIMER;
+        let mask = attribute::IBV_QP_STATE
+            | attribute::IBV_QP_AV
+            | attribute::IBV_QP_PATH_MTU
+            | attribute::IBV_QP_DEST_QPN
+            | attribute::IBV_QP_RQ_PSN
+            | attribute::IBV_QP_MAX_DEST_RD_ATOMIC
+            | attribute::IBV_QP_MIN_RNR_TIMER;
         self.modify("ibv_modify_qp to RTR", receiving, mask)?;
-        let sending = sys::QpAttr {
-            qp_state: sys::QPS_RTS,
+        let sending = sys::ibv_qp_attr {
+            qp_state: sys::ibv_qp_state::IBV_QPS_RTS,
             sq_psn: first_packet,
-            timeout: 14, // 4.096 us << 14 = 67 ms
-            retry_cnt: 7,
+            // The peer is given up after 0.9 s, or up to four times as long where an adapter takes
+            // the time-out as the specification lets it. Soft-RoCE never gives up at 7 retries.
+            timeout: 15, // 4.096 us << 15 = 134 ms
+            retry_cnt: 6,
             // No second try: flow control sees to it that a receive is always posted.
             rnr_retry: 0,
             max_rd_atomic: READS,
-            ..sys::QpAttr::default()
+            ..sys::ibv_qp_attr::default()
         };
-        let mask = sys::QP_STATE
-            | sys::QP_TIMEOUT
-            | sys::QP_RETRY_CNT
-            | sys::QP_RNR_RETRY
-            | sys::QP_SQ_PSN
-            | sys::QP_MAX_QP_RD_ATOMIC;
+        let mask = attribute::IBV_QP_STATE
+            | attribute::IBV_QP_TIMEOUT
+            | attribute::IBV_QP_RETRY_CNT
+            | attribute::IBV_QP_RNR_RETRY
+            | attribute::IBV_QP_SQ_PSN
+            | attribute::IBV_QP_MAX_QP_RD_ATOMIC;
         self.modify("ibv_modify_qp to RTS", sending, mask)
     }
 
@@ -338,7 +293,7 @@ impl QueuePair {
     #[expect(unsafe_code, reason = "a call of libibverbs")]
     pub(super) fn post_receive(&mut self, piece: Option<Piece>) -> Result<(), Failure> {
         let mut sge = piece.map(|piece| self.sge(piece));
-        let mut request = sys::RecvWr {
+        let mut request = sys::ibv_recv_wr {
             wr_id: 0,
             next: null_mut(),
             sg_list: sge.as_mut().map_or(null_mut(), |sge| &raw mut *sge),
@@ -358,31 +313,37 @@ impl QueuePair {
     /// Posts `work` on `piece`; its completion is [`Completion::Sent`].
     #[expect(unsafe_code, reason = "a call of libibverbs")]
     pub(super) fn post(&mut self, work: Work, piece: Piece) -> Result<(), Failure> {
-        let mut flags = sys::SEND_SIGNALED;
+        let mut flags = send_flags::IBV_SEND_SIGNALED;
         let (opcode, immediate, remote) = match work {
-            Work::Send(immediate) => (sys::WR_SEND_WITH_IMM, Some(immediate), None),
-            Work::Write(to, at) => (sys::WR_RDMA_WRITE, None, Some((to, at))),
-            Work::WriteWithImmediate(to, at, immediate) => {
-                (sys::WR_RDMA_WRITE_WITH_IMM, Some(immediate), Some((to, at)))
-            }
-            Work::Read(from, at) => (sys::WR_RDMA_READ, None, Some((from, at))),
+            Work::Send(immediate) => (ibv_wr_opcode::IBV_WR_SEND_WITH_IMM, Some(immediate), None),
+            Work::Write(to, at) => (ibv_wr_opcode::IBV_WR_RDMA_WRITE, None, Some((to, at))),
+            Work::WriteWithImmediate(to, at, immediate) => (
+                ibv_wr_opcode::IBV_WR_RDMA_WRITE_WITH_IMM,
+                Some(immediate),
+                Some((to, at)),
+            ),
+            Work::Read(from, at) => (ibv_wr_opcode::IBV_WR_RDMA_READ, None, Some((from, at))),
         };
         if immediate.is_some() {
-            flags |= sys::SEND_SOLICITED;
+            flags |= send_flags::IBV_SEND_SOLICITED;
         }
-        if opcode != sys::WR_RDMA_READ && piece.length <= self.inline {
-            flags |= sys::SEND_INLINE;
+        if opcode != ibv_wr_opcode::IBV_WR_RDMA_READ && piece.length <= self.inline {
+            flags |= send_flags::IBV_SEND_INLINE;
         }
         let mut sge = self.sge(piece);
-        let mut request = sys::SendWr::new(0, opcode, flags);
+        let mut request = sys::ibv_send_wr {
+            opcode,
+            send_flags: flags.0,
+            ..sys::ibv_send_wr::default()
+        };
         if piece.length > 0 {
             request.sg_list = &raw mut sge;
             request.num_sge = 1;
         }
-        request.imm_data = immediate.unwrap_or(0).to_be();
+        request.__bindgen_anon_1.imm_data = immediate.unwrap_or(0).to_be();
         if let Some((remote, at)) = remote {
-            request.remote_addr = remote.address + at;
-            request.rkey = remote.key;
+            request.wr.rdma.remote_addr = remote.address + at;
+            request.wr.rdma.rkey = remote.key;
         }
         let mut bad = null_mut();
         // SAFETY: as for receives; the peer's adapter checks address and key of remote memory.
@@ -400,7 +361,7 @@ impl QueuePair {
     /// If a work request has failed.
     #[expect(unsafe_code, reason = "a call of libibverbs")]
     pub(super) fn poll(&mut self) -> Result<Option<Completion>, Failure> {
-        let mut done = sys::Wc::default();
+        let mut done = ibv_wc::default();
         // SAFETY: the completion queue lives, and there is room for one completion.
         let n = unsafe {
             let poll = (*self.cq.as_ref().context).ops.poll_cq;
@@ -413,13 +374,13 @@ impl QueuePair {
         if n < 0 {
             return Err(self.named(Failure::new("ibv_poll_cq", "the queue has failed")));
         }
-        if done.status != sys::WC_SUCCESS {
-            return Err(self.named(Failure::of_status(done.status, done.vendor_err)));
+        if let Some((status, vendor)) = done.error() {
+            return Err(self.named(Failure::of_status(status, vendor)));
         }
         let immediate = u32::from_be(done.imm_data);
-        Ok(Some(match done.opcode {
-            sys::WC_RECV => Completion::Received(done.byte_len as usize, immediate),
-            sys::WC_RECV_RDMA_WITH_IMM => Completion::Written(immediate),
+        Ok(Some(match done.opcode() {
+            ibv_wc_opcode::IBV_WC_RECV => Completion::Received(done.len(), immediate),
+            ibv_wc_opcode::IBV_WC_RECV_RDMA_WITH_IMM => Completion::Written(immediate),
             _ => Completion::Sent,
         }))
     }
@@ -465,13 +426,9 @@ impl Drop for QueuePair {
     fn drop(&mut self) {
         let functions = self.device.functions;
         // SAFETY: each is destroyed once, users before what they use. When the queue pair is gone
-        // the adapter works on none of its requests, so the memory may go.
+        // the adapter works on none of its requests, so the memory may go, as it does after this.
         unsafe {
             (functions.destroy_qp)(self.qp.as_ptr());
-            for region in self.regions.drain(..) {
-                (functions.dereg_mr)(region.mr.as_ptr());
-                drop(region.memory);
-            }
             (functions.destroy_cq)(self.cq.as_ptr());
             (functions.destroy_comp_channel)(self.channel.as_ptr());
         }

@@ -3,85 +3,19 @@
 //! They need the devices `rxe0` and `rxe1` that the guest of `tests/rdma/run` has.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod ends;
+mod faults;
+mod load;
+
 use std::sync::Arc;
 
 use rand::{Rng, RngExt};
-use realrun::transport::rdma::{Choice, End, Nic, Relay};
-use realrun::transport::{Address, Buffers, Carrier, Connection, Header, Hello, Listener, connect};
-use schema::ids::{ClientId, Id, RequestId};
+use realrun::transport::Header;
+use realrun::transport::rdma::Relay;
 use schema::random::{Seed, stream};
 use schema::run::content_hash;
-use schema::scenario::{CompletionBy, Registration, Verb, Verbs};
 
-const MIB: usize = 1 << 20;
-const BUFFERS: Buffers = Buffers {
-    request: 5 * MIB,
-    reply: 3 * MIB,
-};
-
-fn nic(device: &str) -> Nic {
-    let device = Some(device.to_owned());
-    Nic::open(&Choice { device, gid: None }).unwrap()
-}
-
-fn hello() -> Hello {
-    Hello {
-        client: ClientId::from_index(0),
-        connection: 0,
-        hop: 0,
-    }
-}
-
-fn header(seq: usize, length: usize) -> Header {
-    Header {
-        request: RequestId::new(ClientId::from_index(0), seq as u32),
-        class: 0,
-        length: length as u64,
-        failed: false,
-    }
-}
-
-type Ends = (Box<dyn Connection>, Box<dyn Connection>);
-
-/// The two ends of a connection, the first on `rxe0` and the second on `rxe1`.
-fn pair(verbs: Verbs, buffers: Buffers) -> Ends {
-    join(verbs, buffers, ("rxe0", None), ("rxe1", None))
-}
-
-/// The two ends of a connection, each on a device and perhaps with the memory of a gateway.
-fn join(
-    verbs: Verbs,
-    buffers: Buffers,
-    near: (&str, Option<&Relay>),
-    far: (&'static str, Option<Arc<Relay>>),
-) -> Ends {
-    let dir = tempfile::tempdir().unwrap();
-    let local = dir.path().join("s");
-    let ip = IpAddr::from(Ipv4Addr::LOCALHOST);
-    let listener = Listener::bind(&local, ip).unwrap();
-    let tcp = SocketAddr::new(ip, listener.port().unwrap());
-    let (tell, heard) = std::sync::mpsc::channel();
-    listener.accept_all(move |pending| {
-        let mut pending = pending.unwrap();
-        pending.hello().unwrap();
-        let end = End {
-            nic: &nic(far.0),
-            verbs,
-            relay: far.1.as_deref(),
-        };
-        tell.send(pending.accept(Carrier::Rdma(end), buffers))
-            .unwrap();
-    });
-    let end = End {
-        nic: &nic(near.0),
-        verbs,
-        relay: near.1,
-    };
-    let address = Address { tcp, local };
-    let near = connect(Carrier::Rdma(end), &address, &hello(), buffers).unwrap();
-    (near, heard.recv().unwrap().unwrap())
-}
+use ends::{BUFFERS, MIB, Over, Pairs, every, fill, header, on};
 
 /// Sizes of messages: the ends of the range, those around the limits, and some in between.
 fn sizes(largest: usize, rng: &mut impl Rng) -> Vec<usize> {
@@ -103,32 +37,11 @@ fn sizes(largest: usize, rng: &mut impl Rng) -> Vec<usize> {
     sizes
 }
 
-fn fill(connection: &mut dyn Connection, length: usize, rng: &mut impl Rng) -> String {
-    let payload = &mut connection.payload_mut()[..length];
-    rng.fill_bytes(payload);
-    content_hash(payload)
-}
-
-fn every() -> Vec<Verbs> {
-    let mut all = Vec::new();
-    for verb in [Verb::WriteWithImmediate, Verb::Send, Verb::Read] {
-        for completion in [CompletionBy::Event, CompletionBy::Poll] {
-            all.push(Verbs {
-                completion,
-                verb,
-                registration: Registration::Once,
-                queue_pairs: None,
-            });
-        }
-    }
-    all
-}
-
 #[test]
 #[ignore = "needs two verbs devices: tests/rdma/run"]
 fn requests_and_replies_of_every_size_arrive_whole() {
     for verbs in every() {
-        let (mut near, mut far) = pair(verbs, BUFFERS);
+        let (mut near, mut far) = Pairs::across(verbs).join();
         let mut rng = stream(Seed(1), "request");
         let sizes = sizes(BUFFERS.request, &mut rng);
         let n = sizes.len();
@@ -165,7 +78,7 @@ fn requests_and_replies_of_every_size_arrive_whole() {
 #[ignore = "needs two verbs devices: tests/rdma/run"]
 fn a_slow_receiver_holds_its_sender_back() {
     for verbs in every() {
-        let (mut near, mut far) = pair(verbs, BUFFERS);
+        let (mut near, mut far) = Pairs::across(verbs).join();
         let server = std::thread::spawn(move || {
             let mut hashes = Vec::new();
             while let Some(arrival) = far.receive().unwrap() {
@@ -195,13 +108,13 @@ fn a_slow_receiver_holds_its_sender_back() {
 fn a_gateway_forwards_what_it_does_not_see() {
     for verbs in every() {
         let relay = Arc::new(Relay::new(BUFFERS).unwrap());
-        let (mut client, mut front) = join(
+        let middle = Over::Rdma {
+            device: "rxe1",
             verbs,
-            BUFFERS,
-            ("rxe0", None),
-            ("rxe1", Some(Arc::clone(&relay))),
-        );
-        let (mut back, mut server) = join(verbs, BUFFERS, ("rxe1", Some(&relay)), ("rxe0", None));
+            relay: Some(relay),
+        };
+        let (mut client, mut front) = Pairs::new(on("rxe0", verbs), middle.clone(), BUFFERS).join();
+        let (mut back, mut server) = Pairs::new(middle, on("rxe0", verbs), BUFFERS).join();
         let gateway = std::thread::spawn(move || {
             let mut n = 0;
             while let Some(arrival) = front.receive().unwrap() {

@@ -1,0 +1,188 @@
+//! How the two ends of a connection are made and joined.
+
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use schema::scenario::Verb;
+
+use super::super::HEADER;
+use super::card::{Card, hear, tell};
+use super::failure::Failure;
+use super::memory::{Access, Buffer};
+use super::queue_pair::{Depths, Destination, Piece, QueuePair, RegionId};
+use super::{End, Nic};
+use crate::clock::monotonic_ns;
+
+/// Work requests that may be under way.
+pub(super) const IN_FLIGHT: u32 = 16;
+/// Receives that are posted: for a message and for a leave.
+const RECEIVES: u32 = 2;
+/// Longest payload that is copied into a work request, in bytes, where the device allows it.
+const INLINE: u32 = 220;
+/// How long the peer may take for a step of setting the connection up.
+const SET_UP_LIMIT: Duration = Duration::from_secs(10);
+
+/// A buffer that a gateway shares, or else the length of the longest payload, in bytes.
+pub(super) type Wanted<'a> = (Option<&'a Buffer>, usize);
+
+/// Makes an end for messages of up to `outgoing` and `incoming` and joins it to the peer's, which
+/// does the same at the other end of `stream`; returns what the peer has told too.
+pub(super) fn agree(
+    stream: &TcpStream,
+    end: End<'_>,
+    outgoing: Wanted<'_>,
+    incoming: Wanted<'_>,
+) -> io::Result<(Made, Card)> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(SET_UP_LIMIT))?;
+    let made = Made::new(end.nic, end.verbs.verb, stream, outgoing, incoming);
+    let mut made = tell(stream, made, |made| made.card.encode().to_vec())?;
+    let peer = Card::decode(&heard(stream, &made.qp)?)?;
+    let joined = made.join(end.nic, &peer);
+    tell(stream, joined, |()| Vec::new())?;
+    heard::<0>(stream, &made.qp)?;
+    stream.set_read_timeout(None)?;
+    watch(stream)?;
+    Ok((made, peer))
+}
+
+/// Hears how the peer's step of setting up went.
+fn heard<const N: usize>(stream: &TcpStream, qp: &QueuePair) -> io::Result<[u8; N]> {
+    hear(stream).map_err(|error| {
+        let problem = match error.kind() {
+            // The peer's own words.
+            io::ErrorKind::Other => return error,
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!(
+                    "the peer did not answer within {} s",
+                    SET_UP_LIMIT.as_secs()
+                )
+            }
+            io::ErrorKind::UnexpectedEof => "the peer closed it".to_owned(),
+            _ => error.to_string(),
+        };
+        let failure = Failure::new("setting up a connection", problem);
+        qp.named(failure.because("does its process run, with the same scenario?"))
+            .into()
+    })
+}
+
+/// Lets a wait for the peer end if its host or the network has gone: about 6 s later.
+fn watch(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(3))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
+}
+
+/// What an end makes before it knows its peer.
+pub(super) struct Made {
+    pub(super) qp: QueuePair,
+    pub(super) outgoing: (Buffer, RegionId),
+    pub(super) incoming: (Buffer, RegionId),
+    pub(super) card: Card,
+}
+
+impl Made {
+    pub(super) fn new(
+        nic: &Nic,
+        verb: Verb,
+        stream: &TcpStream,
+        outgoing: Wanted<'_>,
+        incoming: Wanted<'_>,
+    ) -> io::Result<Made> {
+        let depths = Depths {
+            send: IN_FLIGHT,
+            receive: RECEIVES,
+            inline: INLINE,
+        };
+        let peer = stream.peer_addr()?.to_string();
+        nic.device.is_up().map_err(|failure| failure.with(&peer))?;
+        let mut qp = QueuePair::new(&nic.device, depths, peer)?;
+        let make = |(shared, length): Wanted<'_>| match shared {
+            Some(buffer) => Ok(buffer.shared()),
+            None => Buffer::new(HEADER + length),
+        };
+        let (outgoing, incoming) = (make(outgoing)?, make(incoming)?);
+        let longest = outgoing.len().max(incoming.len());
+        if verb == Verb::Send && longest > nic.port.max_message as usize {
+            let problem = format!(
+                "a message of {longest} B, the port takes {} B at most",
+                nic.port.max_message
+            );
+            let failure = Failure::new("ibv_post_send", problem)
+                .because("`verb = \"write-with-immediate\"` moves longer ones");
+            return Err(qp.named(failure).into());
+        }
+        let (from, to) = match verb {
+            Verb::WriteWithImmediate => (Access::Local, Access::PeerWrites),
+            Verb::Send => (Access::Local, Access::Local),
+            Verb::Read => (Access::PeerReads, Access::Local),
+        };
+        let from = qp.register(&outgoing, from)?;
+        let to = qp.register(&incoming, to)?;
+        qp.initialize()?;
+        for _ in 0..RECEIVES {
+            qp.post_receive(receive_into(verb, to, incoming.len()))?;
+        }
+        let card = Card {
+            gid: nic.gid,
+            queue_pair: qp.number(),
+            // Any number does that no packet of an earlier queue pair of this number has.
+            first_packet: monotonic_ns() as u32 & 0x00ff_ffff,
+            mtu: nic.port.mtu,
+            verb,
+            outgoing: qp.remote(from),
+            incoming: qp.remote(to),
+        };
+        Ok(Made {
+            qp,
+            outgoing: (outgoing, from),
+            incoming: (incoming, to),
+            card,
+        })
+    }
+
+    pub(super) fn join(&mut self, nic: &Nic, peer: &Card) -> io::Result<()> {
+        let differ = |what: &str| {
+            let problem = format!("the two ends differ in {what}");
+            let failure = Failure::new("setting up a connection", problem)
+                .because("both must run the same scenario");
+            Err(self.qp.named(failure).into())
+        };
+        if peer.verb != self.card.verb {
+            return differ("the verb");
+        }
+        let (out, back) = (self.outgoing.0.len() as u64, self.incoming.0.len() as u64);
+        if peer.incoming.length != out || peer.outgoing.length != back {
+            return differ("the size of messages");
+        }
+        let to = Destination {
+            gid: peer.gid,
+            queue_pair: peer.queue_pair,
+            first_packet: peer.first_packet,
+            mtu: peer.mtu.min(self.card.mtu),
+        };
+        Ok(self
+            .qp
+            .connect(&to, nic.gid_index, self.card.first_packet)?)
+    }
+}
+
+/// What a posted receive takes: the whole message where it is sent, the notice where it is read,
+/// nothing where it is written.
+pub(super) fn receive_into(verb: Verb, region: RegionId, whole: usize) -> Option<Piece> {
+    let length = match verb {
+        Verb::WriteWithImmediate => return None,
+        Verb::Send => whole,
+        Verb::Read => HEADER,
+    };
+    Some(Piece {
+        region,
+        from: 0,
+        length,
+    })
+}
