@@ -9,5 +9,6 @@ mod pipelines;
 mod profiles;
 mod refused;
 mod stations;
+mod studies;
 mod tidy;
 mod transports;

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use schema::profile::Profile;
 use schema::scenario::Scenario;
+use schema::study::Study;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -69,7 +70,7 @@ fn crates_know_only_the_schema() {
 }
 
 #[test]
-fn every_scenario_and_profile_parses_and_is_described() {
+fn every_scenario_study_and_profile_parses_and_is_described() {
     let folder = Path::new(ROOT).join("scenarios");
     let readme = fs::read_to_string(folder.join("README.md")).unwrap();
     let scenarios = files(&folder, "toml");
@@ -77,6 +78,12 @@ fn every_scenario_and_profile_parses_and_is_described() {
     for path in scenarios {
         if path.starts_with(folder.join("profiles")) {
             Profile::load(&path).unwrap();
+        } else if path.starts_with(folder.join("study")) {
+            let study = Study::load(&path).unwrap();
+            Profile::load_all(&study.profiles).unwrap();
+            for point in study.points() {
+                Scenario::load(&study.scenario, &point.overrides).unwrap();
+            }
         } else {
             Scenario::load(&path, &[]).unwrap();
         }
