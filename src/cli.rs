@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use plots::View;
+use schema::comparison::Metric;
 use schema::units::SimDuration;
 use sim::Precision;
 
@@ -53,6 +54,8 @@ pub(crate) enum Verb {
     Simulate(Simulate),
     /// Simulates every point of a study's grid, and goes on where it was stopped
     Sweep(Sweep),
+    /// Where the time of a simulated scenario goes, and what would help
+    Explain(Explain),
     /// The difference of two simulated scenarios, with common random numbers
     Compare(Compare),
     /// Simulates what was measured and compares, stage by stage
@@ -187,6 +190,52 @@ pub(crate) struct Sweep {
     /// Threads to use; the result does not depend on it
     #[arg(short = 'j', long, default_value_t = 0)]
     pub(crate) threads: usize,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The scenario file
+    pub(crate) scenario: PathBuf,
+    /// A profile file; may be repeated, for parts in several
+    #[arg(short, long, required = true)]
+    pub(crate) profile: Vec<PathBuf>,
+    /// What is to be better
+    #[arg(short, long, value_enum, default_value = "mean")]
+    pub(crate) metric: Target,
+    /// Number of pairs of replications
+    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) replications: u32,
+    /// Threads to use; the result does not depend on it
+    #[arg(short = 'j', long, default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+/// A metric that can be better.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Target {
+    /// Mean end-to-end time
+    Mean,
+    /// Median
+    P50,
+    /// 90th percentile
+    P90,
+    /// 99th percentile
+    P99,
+    /// Completed requests per second
+    Throughput,
+}
+
+impl From<Target> for Metric {
+    fn from(target: Target) -> Metric {
+        match target {
+            Target::Mean => Metric::Mean,
+            Target::P50 => Metric::P50,
+            Target::P90 => Metric::P90,
+            Target::P99 => Metric::P99,
+            Target::Throughput => Metric::Throughput,
+        }
+    }
 }
 
 /// Arguments of `compare`.

@@ -142,6 +142,27 @@ impl DriverLaw {
         }
     }
 
+    /// Multiplies it, and its standard errors, by `factor`.
+    pub fn scale(&mut self, factor: f64) {
+        match self {
+            DriverLaw::Affine {
+                base,
+                base_error,
+                slope,
+                slope_error,
+            } => {
+                for number in [base, base_error, slope, slope_error] {
+                    *number *= factor;
+                }
+            }
+            DriverLaw::Table(points) => {
+                for [_, value] in points {
+                    *value *= factor;
+                }
+            }
+        }
+    }
+
     /// What is wrong with it, if anything.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {

@@ -18,6 +18,7 @@ pub mod error;
 pub mod gpu;
 pub mod ids;
 pub mod nets;
+pub mod occupancy;
 pub mod profile;
 pub mod random;
 pub mod run;

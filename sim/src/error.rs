@@ -190,6 +190,11 @@ pub enum SimError {
     /// A single replication has no interval.
     #[error("a comparison takes at least 2 replications")]
     NoPairs,
+    /// Plain stages stand for themselves, and not for parts that could be faster.
+    #[error(
+        "a scenario of plain stages has no parts that could be faster; vary its services with `tandem sweep`"
+    )]
+    NoParts,
     /// Pilot runs did not show where the initial transient ends.
     #[error(
         "{at}: the initial transient does not end within half of a pilot run of {n} requests; measure longer, or give a warm-up; if the load is more than can be served it never ends"

@@ -5,6 +5,7 @@
 //! - [`theory`] has the closed forms of queueing theory that such networks can be checked against.
 //! - [`simulate`] runs a scenario: one of plain stages as such a network, one of stages on hosts with
 //!   the costs of a profile. It returns a run of the same kind as a measurement.
+//! - [`explain()`] makes each part of a scenario faster in turn, and says what that brings.
 //! - [`compare()`] runs two scenarios with common random numbers.
 //! - [`fabric`] is a network of links that flows share, with routes over it.
 //! - [`engine`] and [`stations`] are the parts, for engines of one's own; [`statistics`] keeps what a
@@ -61,6 +62,7 @@ mod costs;
 pub mod engine;
 mod error;
 mod event;
+mod explain;
 pub mod fabric;
 pub mod gpu;
 mod ids;
@@ -91,6 +93,7 @@ use schema::summary::Summary;
 pub use compare::{Difference, compare};
 pub use compile::gpu_of_part;
 pub use error::SimError;
+pub use explain::{Explanation, Gain, Lever, SPEEDUPS, explain};
 pub use precision::{Precision, PrecisionError};
 pub use replication::Completion;
 pub use schema::comparison::Metric;

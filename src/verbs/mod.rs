@@ -3,6 +3,7 @@
 mod calibrate;
 mod compare;
 mod doctor;
+mod explain;
 mod export;
 mod measure;
 mod plot;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Calibrate(arguments) => calibrate::run(&common, &arguments),
         Verb::Simulate(arguments) => simulate::run(&common, &arguments),
         Verb::Sweep(arguments) => sweep::run(&common, &arguments),
+        Verb::Explain(arguments) => explain::run(&common, &arguments),
         Verb::Compare(arguments) => compare::run(&common, &arguments),
         Verb::Validate(arguments) => validate::run(&common, &arguments),
         Verb::Plot(arguments) => plot::run(&common, &arguments),

@@ -113,8 +113,7 @@ fn a_study_with_a_mistake_runs_nothing() {
     assert_eq!(output.status.code(), Some(2));
     assert!(!dir.path().join("out").exists());
     let message = said(&output).replace(&dir.path().display().to_string(), "DIR");
-    insta::assert_snapshot!(message, @r#"
-error: point servers 0, rate { poisson = { rate = "400 /s" } }: DIR/mm1.toml with --set stages.counter.station.servers=0: `stages.counter.station.servers`: must be at least 1, found 0"#);
+    insta::assert_snapshot!(message, @r#"error: point servers 0, rate { poisson = { rate = "400 /s" } }: DIR/mm1.toml with --set stages.counter.station.servers=0: `stages.counter.station.servers`: must be at least 1, found 0"#);
 }
 
 #[test]

@@ -4,4 +4,5 @@
 mod adapters;
 mod closed_form;
 mod cut_through;
+mod explain;
 mod fixture;
