@@ -111,14 +111,16 @@ fn a_measured_run_has_the_spans_that_the_engine_gives() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
     command.args(["simulate", "-q", "--replications", "1"]);
     command.arg(scenario("gdr"));
-    let ideal = Path::new(ROOT).join("scenarios/profiles/ideal.toml");
-    command.arg("-p").arg(ideal);
+    for profile in ["ideal", "nics"] {
+        let path = format!("scenarios/profiles/{profile}.toml");
+        command.arg("-p").arg(Path::new(ROOT).join(path));
+    }
     for setting in [
-        "hosts.edge.part=no-time",
-        "hosts.server.part=no-time",
-        "hosts.edge.nic.part=no-time-nic",
-        "hosts.server.nic.part=no-time-nic",
-        "links=[]",
+        "hosts.edge.part=verbs-host",
+        "hosts.server.part=verbs-host",
+        "hosts.edge.nic.part=cx6-200g",
+        "hosts.server.nic.part=cx6-200g",
+        "links.0.part=switch",
     ] {
         command.args(["--set", setting]);
     }
@@ -151,17 +153,17 @@ fn refusal(settings: &[&str], more: &str) -> String {
 #[test]
 #[ignore = "needs two verbs devices and the stand-in: tests/rdma/run"]
 fn memory_that_no_adapter_reaches_is_refused_with_the_remedy() {
-    insta::assert_snapshot!(refusal(&[], ""), @"");
-    insta::assert_snapshot!(refusal(&[], "dma-buf = true"), @"");
+    insta::assert_snapshot!(refusal(&[], ""), @"error: SCENARIO:28: `clients.0.path.0.over`: ibv_reg_mr on device `rxe1`: Bad address (os error 14), of memory of GPU 0 (Tandem stand-in for two-sms); the adapter does not reach the GPU: load NVIDIA's kernel module (`modprobe nvidia-peermem`), or use dma-buf, which needs NVIDIA's open kernel modules, Linux 5.12 and libibverbs 1.12 (dma-buf: the GPU's driver gives none); `tandem simulate` runs GPUDirect RDMA anywhere");
+    insta::assert_snapshot!(refusal(&[], "dma-buf = true"), @"error: SCENARIO:28: `clients.0.path.0.over`: ibv_reg_mr on device `rxe1`: Bad address (os error 14), of memory of GPU 0 (Tandem stand-in for two-sms); the adapter does not reach the GPU: load NVIDIA's kernel module (`modprobe nvidia-peermem`), or use dma-buf, which needs NVIDIA's open kernel modules, Linux 5.12 and libibverbs 1.12 (dma-buf: ibv_reg_dmabuf_mr: Operation not supported (os error 95)); `tandem simulate` runs GPUDirect RDMA anywhere");
     let failing = "failures = [{ call = \"cuPointerSetAttribute\", code = 801 }]";
-    insta::assert_snapshot!(refusal(&[], failing), @"");
+    insta::assert_snapshot!(refusal(&[], failing), @"error: SCENARIO:28: `clients.0.path.0.over`: cuPointerSetAttribute of SYNC_MEMOPS on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_NOT_SUPPORTED (801); see the error's entry in NVIDIA's description of the driver API; `tandem simulate` runs GPUDirect RDMA anywhere");
 }
 
 #[test]
 #[ignore = "needs two verbs devices and the stand-in: tests/rdma/run"]
 fn a_gpu_that_is_not_there_and_several_processes_are_refused() {
-    insta::assert_snapshot!(refusal(&[], "devices = 0"), @"");
-    insta::assert_snapshot!(refusal(&["stages.work.gpu.processes=2"], "peer-memory = true"), @"");
+    insta::assert_snapshot!(refusal(&[], "devices = 0"), @"error: SCENARIO:28: `clients.0.path.0.over`: there is no GPU 0: the driver shows 0 of them to this process; is CUDA_VISIBLE_DEVICES set?; `tandem simulate` runs GPUDirect RDMA anywhere");
+    insta::assert_snapshot!(refusal(&["stages.work.gpu.processes=2"], "peer-memory = true"), @"error: SCENARIO with --set stages.work.gpu.processes=2: `stages.work.gpu.processes`: must be 1 over `gdr` on hardware, where a connection's buffer is of one process and kernels of another do not reach it; `tandem simulate` runs others");
 }
 
 /// A dma-buf that the adapter does not take, and memory that it reaches by its address.
@@ -191,7 +193,7 @@ fn doctor(more: &str) -> String {
 #[test]
 #[ignore = "needs two verbs devices and the stand-in: tests/rdma/run"]
 fn the_doctor_says_how_adapters_reach_gpus() {
-    insta::assert_snapshot!(doctor("peer-memory = true"), @"");
-    insta::assert_snapshot!(doctor(""), @"");
-    insta::assert_snapshot!(doctor("devices = 0"), @"");
+    insta::assert_snapshot!(doctor("peer-memory = true"), @"yes GPUDirect RDMA GPU 0 from rxe0 by nvidia-peermem; GPU 0 from rxe1 by nvidia-peermem");
+    insta::assert_snapshot!(doctor(""), @"no GPUDirect RDMA ibv_reg_mr on device `rxe0`: Bad address (os error 14), of memory of GPU 0 (Tandem stand-in for two-sms); the adapter does not reach the GPU: load NVIDIA's kernel module (`modprobe nvidia-peermem`), or use dma-buf, which needs NVIDIA's open kernel modules, Linux 5.12 and libibverbs 1.12 (dma-buf: the GPU's driver gives none); ibv_reg_mr on device `rxe1`: Bad address (os error 14), of memory of GPU 0 (Tandem stand-in for two-sms); the adapter does not reach the GPU: load NVIDIA's kernel module (`modprobe nvidia-peermem`), or use dma-buf, which needs NVIDIA's open kernel modules, Linux 5.12 and libibverbs 1.12 (dma-buf: the GPU's driver gives none)");
+    insta::assert_snapshot!(doctor("devices = 0"), @"no GPUDirect RDMA no pair of an RDMA NIC and a GPU");
 }

@@ -201,8 +201,8 @@ impl Region {
         match made("ibv_reg_mr", mr) {
             Ok(mr) => Ok(region(mr, Way::PeerMemory)),
             Err(failure) => Err(Failure::new(
-                "ibv_reg_mr of GPU memory",
-                format!("{} ({})", failure.problem, memory.device()),
+                "ibv_reg_mr",
+                format!("{}, of memory of {}", failure.problem, memory.device()),
             )
             .because(format!(
                 "the adapter does not reach the GPU: load NVIDIA's kernel module (`modprobe \
