@@ -116,8 +116,10 @@ fn hardware_refuses_transports_of_verbs() {
 /// A build that lacks one of the two features says which.
 #[test]
 fn hardware_refuses_gpudirect_rdma_without_its_features() {
-    let kernels =
-        "serve = { kernels = { input = \"0 B\", output = \"0 B\", work = [] } }\ngpu = {}";
+    let kernel = "{ kernel = { blocks = 1, threads = 32, time = \"1 us\" } }";
+    let kernels = format!(
+        "serve = {{ kernels = {{ input = \"0 B\", output = \"0 B\", work = [{kernel}] }} }}\ngpu = {{}}"
+    );
     let nic = "nic = { part = \"cx5\" }";
     let host = |name: &str| format!("{name} = {{ part = \"this-machine\", cores = 2 }}");
     let with = |name: &str, more: &str| host(name).replace(" }", &format!(", {nic}{more} }}"));
