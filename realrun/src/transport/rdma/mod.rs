@@ -5,7 +5,10 @@
 //! Types and constants of verbs are those of the crates `ibverbs` and `ibverbs-sys`. All unsafe code
 //! is in the layer over libibverbs: `library`, `device`, `memory` and `queue_pair`.
 //!
-//! Run so far on Soft-RoCE only, not yet on a network adapter.
+//! An end may have its payloads in memory of a GPU (GPUDirect RDMA, `store`).
+//!
+//! Run so far on Soft-RoCE only, not yet on a network adapter, and with memory of a stand-in for a GPU
+//! only.
 
 mod card;
 mod device;
