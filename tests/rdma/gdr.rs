@@ -166,6 +166,20 @@ fn a_gpu_that_is_not_there_and_several_processes_are_refused() {
     insta::assert_snapshot!(refusal(&["stages.work.gpu.processes=2"], "peer-memory = true"), @"error: SCENARIO with --set stages.work.gpu.processes=2: `stages.work.gpu.processes`: must be 1 over `gdr` on hardware, where a connection's buffer is of one process and kernels of another do not reach it; `tandem simulate` runs others");
 }
 
+/// Two contexts and the buffers of two connections fit, those of the third do not.
+#[test]
+#[ignore = "needs two verbs devices and the stand-in: tests/rdma/run"]
+fn a_gpu_without_room_for_a_connection_s_buffers_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = measure("gdr", &[], dir.path());
+    let file = standin(dir.path(), "peer-memory = true\nmemory = \"640 kB\"");
+    let output = command.env("TANDEM_STANDIN", file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let message = said(&output);
+    let expected = "on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_OUT_OF_MEMORY (2)";
+    assert!(message.contains(expected), "{message}");
+}
+
 /// A dma-buf that the adapter does not take, and memory that it reaches by its address.
 #[test]
 #[ignore = "needs two verbs devices and the stand-in: tests/rdma/run"]
