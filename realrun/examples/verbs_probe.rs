@@ -141,6 +141,7 @@ impl Series {
                 queue_pairs: None,
             },
             relay: None,
+            gpu: None,
         })
     }
 

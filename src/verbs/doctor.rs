@@ -148,16 +148,22 @@ fn rdma() -> Finding {
 }
 
 fn peer_memory() -> Finding {
-    let loaded = std::fs::read_to_string("/proc/modules").is_ok_and(|modules| {
-        modules
-            .lines()
-            .any(|line| line.starts_with("nvidia_peermem "))
-    });
-    let problem = (!loaded).then(|| {
-        (
-            "nvidia-peermem is not loaded".to_owned(),
-            "needs a GPU and an RDMA NIC; then `modprobe nvidia-peermem`",
-        )
-    });
-    finding("GPUDirect RDMA", problem, "nvidia-peermem is loaded")
+    let name = "GPUDirect RDMA";
+    let remedy =
+        "needs a GPU and an RDMA NIC, and `modprobe nvidia-peermem` or a driver with dma-buf";
+    match realrun::launch::ways_to_gpus() {
+        Ok(ways) if ways.is_empty() => {
+            let none = "no pair of an RDMA NIC and a GPU".to_owned();
+            finding(name, Some((none, remedy)), "")
+        }
+        Ok(ways) => {
+            let works = ways.iter().any(Result::is_ok);
+            let words = ways
+                .into_iter()
+                .map(|way| way.unwrap_or_else(|e| e.to_string()));
+            let words = words.collect::<Vec<_>>().join("; ");
+            finding(name, (!works).then(|| (words.clone(), remedy)), &words)
+        }
+        Err(error) => finding(name, Some((error.to_string(), remedy)), ""),
+    }
 }

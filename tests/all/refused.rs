@@ -112,3 +112,24 @@ fn hardware_refuses_transports_of_verbs() {
     assert_snapshot!(with(pairs), @"error: DIR/scenario.toml:35: `clients.0.path.1.queue-pairs`: each connection has a queue pair of its own on hardware; `tandem simulate` runs shared ones");
     assert_snapshot!(with(""), @"error: DIR/scenario.toml:8: `hosts.gateway.nic`: this build has no verbs transport; build it with `--features rdma`; `tandem simulate` runs RDMA anywhere");
 }
+
+/// A build that lacks one of the two features says which.
+#[test]
+fn hardware_refuses_gpudirect_rdma_without_its_features() {
+    let kernel = "{ kernel = { blocks = 1, threads = 32, time = \"1 us\" } }";
+    let kernels = format!(
+        "serve = {{ kernels = {{ input = \"0 B\", output = \"0 B\", work = [{kernel}] }} }}\ngpu = {{}}"
+    );
+    let nic = "nic = { part = \"cx5\" }";
+    let host = |name: &str| format!("{name} = {{ part = \"this-machine\", cores = 2 }}");
+    let with = |name: &str, more: &str| host(name).replace(" }", &format!(", {nic}{more} }}"));
+    let gpu = ", gpus = [{ part = \"a100\" }]";
+    let text = changed(SYNTHETIC, &kernels)
+        .replace(&host("gateway"), &with("gateway", ""))
+        .replace(&host("server"), &with("server", gpu))
+        .replace(
+            "to = \"work\", over = \"tcp\"",
+            "to = \"work\", over = \"gdr\"",
+        );
+    assert_snapshot!(refusal_of(&text), @"error: DIR/scenario.toml:8: `hosts.gateway.nic`: this build has no verbs transport; build it with `--features rdma`; `tandem simulate` runs RDMA anywhere");
+}

@@ -1,6 +1,7 @@
 //! In place of the CUDA back end, in a build without the feature `cuda`: says that it is not there.
 
 use std::convert::Infallible;
+use std::os::fd::OwnedFd;
 
 use super::{
     Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace,
@@ -26,6 +27,52 @@ impl Accelerator for CudaAccelerator {
     }
 
     fn describe(&self) -> Description {
+        match self.0 {}
+    }
+}
+
+/// Memory of a device that network adapters reach: none, in this build.
+#[derive(Debug)]
+pub struct PeerBuffer(Infallible);
+
+impl PeerBuffer {
+    /// Never called, as there is no GPU.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn new(on: &CudaAccelerator, _bytes: usize) -> Result<PeerBuffer, CudaError> {
+        match on.0 {}
+    }
+
+    /// Its size, in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self.0 {}
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self.0 {}
+    }
+
+    /// Its address on the device.
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        match self.0 {}
+    }
+
+    /// The device that it is of, for people.
+    #[must_use]
+    pub fn device(&self) -> String {
+        match self.0 {}
+    }
+
+    /// Never called, as there is no GPU.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn dma_buf(&self) -> Result<Option<(OwnedFd, u64)>, CudaError> {
         match self.0 {}
     }
 }

@@ -5,6 +5,7 @@ use schema::scenario::{
     LaunchFile, Placement, Registration, Scenario, Serve, Stage, StageRole, Transport, Work,
 };
 
+use super::gdr::way_to_gpu;
 use crate::accelerator::cuda;
 use crate::error::RealrunError;
 use crate::machine;
@@ -257,11 +258,7 @@ fn verbs_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
     for (index, group) in scenario.groups.rows().iter().enumerate() {
         for (at, hop) in group.path.iter().enumerate() {
             let key = || format!("clients.{index}.path.{at}.over");
-            if hop.over == Transport::Gdr {
-                let problem = "this build reaches no GPU; `tandem simulate` runs GPUDirect RDMA";
-                return refuse(key(), problem.to_owned());
-            }
-            if hop.over != Transport::Rdma {
+            if !hop.over.is_verbs() {
                 continue;
             }
             let verbs = hop.verbs.expect("the hop is over verbs");
@@ -287,6 +284,24 @@ fn verbs_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
                     let problem = format!("{error}; `tandem simulate` runs RDMA anywhere");
                     return refuse(format!("hosts.{}.nic", scenario.hosts[host].name), problem);
                 }
+            }
+            let is_of_several =
+                |serve: &Serve| (serve.gpu.as_ref()).is_some_and(|gpu| gpu.processes > 1);
+            let stage = &scenario.stages[hop.to];
+            if hop.over == Transport::Gdr
+                && matches!(&stage.role, StageRole::Serve(serve) if is_of_several(serve))
+            {
+                let problem = "must be 1 over `gdr` on hardware, where a connection's buffer is of one \
+                               process and kernels of another do not reach it; `tandem simulate` runs \
+                               others";
+                let key = format!("stages.{}.gpu.processes", stage.name);
+                return refuse(key, problem.to_owned());
+            }
+            if hop.over == Transport::Gdr
+                && let Err(error) = way_to_gpu(scenario, hop)
+            {
+                let problem = format!("{error}; `tandem simulate` runs GPUDirect RDMA anywhere");
+                return refuse(key(), problem);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod check;
+mod gdr;
 mod placement;
 mod process;
 
@@ -16,8 +17,9 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{Scenario, Stage, StageRole, Work};
+use schema::scenario::{Scenario, Stage, StageRole, Transport, Work};
 
+pub use gdr::ways_to_gpus;
 pub use placement::netns_problem;
 
 use crate::accelerator::cpu::THREADS_VARIABLE;
@@ -173,6 +175,12 @@ fn facts(scenario: &Scenario) -> BTreeMap<String, String> {
         && let Ok(gpus) = cuda::survey()
     {
         facts.insert("GPUs".to_owned(), gpus.join("; "));
+    }
+    let mut hops = scenario.groups.rows().iter().flat_map(|group| &group.path);
+    if let Some(hop) = hops.find(|hop| hop.over == Transport::Gdr)
+        && let Ok(way) = gdr::way_to_gpu(scenario, hop)
+    {
+        facts.insert("GPUDirect RDMA".to_owned(), way);
     }
     facts
 }

@@ -76,7 +76,7 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
             };
             let hop = &group.path[0];
             let connection = connect(
-                shared.carrier(hop, None),
+                shared.carrier(hop, None, None),
                 shared.address(hop.to)?,
                 &hello,
                 shared.buffers(row.group),

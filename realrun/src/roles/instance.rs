@@ -56,23 +56,30 @@ pub(super) const NO_TIMES: Times = Times {
     d2h: None,
 };
 
-/// Starts the instances and waits until each has run its net once; returns their warnings.
+/// Starts the instances and waits until each has run its net once; returns their warnings, and the
+/// GPU if there is one: of several the first.
 pub(super) fn start_instances(
     shared: &Arc<Shared>,
     stage: StageId,
     serve: &Serve,
     line: &Arc<Line<Job>>,
-) -> Result<Vec<String>, RealrunError> {
+) -> Result<(Vec<String>, Option<Arc<CudaAccelerator>>), RealrunError> {
     let failed = |source: AcceleratorError| RealrunError::Accelerator {
         stage: shared.scenario.stages[stage].name.clone(),
         source: Box::new(source),
     };
-    let accelerators = match &serve.gpu {
+    let gpus = match &serve.gpu {
+        None => Vec::new(),
+        Some(gpu) => on_gpus(gpu).map_err(|error| failed(error.into()))?,
+    };
+    let accelerators: Vec<Arc<dyn Accelerator>> = match &serve.gpu {
         None => {
             let processor: Arc<dyn Accelerator> = Arc::new(CpuAccelerator::new());
             vec![processor; serve.instances as usize]
         }
-        Some(gpu) => on_gpus(gpu).map_err(|error| failed(error.into()))?,
+        Some(_) => (gpus.iter())
+            .map(|gpu| Arc::clone(gpu) as Arc<dyn Accelerator>)
+            .collect(),
     };
     let spec = context_spec(shared, stage, serve);
     let (tell, heard) = mpsc::channel();
@@ -103,15 +110,15 @@ pub(super) fn start_instances(
         .flat_map(|accelerator| accelerator.describe().warnings)
         .collect();
     warnings.dedup();
-    Ok(warnings)
+    Ok((warnings, gpus.into_iter().next()))
 }
 
 /// The accelerator of each instance: one a process on each device, for all of its streams.
-fn on_gpus(gpu: &GpuUse) -> Result<Vec<Arc<dyn Accelerator>>, CudaError> {
+fn on_gpus(gpu: &GpuUse) -> Result<Vec<Arc<CudaAccelerator>>, CudaError> {
     let mut accelerators = Vec::new();
     for device in &gpu.devices {
         for _ in 0..gpu.processes {
-            let process: Arc<dyn Accelerator> = Arc::new(CudaAccelerator::new(GpuPlace {
+            let process = Arc::new(CudaAccelerator::new(GpuPlace {
                 device: device.gpu,
                 priority: gpu.priority,
                 host_memory: gpu.host_memory,
@@ -287,6 +294,10 @@ fn run_batch(
 ) -> Result<(), AcceleratorError> {
     let mut progress = Progress { last: Stamp::now() };
     for (slot, job) in batch.iter_mut().enumerate() {
+        // What lies in the GPU's memory is there.
+        if job.connection.on_gpu().is_some() {
+            continue;
+        }
         context.copy_in(slot, job.connection.received())?;
         job.times.h2d = progress.phase(context);
     }
@@ -304,6 +315,9 @@ fn run_batch(
         first.kernels = kernels_of(context);
     }
     for (slot, job) in batch.iter_mut().enumerate() {
+        if job.connection.on_gpu().is_some() {
+            continue;
+        }
         context.copy_out(slot, job.connection.payload_mut())?;
         job.times.d2h = progress.phase(context);
     }

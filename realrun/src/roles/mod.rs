@@ -25,6 +25,7 @@ use schema::ids::{ClientId, GroupId, HostId, StageId};
 use schema::scenario::{Hop, Scenario, ScenarioFile, StageRole, Transport};
 use serde::{Deserialize, Serialize};
 
+use crate::accelerator::cuda::CudaAccelerator;
 use crate::clock;
 use crate::error::RealrunError;
 use crate::journal::{Journal, Writing};
@@ -215,17 +216,22 @@ impl Shared {
     }
 
     /// What a hop that this role is an end of goes over; `relay` is the memory that a gateway's two
-    /// hops share.
-    fn carrier<'a>(&'a self, hop: &Hop, relay: Option<&'a Relay>) -> Carrier<'a> {
+    /// hops share, `gpu` the server's, to whose memory a hop over GPUDirect RDMA leads.
+    fn carrier<'a>(
+        &'a self,
+        hop: &Hop,
+        relay: Option<&'a Relay>,
+        gpu: Option<&'a CudaAccelerator>,
+    ) -> Carrier<'a> {
         match hop.over {
             Transport::Tcp => Carrier::Tcp,
             Transport::Local => Carrier::Local,
-            Transport::Rdma => Carrier::Rdma(End {
+            Transport::Rdma | Transport::Gdr => Carrier::Rdma(End {
                 nic: self.nic.get().expect("the role has opened its adapter"),
                 verbs: hop.verbs.expect("hops over verbs say how they work"),
                 relay,
+                gpu: gpu.filter(|_| hop.over == Transport::Gdr),
             }),
-            Transport::Gdr => unreachable!("refused before any process starts"),
         }
     }
 
@@ -235,7 +241,7 @@ impl Shared {
         let host = all.find_map(|(role, host)| (role == self.assignment.role).then_some(host));
         let is_end = |hop: &Hop| {
             let hosts = [hop.from, self.scenario.stages[hop.to].host].map(Some);
-            hop.over == Transport::Rdma && hosts.contains(&host)
+            hop.over.is_verbs() && hosts.contains(&host)
         };
         let mut paths = self.scenario.groups.rows().iter().map(|group| &group.path);
         if let Some(host) = host.filter(|_| paths.any(|path| path.iter().any(is_end))) {

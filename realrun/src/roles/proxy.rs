@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use schema::ids::{ClassId, ClientId, HostId, Id, StageId};
 use schema::run::{Leg, Span, SpanName, Status};
-use schema::scenario::{Hop, Transport};
+use schema::scenario::Hop;
 
 use super::server::report_ready;
 use super::{Open, Shared, move_messages_promptly};
@@ -69,7 +69,7 @@ fn open(
         .expect("the hops were found by the client");
     let buffers = shared.buffers(group);
     // Between two hops over verbs nothing is copied: both use the same memory.
-    let is_relay = [&hop, &next].iter().all(|hop| hop.over == Transport::Rdma);
+    let is_relay = [&hop, &next].iter().all(|hop| hop.over.is_verbs());
     let relay = is_relay.then(|| Relay::new(buffers)).transpose();
     let relay = relay.map_err(RealrunError::io("make memory for messages"))?;
     let inner = Hello {
@@ -77,7 +77,7 @@ fn open(
         ..hello
     };
     let back = connect(
-        shared.carrier(&next, relay.as_ref()),
+        shared.carrier(&next, relay.as_ref(), None),
         shared.address(next.to)?,
         &inner,
         buffers,
@@ -87,7 +87,7 @@ fn open(
         shared.scenario.stages[next.to].name
     )))?;
     let front = pending
-        .accept(shared.carrier(&hop, relay.as_ref()), buffers)
+        .accept(shared.carrier(&hop, relay.as_ref(), None), buffers)
         .map_err(RealrunError::io("accept a connection"))?;
     let thread = format!("{}-{}", hello.client.index(), hello.connection);
     Ok(Forwarder {

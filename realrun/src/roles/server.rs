@@ -14,6 +14,7 @@ use super::instance::{Job, NO_TIMES, Phase, start_instances};
 use super::line::{Handover, Line};
 use super::proxy::unknown;
 use super::{Open, Report, Shared, move_messages_promptly};
+use crate::accelerator::cuda::CudaAccelerator;
 use crate::clock::Stamp;
 use crate::error::RealrunError;
 use crate::journal::Journal;
@@ -28,7 +29,7 @@ pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunEr
     };
     let delay = std::time::Duration::from_nanos(serve.batch.delay.as_ns());
     let line = Arc::new(Line::new(1024, serve.batch.max as usize, delay));
-    let warnings = start_instances(shared, stage, serve, &line)?;
+    let (warnings, gpu) = start_instances(shared, stage, serve, &line)?;
     let socket = shared
         .assignment
         .dir
@@ -38,10 +39,10 @@ pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunEr
     report_ready(shared, &listener, socket, warnings)?;
     let shared = Arc::clone(shared);
     listener.accept_all(move |pending| {
-        let (shared, line) = (Arc::clone(&shared), Arc::clone(&line));
+        let (shared, line, gpu) = (Arc::clone(&shared), Arc::clone(&line), gpu.clone());
         std::thread::spawn(move || {
             let _open = Open::new(&shared);
-            if let Err(error) = serve_connection(&shared, stage, &line, pending) {
+            if let Err(error) = serve_connection(&shared, stage, &line, gpu.as_deref(), pending) {
                 shared.fail(&error.in_full());
             }
         });
@@ -71,6 +72,7 @@ fn serve_connection(
     shared: &Arc<Shared>,
     stage: StageId,
     line: &Line<Job>,
+    gpu: Option<&CudaAccelerator>,
     pending: std::io::Result<Pending>,
 ) -> Result<(), RealrunError> {
     let mut pending = pending.map_err(RealrunError::io("accept a connection"))?;
@@ -85,7 +87,7 @@ fn serve_connection(
     let hop = hop.filter(|hop| hop.to == stage);
     let hop = hop.ok_or_else(|| unknown(hello.client))?;
     let mut connection = pending
-        .accept(shared.carrier(hop, None), shared.buffers(group))
+        .accept(shared.carrier(hop, None, gpu), shared.buffers(group))
         .map_err(RealrunError::io("accept a connection"))?;
     move_messages_promptly();
     let mut recorder = Recorder::new(shared, stage, &hello)?;

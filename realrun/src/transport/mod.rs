@@ -20,13 +20,14 @@ use std::path::PathBuf;
 use schema::ids::{ClientId, Id, RequestId};
 use serde::{Deserialize, Serialize};
 
+use crate::accelerator::cuda::PeerBuffer;
 use crate::clock::Stamp;
 
 /// Bytes of an encoded [`Header`].
 pub const HEADER: usize = 32;
 const HELLO: usize = 32;
 const MAGIC: u32 = 0x7461_6e64;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const ACCEPTED: u8 = 1;
 
 /// One end of an open connection.
@@ -40,6 +41,12 @@ pub trait Connection: Send {
     /// The payload that was received last, and where the next outgoing one is put.
     fn both(&mut self) -> (&[u8], &mut [u8]);
 
+    /// The memory of payloads, if it is a GPU's: the slices of payloads are then empty. Nothing of
+    /// what was sent last is under way from it any more.
+    fn on_gpu(&mut self) -> Option<OnGpu<'_>> {
+        None
+    }
+
     /// Sends `header` and as many bytes of the outgoing buffer as it says; returns when the buffer
     /// may be filled again.
     ///
@@ -52,6 +59,15 @@ pub trait Connection: Send {
     /// # Errors
     /// If the peer is gone, or sends what is no message or longer than the buffer.
     fn receive(&mut self) -> io::Result<Option<Arrival>>;
+}
+
+/// Memory of a GPU in which the payloads of a connection lie.
+#[derive(Clone, Copy, Debug)]
+pub struct OnGpu<'a> {
+    /// The payload that was received last.
+    pub received: &'a PeerBuffer,
+    /// Where the next outgoing payload is put.
+    pub next: &'a PeerBuffer,
 }
 
 /// What precedes a payload.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use schema::scenario::Verbs;
 
 use super::{Buffers, Connection};
+use crate::accelerator::cuda::CudaAccelerator;
 
 /// Which adapter a host uses, as far as the scenario says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -41,10 +42,31 @@ impl Nic {
         match self.0 {}
     }
 
+    /// Never called, as there is no adapter.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn way_to(&self, _gpu: &CudaAccelerator) -> io::Result<&'static str> {
+        match self.0 {}
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self.0 {}
+    }
+
     /// Name, address and packet size, for people.
     pub fn describe(&self) -> String {
         match self.0 {}
     }
+}
+
+/// Refuses.
+///
+/// # Errors
+/// Always.
+pub fn names() -> io::Result<Vec<String>> {
+    survey()
 }
 
 /// Refuses.
@@ -77,6 +99,8 @@ pub struct End<'a> {
     pub verbs: Verbs,
     /// The memory that it shares with the other connection of a gateway.
     pub relay: Option<&'a Relay>,
+    /// The GPU in whose memory its payloads are to lie.
+    pub gpu: Option<&'a CudaAccelerator>,
 }
 
 pub(super) fn accept(

@@ -9,6 +9,10 @@
 //! driver-version = 12040        # if not given
 //! clock = "virtual"             # or "wall", the machine's, if not given
 //! preprocess-block = "5 us"     # time of a block of the preprocessing kernel, if not given
+//! peer-memory = true            # network adapters reach the memory by its address, as with
+//!                               # nvidia-peermem; false if not given
+//! dma-buf = true                # the driver says that it gives memory as dma-bufs; what it gives no
+//!                               # adapter takes; false if not given
 //!
 //! [[failures]]                  # calls that fail, the first that fits
 //! call = "cuMemAlloc_v2"        # any function by its name in the library
@@ -26,6 +30,7 @@ use serde::Deserialize;
 use sim::gpu::GpuSpec;
 
 use crate::Code;
+use crate::memory::Addresses;
 
 /// The environment variable that names the file.
 pub(crate) const VARIABLE: &str = "TANDEM_STANDIN";
@@ -52,6 +57,10 @@ struct File {
     clock: Time,
     #[serde(default)]
     preprocess_block: Option<SimDuration>,
+    #[serde(default)]
+    peer_memory: bool,
+    #[serde(default)]
+    dma_buf: bool,
     #[serde(default)]
     failures: Vec<Failure>,
 }
@@ -96,6 +105,9 @@ pub(crate) struct Config {
     pub(crate) driver_version: i32,
     pub(crate) time: Time,
     pub(crate) preprocess_block: SimDuration,
+    pub(crate) addresses: Addresses,
+    /// Whether the driver says that it gives memory as dma-bufs.
+    pub(crate) dma_buf: bool,
     pub(crate) failures: Vec<Failure>,
 }
 
@@ -148,6 +160,11 @@ impl Config {
             driver_version: file.driver_version.unwrap_or(DRIVER_VERSION),
             time: file.clock,
             preprocess_block: file.preprocess_block.unwrap_or(PREPROCESS_BLOCK),
+            addresses: match file.peer_memory {
+                true => Addresses::Host,
+                false => Addresses::Own,
+            },
+            dma_buf: file.dma_buf,
             failures: file.failures,
         })
     }

@@ -1,4 +1,5 @@
-//! Memory of the devices, as host memory under addresses of its own, and pinned memory.
+//! Memory of the devices, as host memory under addresses of its own or under the host's, and pinned
+//! memory.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
@@ -13,6 +14,15 @@ const FIRST: u64 = 0x00f0_0000_0000_0000;
 const GRANULE: u64 = 512;
 /// Alignment of pinned memory, in bytes.
 const PAGE: usize = 4096;
+
+/// Under which addresses memory of the devices is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Addresses {
+    /// Those from [`FIRST`] on.
+    Own,
+    /// The host's, by which network adapters reach it.
+    Host,
+}
 
 /// All memory.
 #[derive(Default)]
@@ -29,7 +39,9 @@ pub(crate) struct Memory {
 struct Buffer {
     context: Handle,
     device: usize,
+    /// What is used of it begins with a page of the host.
     bytes: Vec<u8>,
+    begin: usize,
     rounded: u64,
 }
 
@@ -67,16 +79,29 @@ impl Memory {
         self.pinned.len()
     }
 
-    pub(crate) fn allocate(&mut self, context: Handle, device: usize, bytes: usize) -> u64 {
+    pub(crate) fn allocate(
+        &mut self,
+        context: Handle,
+        device: usize,
+        bytes: usize,
+        addresses: Addresses,
+    ) -> u64 {
         let rounded = (bytes as u64).next_multiple_of(GRANULE);
-        let address = FIRST + self.next;
+        let room = vec![0; bytes + PAGE];
+        let begin = room.as_ptr().align_offset(PAGE);
+        let address = match addresses {
+            Addresses::Own => FIRST + self.next,
+            Addresses::Host => room.as_ptr() as u64 + begin as u64,
+        };
         self.next += rounded + GRANULE;
-        let buffer = Buffer {
+        let mut buffer = Buffer {
             context,
             device,
-            bytes: vec![0; bytes],
+            bytes: room,
+            begin,
             rounded,
         };
+        buffer.bytes.truncate(begin + bytes);
         self.buffers.insert(address, buffer);
         address
     }
@@ -93,7 +118,16 @@ impl Memory {
         let at = (address - first) as usize;
         let range = at.checked_add(bytes).map(|end| at..end);
         range
-            .and_then(|range| buffer.bytes.get_mut(range))
+            .and_then(|range| buffer.bytes[buffer.begin..].get_mut(range))
+            .ok_or(code::INVALID_VALUE)
+    }
+
+    /// First address and size of what was allocated and has the byte at `address`.
+    pub(crate) fn around(&self, address: u64) -> Result<(u64, usize), Code> {
+        let below = self.buffers.range(..=address).next_back();
+        below
+            .map(|(first, buffer)| (*first, buffer.bytes.len() - buffer.begin))
+            .filter(|(first, bytes)| address - first < *bytes as u64)
             .ok_or(code::INVALID_VALUE)
     }
 

@@ -16,6 +16,15 @@ unsafe extern "C" {
     fn cuCtxCreate_v2(context: *mut usize, flags: c_uint, device: c_int) -> u32;
     fn cuCtxDestroy_v2(context: usize) -> u32;
     fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> u32;
+    fn cuMemGetAddressRange_v2(base: *mut u64, bytes: *mut usize, address: u64) -> u32;
+    fn cuPointerSetAttribute(value: *const c_void, attribute: c_int, address: u64) -> u32;
+    fn cuMemGetHandleForAddressRange(
+        handle: *mut c_void,
+        address: u64,
+        bytes: usize,
+        kind: c_int,
+        flags: u64,
+    ) -> u32;
     fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: usize) -> u32;
     fn cuStreamCreateWithPriority(stream: *mut usize, flags: c_uint, priority: c_int) -> u32;
     fn cuStreamSynchronize(stream: usize) -> u32;
@@ -71,4 +80,38 @@ fn calls_are_answered_counted_and_failed_as_told() {
         assert_eq!(cuCtxDestroy_v2(context), 0);
     }
     assert_eq!(["contexts", "streams", "device-buffers"].map(count), [0; 3]);
+    memory_is_at_a_page_of_the_host_where_adapters_reach_it();
+}
+
+/// What registers memory of a GPU asks for.
+fn memory_is_at_a_page_of_the_host_where_adapters_reach_it() {
+    for (more, dma_buf) in [("peer-memory = true", 801), ("dma-buf = true", 0)] {
+        assert!(configured(&format!("part = 'two-sms'\n{more}")));
+        let (mut context, mut address, mut base, mut size, mut file) = (0, 0, 0, 0, -1);
+        let yes: c_int = 1;
+        // SAFETY: every address is of a variable.
+        unsafe {
+            assert_eq!(cuInit(0), 0);
+            assert_eq!(cuCtxCreate_v2(&raw mut context, 0, 0), 0);
+            assert_eq!(cuMemAlloc_v2(&raw mut address, 65_536), 0);
+            let (base, size) = (&raw mut base, &raw mut size);
+            assert_eq!(cuMemGetAddressRange_v2(base, size, address + 9), 0);
+            assert_eq!(cuMemGetAddressRange_v2(base, size, address + 65_536), 1);
+            assert_eq!(
+                cuPointerSetAttribute((&raw const yes).cast(), 6, address),
+                0
+            );
+            assert_eq!(
+                cuPointerSetAttribute((&raw const yes).cast(), 7, address),
+                801
+            );
+            let handle = (&raw mut file).cast();
+            let given = cuMemGetHandleForAddressRange(handle, address, 65_536, 1, 0);
+            assert_eq!(given, dma_buf);
+            assert_eq!(cuCtxDestroy_v2(context), 0);
+        }
+        assert_eq!((base, size), (address, 65_536));
+        assert_eq!(address % 4096 == 0 && address < 1 << 47, dma_buf == 801);
+        assert_eq!(file >= 0, dma_buf == 0);
+    }
 }

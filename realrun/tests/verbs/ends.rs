@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use rand::Rng;
+use realrun::accelerator::cuda::CudaAccelerator;
 use realrun::transport::rdma::{Choice, End, Nic, Relay};
 use realrun::transport::{Address, Buffers, Carrier, Connection, Header, Hello, Listener, connect};
 use schema::ids::{ClientId, Id, RequestId};
@@ -27,6 +28,7 @@ pub(super) enum Over {
         device: &'static str,
         verbs: Verbs,
         relay: Option<Arc<Relay>>,
+        gpu: Option<Arc<CudaAccelerator>>,
     },
 }
 
@@ -36,6 +38,7 @@ pub(super) fn on(device: &'static str, verbs: Verbs) -> Over {
         device,
         verbs,
         relay: None,
+        gpu: None,
     }
 }
 
@@ -50,10 +53,13 @@ impl Over {
     fn carrier<'a>(&'a self, nic: Option<&'a Nic>) -> Carrier<'a> {
         match self {
             Over::Tcp => Carrier::Tcp,
-            Over::Rdma { verbs, relay, .. } => Carrier::Rdma(End {
+            Over::Rdma {
+                verbs, relay, gpu, ..
+            } => Carrier::Rdma(End {
                 nic: nic.unwrap(),
                 verbs: *verbs,
                 relay: relay.as_deref(),
+                gpu: gpu.as_deref(),
             }),
         }
     }

@@ -182,6 +182,7 @@ fn ten_thousand_requests_pass_a_gateway_between_verbs() {
         device: "rxe1",
         verbs,
         relay: Some(Arc::new(Relay::new(buffers(LARGEST)).unwrap())),
+        gpu: None,
     };
     let place = server(on("rxe0", verbs), LARGEST);
     let place = gateway(middle.clone(), middle, place);

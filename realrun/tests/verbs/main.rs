@@ -112,6 +112,7 @@ fn a_gateway_forwards_what_it_does_not_see() {
             device: "rxe1",
             verbs,
             relay: Some(relay),
+            gpu: None,
         };
         let (mut client, mut front) = Pairs::new(on("rxe0", verbs), middle.clone(), BUFFERS).join();
         let (mut back, mut server) = Pairs::new(middle, on("rxe0", verbs), BUFFERS).join();

@@ -13,7 +13,7 @@ const NEEDED_VERSION: c_int = 11_000;
 
 /// Every function of the driver that is called, looked up before the first call: cudarc ends the
 /// process at the first use of one that is missing.
-const FUNCTIONS: [&str; 34] = [
+const FUNCTIONS: [&str; 36] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -30,8 +30,10 @@ const FUNCTIONS: [&str; 34] = [
     "cuCtxSynchronize",
     "cuCtxGetStreamPriorityRange",
     "cuMemGetInfo_v2",
+    "cuMemGetAddressRange_v2",
     "cuMemAlloc_v2",
     "cuMemFree_v2",
+    "cuPointerSetAttribute",
     "cuMemHostAlloc",
     "cuMemFreeHost",
     "cuMemcpyHtoDAsync_v2",
@@ -158,19 +160,22 @@ fn of_no_device() -> String {
     "this machine".to_owned()
 }
 
+/// Whether the library, which is there, has a function of this name.
+#[expect(unsafe_code, reason = "a library loaded at run time")]
+pub(super) fn has(name: &str) -> bool {
+    // SAFETY: the library is there, and never unloaded.
+    let library = unsafe { sys::culib() };
+    // SAFETY: the symbol is only looked for, neither read nor called.
+    unsafe { library.get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_ok()
+}
+
 #[expect(unsafe_code, reason = "a library loaded at run time")]
 fn load() -> Result<Driver, CudaError> {
     // SAFETY: the library's constructors are those of a system library.
     if !unsafe { sys::is_culib_present() } {
         return Err(CudaError::NoDriver);
     }
-    // SAFETY: the library is there, and never unloaded.
-    let library = unsafe { sys::culib() };
-    let is_missing = |name: &&'static str| {
-        // SAFETY: the symbol is only looked for, neither read nor called.
-        unsafe { library.get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_err()
-    };
-    let missing: Vec<_> = FUNCTIONS.into_iter().filter(is_missing).collect();
+    let missing: Vec<_> = FUNCTIONS.into_iter().filter(|name| !has(name)).collect();
     if !missing.is_empty() {
         return Err(CudaError::MissingSymbols { missing });
     }
@@ -253,7 +258,7 @@ impl Device {
     }
 
     #[expect(unsafe_code, reason = "a call of the CUDA driver")]
-    fn attribute(&self, attribute: Attribute) -> Result<u32, CudaError> {
+    pub(super) fn attribute(&self, attribute: Attribute) -> Result<u32, CudaError> {
         let mut value = 0;
         // SAFETY: the handle is the driver's own; the address is of a variable.
         let result = unsafe { sys::cuDeviceGetAttribute(&raw mut value, attribute, self.handle) };

@@ -47,6 +47,10 @@ impl DeviceBuffer {
         self.bytes
     }
 
+    pub(super) fn context(&self) -> &CudaContext {
+        &self.context
+    }
+
     /// The address of byte `at`, of which and of those after it `bytes` are used.
     pub(super) fn range(&self, at: usize, bytes: usize) -> sys::CUdeviceptr {
         let end = at.checked_add(bytes);

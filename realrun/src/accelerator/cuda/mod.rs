@@ -10,7 +10,9 @@
 //! freed when dropped. What is queued on a stream borrows what it uses until it has ended
 //! ([`CudaStream::run`]). Every call makes its context current on the calling thread first.
 //!
-//! Left out: graphs, memory pools, peer copies, the Multi-Process Service, GPUDirect.
+//! A [`PeerBuffer`] is memory that network adapters reach too (GPUDirect RDMA).
+//!
+//! Left out: graphs, memory pools, peer copies, the Multi-Process Service.
 
 mod context;
 mod driver;
@@ -18,6 +20,7 @@ mod memory;
 mod module;
 mod net;
 mod nvml;
+mod peer;
 mod stream;
 
 pub use context::{CudaContext, Wait};
@@ -25,6 +28,7 @@ pub use driver::{Device, Driver};
 pub use memory::{DeviceBuffer, PinnedBuffer};
 pub use module::{Grid, Image, Kernels, PTX};
 pub use net::CudaAccelerator;
+pub use peer::PeerBuffer;
 pub use stream::{CudaEvent, CudaStream, Operations};
 
 /// The devices that the driver shows to this process, in words: what each is, and how it is now as far

@@ -48,6 +48,12 @@ impl CudaAccelerator {
             place,
         })
     }
+
+    /// The CUDA context, which all inference contexts on it share.
+    #[must_use]
+    pub fn cuda_context(&self) -> &CudaContext {
+        &self.context
+    }
 }
 
 impl Accelerator for CudaAccelerator {

@@ -8,12 +8,12 @@ use std::net::TcpStream;
 
 use schema::scenario::Verb;
 
-use super::super::{ACCEPTED, invalid, u32_at, u64_at};
+use super::super::{ACCEPTED, HEADER, invalid, u32_at, u64_at};
 use super::gid::Gid;
 use super::memory::Remote;
 
 /// Bytes of an encoded [`Card`].
-const CARD: usize = 68;
+const CARD: usize = 108;
 const REFUSED: u8 = 0;
 /// Longest reason that is passed on, in bytes.
 const REASON: usize = 1000;
@@ -27,10 +27,23 @@ pub(super) struct Card {
     /// `enum ibv_mtu`.
     pub(super) mtu: u8,
     pub(super) verb: Verb,
-    /// Where its messages come from.
+    /// Where its messages come from, or their headers only.
     pub(super) outgoing: Remote,
-    /// Where messages to it go.
+    /// Where their payloads come from, if they do not follow the headers.
+    pub(super) outgoing_payloads: Option<Remote>,
+    /// Where messages to it go, or their headers only.
     pub(super) incoming: Remote,
+    /// Where their payloads go, if they do not follow the headers.
+    pub(super) incoming_payloads: Option<Remote>,
+}
+
+/// Where payloads lie of messages that lie in `messages`, or in both: the memory, and where in it
+/// they begin.
+pub(super) fn payloads_of(messages: Remote, payloads: Option<Remote>) -> (Remote, u64) {
+    match payloads {
+        Some(payloads) => (payloads, 0),
+        None => (messages, HEADER as u64),
+    }
 }
 
 impl Card {
@@ -41,7 +54,18 @@ impl Card {
         bytes[20..24].copy_from_slice(&self.first_packet.to_le_bytes());
         bytes[24] = self.mtu;
         bytes[25] = self.verb as u8;
-        for (remote, at) in [(self.outgoing, 28), (self.incoming, 48)] {
+        let nowhere = Remote {
+            address: 0,
+            length: 0,
+            key: 0,
+        };
+        let places = [
+            (self.outgoing, 28),
+            (self.incoming, 48),
+            (self.outgoing_payloads.unwrap_or(nowhere), 68),
+            (self.incoming_payloads.unwrap_or(nowhere), 88),
+        ];
+        for (remote, at) in places {
             bytes[at..at + 8].copy_from_slice(&remote.address.to_le_bytes());
             bytes[at + 8..at + 16].copy_from_slice(&remote.length.to_le_bytes());
             bytes[at + 16..at + 20].copy_from_slice(&remote.key.to_le_bytes());
@@ -64,7 +88,9 @@ impl Card {
             mtu: bytes[24],
             verb: verb.ok_or_else(|| invalid("the peer uses a verb that is not known"))?,
             outgoing: remote(28),
+            outgoing_payloads: Some(remote(68)).filter(|payloads| payloads.address != 0),
             incoming: remote(48),
+            incoming_payloads: Some(remote(88)).filter(|payloads| payloads.address != 0),
         })
     }
 }
@@ -130,7 +156,9 @@ mod tests {
             mtu: 5,
             verb: Verb::Read,
             outgoing: remote(1),
+            outgoing_payloads: None,
             incoming: remote(2),
+            incoming_payloads: Some(remote(3)),
         };
         assert_eq!(Card::decode(&card.encode()).unwrap(), card);
     }

@@ -1,7 +1,7 @@
 //! One end of a connection over verbs, and how messages pass between two.
 //!
 //! Each end has a buffer for the message it sends and one for the message it receives, a header in
-//! front of the payload as on TCP, registered when the connection is made and used for all messages.
+//! front of the payload as on TCP, or the payload in memory of a GPU (`store`), registered when the connection is made and used for all messages.
 //! How a message gets from one to the other depends on the hop's verb:
 //!
 //! - *write with immediate*: the sender writes it into the receiver's buffer, in pieces all under way
@@ -9,6 +9,9 @@
 //! - *send*: it is sent into the receive that the receiver has posted on its buffer.
 //! - *read*: the header is sent, as a notice, and the receiver reads the payload from the sender's
 //!   buffer, in pieces all under way at once.
+//!
+//! Where payloads of one of the ends lie on a GPU, a write is of the payload first and then, with
+//! immediate data, of the header; what is sent is gathered from both, or scattered into both.
 //!
 //! A receiver has one buffer, so a sender may send one message, and the next only when it has leave.
 //! Immediate data is the number of messages that their sender has taken in and let go of: what
@@ -25,13 +28,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use schema::scenario::{CompletionBy, Verb};
 
-use super::super::{Arrival, Connection, HEADER, Header, arrival};
+use super::super::{Arrival, Connection, HEADER, Header, OnGpu, arrival};
 use super::End;
-use super::card::Card;
+use super::card::{Card, payloads_of};
 use super::failure::Failure;
-use super::memory::Buffer;
-use super::queue_pair::{Completion, Piece, QueuePair, RegionId, Wake, Work};
-use super::setup::{IN_FLIGHT, Wanted, agree, receive_into};
+use super::queue_pair::{Completion, Piece, Pieces, QueuePair, Wake, Work};
+use super::setup::{IN_FLIGHT, agree};
+use super::store::{Store, Wanted};
 use crate::clock::{Stamp, monotonic_ns};
 
 /// Bytes of a piece of a long message.
@@ -58,8 +61,8 @@ pub(super) struct Endpoint {
     peer: Card,
     completion: CompletionBy,
     piece: usize,
-    outgoing: (Buffer, RegionId),
-    incoming: (Buffer, RegionId),
+    outgoing: Store,
+    incoming: Store,
     /// Work requests under way.
     in_flight: u32,
     /// Messages sent; of those, messages that the peer has let go of.
@@ -120,6 +123,12 @@ impl Endpoint {
 }
 
 impl Endpoint {
+    /// Whether payloads are not for the processor to look at: a gateway's other connection has the
+    /// memory too, or it is a GPU's.
+    fn is_unseen(&self) -> bool {
+        self.is_relay || self.incoming.on_gpu().is_some()
+    }
+
     /// Waits for a completion; `None` if the peer has closed and everything it sent has been seen.
     fn wait(&mut self, wake: Wake) -> io::Result<Option<Completion>> {
         let found = self.find(wake);
@@ -223,9 +232,8 @@ impl Endpoint {
             Completion::Received(length, n_left) => (length, n_left),
             Completion::Written(n_left) => (HEADER, n_left),
         };
-        let (region, length_of_buffer) = (self.incoming.1, self.incoming.0.len());
-        let again = receive_into(self.peer.verb, region, length_of_buffer);
-        self.qp.post_receive(again)?;
+        self.qp
+            .post_receive(self.incoming.receive(self.peer.verb))?;
         self.n_left = n_left;
         if length > 0 {
             self.has_arrived = true;
@@ -250,22 +258,17 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Posts `work` on part of a buffer, when there is room in the queue.
-    fn post(&mut self, work: Work, region: RegionId, from: usize, length: usize) -> io::Result<()> {
+    /// Posts `work` on parts of the buffers, when there is room in the queue.
+    fn post(&mut self, work: Work, pieces: impl Into<Pieces>) -> io::Result<()> {
         self.wait_until(|end| end.in_flight < IN_FLIGHT)?;
-        let piece = Piece {
-            region,
-            from,
-            length,
-        };
-        self.qp.post(work, piece)?;
+        self.qp.post(work, pieces)?;
         self.in_flight += 1;
         Ok(())
     }
 
     /// The length of a payload, checked against the peer's buffer, which is as long as this end's.
     fn fits_peer(&self, header: &Header) -> io::Result<usize> {
-        let room = self.outgoing.0.len() - HEADER;
+        let room = self.outgoing.room();
         header.fits(room).map_err(|_| {
             let problem = format!(
                 "a message of {} B, the peer's buffer holds {room} B",
@@ -277,9 +280,13 @@ impl Endpoint {
         })
     }
 
-    /// Sends the first `length` bytes of the outgoing buffer, which may be none.
-    fn post_send(&mut self, length: usize) -> io::Result<()> {
-        self.post(Work::Send(self.n_taken), self.outgoing.1, 0, length)
+    /// Sends leave, without a message.
+    fn post_leave(&mut self) -> io::Result<()> {
+        let nothing = Piece {
+            length: 0,
+            ..self.outgoing.header()
+        };
+        self.post(Work::Send(self.n_taken), nothing)
     }
 
     /// Lets go of the message in the incoming buffer, if there is one; the next thing that is sent
@@ -296,24 +303,45 @@ impl Endpoint {
         self.wait_until(|end| end.in_flight == 0 && (!is_read || end.n_left == end.n_sent))
     }
 
-    fn write(&mut self, total: usize) -> io::Result<()> {
-        let (to, region) = (self.peer.incoming, self.outgoing.1);
+    /// Writes the message with a payload of `length` bytes.
+    fn write(&mut self, length: usize) -> io::Result<()> {
+        if self.peer.incoming_payloads.is_some() || self.outgoing.on_gpu().is_some() {
+            return self.write_in_two(length);
+        }
+        let (to, total) = (self.peer.incoming, HEADER + length);
+        let message = self.outgoing.message(length).first;
         let mut from = 0;
+        let piece = |from, length| Piece {
+            from,
+            length,
+            ..message
+        };
         while from + self.piece < total {
-            self.post(Work::Write(to, from as u64), region, from, self.piece)?;
+            self.post(Work::Write(to, from as u64), piece(from, self.piece))?;
             from += self.piece;
         }
         let last = Work::WriteWithImmediate(to, from as u64, self.n_taken);
-        self.post(last, region, from, total - from)
+        self.post(last, piece(from, total - from))
+    }
+
+    /// Writes the payload, and after it the header: at one end they do not lie together.
+    fn write_in_two(&mut self, length: usize) -> io::Result<()> {
+        let (to, begin) = payloads_of(self.peer.incoming, self.peer.incoming_payloads);
+        for from in (0..length).step_by(self.piece) {
+            let piece = self.outgoing.payload(from, self.piece.min(length - from));
+            self.post(Work::Write(to, begin + from as u64), piece)?;
+        }
+        let last = Work::WriteWithImmediate(self.peer.incoming, 0, self.n_taken);
+        self.post(last, self.outgoing.header())
     }
 
     /// Reads the payload that a notice has announced; returns for how long it waited, in
     /// nanoseconds.
     fn read(&mut self, length: usize) -> io::Result<u64> {
-        let (at, region) = (self.peer.outgoing, self.incoming.1);
-        for from in (HEADER..HEADER + length).step_by(self.piece) {
-            let length = self.piece.min(HEADER + length - from);
-            self.post(Work::Read(at, from as u64), region, from, length)?;
+        let (at, begin) = payloads_of(self.peer.outgoing, self.peer.outgoing_payloads);
+        for from in (0..length).step_by(self.piece) {
+            let piece = self.incoming.payload(from, self.piece.min(length - from));
+            self.post(Work::Read(at, begin + from as u64), piece)?;
         }
         let posted_ns = monotonic_ns();
         self.wait_until(|end| end.in_flight == 0)?;
@@ -327,20 +355,22 @@ impl Connection for Endpoint {
     }
 
     fn received(&self) -> &[u8] {
-        let end = if self.is_relay { 0 } else { self.n_received };
-        &self.incoming.0.bytes()[HEADER..][..end]
+        if self.is_unseen() {
+            return &[];
+        }
+        &self.incoming.host.bytes()[HEADER..][..self.n_received]
     }
 
     fn both(&mut self) -> (&[u8], &mut [u8]) {
         if let Err(error) = self.wait_for_buffer() {
             self.failed.get_or_insert(error);
         }
-        if self.is_relay {
+        if self.is_unseen() {
             return (&[], &mut []);
         }
         (
-            &self.incoming.0.bytes()[HEADER..HEADER + self.n_received],
-            &mut self.outgoing.0.bytes_mut()[HEADER..],
+            &self.incoming.host.bytes()[HEADER..HEADER + self.n_received],
+            &mut self.outgoing.host.bytes_mut()[HEADER..],
         )
     }
 
@@ -352,14 +382,25 @@ impl Connection for Endpoint {
         self.wait_for_buffer()?;
         self.wait_until(|end| end.n_left == end.n_sent)?;
         self.let_go();
-        self.outgoing.0.bytes_mut()[..HEADER].copy_from_slice(&header.encode());
+        self.outgoing.host.bytes_mut()[..HEADER].copy_from_slice(&header.encode());
+        let leave = self.n_taken;
         match self.peer.verb {
-            Verb::WriteWithImmediate => self.write(HEADER + n)?,
-            Verb::Send => self.post_send(HEADER + n)?,
-            Verb::Read => self.post_send(HEADER)?,
+            Verb::WriteWithImmediate => self.write(n)?,
+            Verb::Send => self.post(Work::Send(leave), self.outgoing.message(n))?,
+            Verb::Read => self.post(Work::Send(leave), self.outgoing.header())?,
         }
         self.n_sent = self.n_sent.wrapping_add(1);
         Ok(())
+    }
+
+    fn on_gpu(&mut self) -> Option<OnGpu<'_>> {
+        if let Err(error) = self.wait_for_buffer() {
+            self.failed.get_or_insert(error);
+        }
+        Some(OnGpu {
+            received: self.incoming.on_gpu()?,
+            next: self.outgoing.on_gpu()?,
+        })
     }
 
     fn receive(&mut self) -> io::Result<Option<Arrival>> {
@@ -367,7 +408,7 @@ impl Connection for Endpoint {
             return Err(error);
         }
         if self.let_go() {
-            self.post_send(0)?;
+            self.post_leave()?;
         }
         // The core time of polling is in no span, so only a thread that sleeps needs its clock twice.
         let before = (self.completion == CompletionBy::Event).then(Stamp::now);
@@ -382,10 +423,9 @@ impl Connection for Endpoint {
         self.is_held = true;
         // What it did before it slept was not for this message.
         let before = self.asleep.take().or(before);
-        let bytes = self.incoming.0.bytes();
-        let header = bytes[..HEADER].try_into().expect("a buffer holds a header");
-        let header = Header::decode(header)?;
-        self.n_received = header.fits(bytes.len() - HEADER)?;
+        let bytes = &self.incoming.host.bytes()[..HEADER];
+        let header = Header::decode(bytes.try_into().expect("a buffer holds a header"))?;
+        self.n_received = header.fits(self.incoming.room())?;
         // Just found by a look, where a thread polls.
         let told = Stamp::now();
         let (end, waited_ns) = match self.peer.verb {

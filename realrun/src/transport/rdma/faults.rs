@@ -41,16 +41,18 @@ fn ends(verb: Verb) -> (Endpoint, Endpoint) {
             nic: &nic,
             verbs,
             relay: None,
+            gpu: None,
         };
-        Endpoint::establish(far, end, (None, REPLY), (None, REQUEST)).unwrap()
+        Endpoint::establish(far, end, Wanted::Own(REPLY), Wanted::Own(REQUEST)).unwrap()
     });
     let nic = nic("rxe0");
     let end = End {
         nic: &nic,
         verbs,
         relay: None,
+        gpu: None,
     };
-    let near = Endpoint::establish(near, end, (None, REQUEST), (None, REPLY)).unwrap();
+    let near = Endpoint::establish(near, end, Wanted::Own(REQUEST), Wanted::Own(REPLY)).unwrap();
     (near, far.join().unwrap())
 }
 
@@ -102,8 +104,15 @@ fn a_wrong_key_is_named_by_both_ends() {
 fn deceived(verb: Verb, room: usize) -> (Made, Made) {
     let (near, far) = streams();
     let (near_nic, far_nic) = (nic("rxe0"), nic("rxe1"));
-    let mut near = Made::new(&near_nic, verb, &near, (None, REQUEST), (None, REPLY)).unwrap();
-    let mut far = Made::new(&far_nic, verb, &far, (None, REPLY), (None, room)).unwrap();
+    let mut near = Made::new(
+        &near_nic,
+        verb,
+        &near,
+        Wanted::Own(REQUEST),
+        Wanted::Own(REPLY),
+    )
+    .unwrap();
+    let mut far = Made::new(&far_nic, verb, &far, Wanted::Own(REPLY), Wanted::Own(room)).unwrap();
     let mut told = far.card;
     told.incoming.length = near.card.outgoing.length;
     near.join(&near_nic, &told).unwrap();
@@ -129,7 +138,7 @@ fn failure(qp: &mut QueuePair) -> io::Error {
 #[ignore = "needs two verbs devices: tests/rdma/run"]
 fn a_buffer_that_is_too_small_is_named_by_both_ends() {
     let piece = |made: &Made| Piece {
-        region: made.outgoing.1,
+        region: made.outgoing.region,
         from: 0,
         length: 2000,
     };

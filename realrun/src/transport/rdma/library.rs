@@ -23,15 +23,25 @@ macro_rules! functions {
         /// The functions of libibverbs that are used.
         pub(super) struct Functions {
             $(pub(super) $field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+            /// `None` in a library that is older.
+            pub(super) reg_dmabuf_mr: Option<RegisterDmaBuf>,
         }
 
         $(const _: unsafe extern "C" fn($($argument),*) $(-> $result)? = sys::$symbol;)*
 
         fn find_all(library: NonNull<c_void>) -> Result<Functions, String> {
-            Ok(Functions { $($field: find(library, stringify!($symbol))?,)* })
+            Ok(Functions {
+                $($field: find(library, stringify!($symbol))?,)*
+                // Since version 1.12 of the interface (rdma-core 34).
+                reg_dmabuf_mr: find(library, "ibv_reg_dmabuf_mr").ok(),
+            })
         }
     };
 }
+
+type RegisterDmaBuf =
+    unsafe extern "C" fn(*mut sys::ibv_pd, u64, usize, u64, c_int, c_int) -> *mut sys::ibv_mr;
+const _: RegisterDmaBuf = sys::ibv_reg_dmabuf_mr;
 
 functions! {
     get_device_list = ibv_get_device_list(*mut c_int) -> *mut *mut sys::ibv_device;

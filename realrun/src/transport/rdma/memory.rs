@@ -1,4 +1,4 @@
-//! Memory that adapters read and write, and its registration.
+//! Memory that adapters read and write, of the host or of a GPU, and its registration.
 //!
 //! No type can hold an adapter to when it writes, since its peer decides. [`Buffer`] hands out
 //! references to memory that the adapter may write; its users keep to a protocol in which the peer
@@ -6,6 +6,7 @@
 
 use std::ffi::c_int;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use memmap2::{MmapMut, MmapRaw};
 use super::device::Device;
 use super::failure::Failure;
 use super::library::made;
+use crate::accelerator::cuda::PeerBuffer;
 
 /// Memory of the process that adapters may read and write.
 pub(super) struct Buffer(Arc<Memory>);
@@ -84,11 +86,44 @@ pub(super) enum Access {
     PeerReads,
 }
 
+impl Access {
+    fn flags(self) -> c_int {
+        let flags = match self {
+            Access::Local => access_flags::IBV_ACCESS_LOCAL_WRITE,
+            Access::PeerWrites => {
+                access_flags::IBV_ACCESS_LOCAL_WRITE | access_flags::IBV_ACCESS_REMOTE_WRITE
+            }
+            Access::PeerReads => access_flags::IBV_ACCESS_REMOTE_READ,
+        };
+        flags.0 as c_int
+    }
+}
+
+/// How an adapter got to know where memory is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    /// The kernel looked up an address of the process.
+    Host,
+    /// NVIDIA's driver, asked by `nvidia-peermem`, looked up an address on the GPU.
+    PeerMemory,
+    /// NVIDIA's driver exported the memory as a dma-buf.
+    DmaBuf,
+}
+
 /// Memory registered with an adapter, until this is dropped.
 pub(super) struct Region {
     mr: NonNull<sys::ibv_mr>,
-    memory: Arc<Memory>,
+    address: u64,
+    length: usize,
+    way: Way,
+    _held: Held,
     device: Arc<Device>,
+}
+
+/// What keeps the memory of a region.
+enum Held {
+    Host { _memory: Arc<Memory> },
+    Gpu { _memory: Arc<PeerBuffer> },
 }
 
 #[expect(unsafe_code, reason = "addresses of what libibverbs owns")]
@@ -102,31 +137,93 @@ impl Region {
         buffer: &Buffer,
         access: Access,
     ) -> Result<Region, Failure> {
-        let access = match access {
-            Access::Local => access_flags::IBV_ACCESS_LOCAL_WRITE,
-            Access::PeerWrites => {
-                access_flags::IBV_ACCESS_LOCAL_WRITE | access_flags::IBV_ACCESS_REMOTE_WRITE
-            }
-            Access::PeerReads => access_flags::IBV_ACCESS_REMOTE_READ,
-        };
         let (device, memory) = (Arc::clone(device), Arc::clone(&buffer.0));
+        let address = memory.map.as_mut_ptr();
         // SAFETY: the memory is mapped, and stays so until it has been deregistered, since the
         // region holds it.
         let mr = unsafe {
-            let start = memory.map.as_mut_ptr().cast();
             let reg_mr = device.functions.reg_mr;
-            reg_mr(device.pd.as_ptr(), start, memory.length, access.0 as c_int)
+            let pd = device.pd.as_ptr();
+            reg_mr(pd, address.cast(), memory.length, access.flags())
         };
         let mr = made("ibv_reg_mr", mr).map_err(|failure| failure.on(device.name()))?;
-        Ok(Region { mr, memory, device })
+        Ok(Region {
+            mr,
+            address: address as u64,
+            length: memory.length,
+            way: Way::Host,
+            _held: Held::Host { _memory: memory },
+            device,
+        })
+    }
+
+    /// Registers memory of a GPU: as a dma-buf where driver, library and adapter can, or else by its
+    /// address.
+    #[expect(unsafe_code, reason = "calls of libibverbs")]
+    pub(super) fn register_on_gpu(
+        device: &Arc<Device>,
+        memory: &Arc<PeerBuffer>,
+        access: Access,
+    ) -> Result<Region, Failure> {
+        let (address, length) = (memory.address(), memory.len().max(1));
+        let pd = device.pd.as_ptr();
+        let region = |mr, way| Region {
+            mr,
+            address,
+            length,
+            way,
+            _held: Held::Gpu {
+                _memory: Arc::clone(memory),
+            },
+            device: Arc::clone(device),
+        };
+        let no_dma_buf = match (memory.dma_buf(), device.functions.reg_dmabuf_mr) {
+            (Err(error), _) => error.to_string(),
+            (Ok(None), _) => "the GPU's driver gives none".to_owned(),
+            (Ok(Some(_)), None) => "libibverbs is older than 1.12".to_owned(),
+            (Ok(Some((file, offset))), Some(register)) => {
+                let fd = file.as_raw_fd();
+                // SAFETY: the file is open until the call has returned, after which the region has
+                // it; it is of the memory, which the region holds.
+                let mr = unsafe { register(pd, offset, length, address, fd, access.flags()) };
+                match made("ibv_reg_dmabuf_mr", mr) {
+                    Ok(mr) => return Ok(region(mr, Way::DmaBuf)),
+                    Err(failure) => format!("ibv_reg_dmabuf_mr: {}", failure.problem),
+                }
+            }
+        };
+        // SAFETY: the address is not followed but looked up, by whom the adapter's driver asks; the
+        // region holds the memory.
+        let mr = unsafe {
+            let start = std::ptr::without_provenance_mut(address as usize);
+            (device.functions.reg_mr)(pd, start, length, access.flags())
+        };
+        match made("ibv_reg_mr", mr) {
+            Ok(mr) => Ok(region(mr, Way::PeerMemory)),
+            Err(failure) => Err(Failure::new(
+                "ibv_reg_mr",
+                format!("{}, of memory of {}", failure.problem, memory.device()),
+            )
+            .because(format!(
+                "the adapter does not reach the GPU: load NVIDIA's kernel module (`modprobe \
+                 nvidia-peermem`), or use dma-buf, which needs NVIDIA's open kernel modules, Linux \
+                 5.12 and libibverbs 1.12 (dma-buf: {no_dma_buf})"
+            ))
+            .on(device.name())),
+        }
+    }
+
+    /// How the adapter got to know where it is.
+    pub(super) fn way(&self) -> Way {
+        self.way
     }
 
     /// What the peer needs to use it.
     #[expect(unsafe_code, reason = "a field of a structure of libibverbs")]
     pub(super) fn remote(&self) -> Remote {
         Remote {
-            address: self.memory.map.as_ptr() as u64,
-            length: self.memory.length as u64,
+            address: self.address,
+            length: self.length as u64,
             // SAFETY: the region is registered, and its key never changes.
             key: unsafe { self.mr.as_ref().rkey },
         }
@@ -140,12 +237,12 @@ impl Region {
     pub(super) fn sge(&self, from: usize, length: usize) -> sys::ibv_sge {
         assert!(
             from.checked_add(length)
-                .is_some_and(|end| end <= self.memory.length),
+                .is_some_and(|end| end <= self.length),
             "{length} B from byte {from} on are not inside a region of {} B",
-            self.memory.length
+            self.length
         );
         sys::ibv_sge {
-            addr: self.memory.map.as_ptr() as u64 + from as u64,
+            addr: self.address + from as u64,
             length: u32::try_from(length).expect("the port's longest message fits 32 bits"),
             // SAFETY: as in `remote`.
             lkey: unsafe { self.mr.as_ref().lkey },

@@ -5,7 +5,10 @@
 //! Types and constants of verbs are those of the crates `ibverbs` and `ibverbs-sys`. All unsafe code
 //! is in the layer over libibverbs: `library`, `device`, `memory` and `queue_pair`.
 //!
-//! Run so far on Soft-RoCE only, not yet on a network adapter.
+//! An end may have its payloads in memory of a GPU (GPUDirect RDMA, `store`).
+//!
+//! Run so far on Soft-RoCE only, not yet on a network adapter, and with memory of a stand-in for a GPU
+//! only.
 
 mod card;
 mod device;
@@ -16,6 +19,7 @@ mod library;
 mod memory;
 mod queue_pair;
 mod setup;
+mod store;
 
 use std::io;
 use std::net::TcpStream;
@@ -25,11 +29,12 @@ use std::time::{Duration, Instant};
 use schema::scenario::Verbs;
 
 use super::{Buffers, Connection, HEADER};
+use crate::accelerator::cuda::{CudaAccelerator, PeerBuffer};
 use device::{Device, PortState, devices};
 use endpoint::Endpoint;
 use failure::Failure;
-use memory::{Access, Buffer, Region};
-use setup::Wanted;
+use memory::{Access, Buffer, Region, Way};
+use store::Wanted;
 
 /// Which adapter a host uses, as far as the scenario says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -83,6 +88,25 @@ impl Nic {
         Ok((registered, begin.elapsed() - registered))
     }
 
+    /// How it reaches the memory of `gpu`, which is found by registering some: `dma-buf` or
+    /// `nvidia-peermem`.
+    ///
+    /// # Errors
+    /// If it does not, or the GPU has no memory left.
+    pub fn way_to(&self, gpu: &CudaAccelerator) -> io::Result<&'static str> {
+        let memory = Arc::new(PeerBuffer::new(gpu, 1).map_err(io::Error::other)?);
+        let region = Region::register_on_gpu(&self.device, &memory, Access::PeerWrites)?;
+        Ok(match region.way() {
+            Way::DmaBuf => "dma-buf",
+            Way::PeerMemory | Way::Host => "nvidia-peermem",
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.device.name()
+    }
+
     /// Name, address and packet size, for people.
     pub fn describe(&self) -> String {
         format!(
@@ -93,6 +117,14 @@ impl Nic {
             128 << self.port.mtu
         )
     }
+}
+
+/// Names of the devices of this machine.
+///
+/// # Errors
+/// If this machine has no verbs.
+pub fn names() -> io::Result<Vec<String>> {
+    Ok(devices()?)
 }
 
 /// The devices of this machine, for people: what is needed to use each, or why it cannot be used.
@@ -171,6 +203,8 @@ pub struct End<'a> {
     pub verbs: Verbs,
     /// The memory that it shares with the other connection of a gateway.
     pub relay: Option<&'a Relay>,
+    /// The GPU in whose memory its payloads are to lie; those of a gateway's two connections cannot.
+    pub gpu: Option<&'a CudaAccelerator>,
 }
 
 /// The end that serves; `stream` has carried the hello.
@@ -195,11 +229,14 @@ pub(super) fn connect(
 
 /// What requests and what replies are to lie in.
 fn memory_of<'a>(end: End<'a>, buffers: Buffers) -> (Wanted<'a>, Wanted<'a>) {
-    let shared = |of: fn(&Relay) -> &Buffer| end.relay.map(of);
-    (
-        (shared(|relay| &relay.request), buffers.request),
-        (shared(|relay| &relay.reply), buffers.reply),
-    )
+    match (end.relay, end.gpu) {
+        (Some(relay), _) => (Wanted::Shared(&relay.request), Wanted::Shared(&relay.reply)),
+        (None, Some(gpu)) => (
+            Wanted::OnGpu(gpu, buffers.request),
+            Wanted::OnGpu(gpu, buffers.reply),
+        ),
+        (None, None) => (Wanted::Own(buffers.request), Wanted::Own(buffers.reply)),
+    }
 }
 
 fn join(

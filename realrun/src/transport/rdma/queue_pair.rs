@@ -16,7 +16,8 @@ use super::device::{Device, PORT};
 use super::failure::Failure;
 use super::gid::Gid;
 use super::library::{checked, made};
-use super::memory::{Access, Buffer, Region, Remote};
+use super::memory::{Access, Buffer, Region, Remote, Way};
+use crate::accelerator::cuda::PeerBuffer;
 
 /// A region of a queue pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +29,28 @@ pub(super) struct Piece {
     pub(super) region: RegionId,
     pub(super) from: usize,
     pub(super) length: usize,
+}
+
+/// One piece, or two that a work request takes as if the second followed the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pieces {
+    pub(super) first: Piece,
+    pub(super) second: Option<Piece>,
+}
+
+impl From<Piece> for Pieces {
+    fn from(first: Piece) -> Pieces {
+        Pieces {
+            first,
+            second: None,
+        }
+    }
+}
+
+impl Pieces {
+    fn length(&self) -> usize {
+        self.first.length + self.second.map_or(0, |second| second.length)
+    }
 }
 
 /// What is to be done with a piece.
@@ -68,6 +91,8 @@ pub(super) enum Wake {
 pub(super) struct Depths {
     pub(super) send: u32,
     pub(super) receive: u32,
+    /// Most pieces of a work request.
+    pub(super) pieces: u32,
     /// Longest payload that is copied into the work request, in bytes; the device may allow less.
     pub(super) inline: u32,
 }
@@ -135,8 +160,8 @@ impl QueuePair {
             cap: sys::ibv_qp_cap {
                 max_send_wr: depths.send,
                 max_recv_wr: depths.receive,
-                max_send_sge: 1,
-                max_recv_sge: 1,
+                max_send_sge: depths.pieces,
+                max_recv_sge: depths.pieces,
                 max_inline_data: depths.inline,
             },
             qp_type: sys::ibv_qp_type::IBV_QPT_RC,
@@ -190,13 +215,33 @@ impl QueuePair {
         Ok(RegionId(self.regions.len() - 1))
     }
 
+    /// Registers memory of a GPU.
+    pub(super) fn register_on_gpu(
+        &mut self,
+        memory: &Arc<PeerBuffer>,
+        access: Access,
+    ) -> Result<RegionId, Failure> {
+        let region = Region::register_on_gpu(&self.device, memory, access);
+        self.regions
+            .push(region.map_err(|failure| self.named(failure))?);
+        Ok(RegionId(self.regions.len() - 1))
+    }
+
     /// What the peer needs to use a region.
     pub(super) fn remote(&self, region: RegionId) -> Remote {
         self.regions[region.0].remote()
     }
 
-    fn sge(&self, piece: Piece) -> sys::ibv_sge {
-        self.regions[piece.region.0].sge(piece.from, piece.length)
+    fn sges(&self, pieces: &Pieces) -> [sys::ibv_sge; 2] {
+        let sge = |piece: Piece| self.regions[piece.region.0].sge(piece.from, piece.length);
+        let first = sge(pieces.first);
+        [first, pieces.second.map_or(first, sge)]
+    }
+
+    /// Whether the processor may read them, as it does what goes with the work request.
+    fn are_on_host(&self, pieces: &Pieces) -> bool {
+        let is = |piece: Piece| self.regions[piece.region.0].way() == Way::Host;
+        is(pieces.first) && pieces.second.is_none_or(is)
     }
 
     #[expect(unsafe_code, reason = "a call of libibverbs")]
@@ -289,15 +334,15 @@ impl QueuePair {
         self.modify("ibv_modify_qp to RTS", sending, mask)
     }
 
-    /// Posts a receive into `piece`; without one it takes messages without payload, and writes.
+    /// Posts a receive into `pieces`; without any it takes messages without payload, and writes.
     #[expect(unsafe_code, reason = "a call of libibverbs")]
-    pub(super) fn post_receive(&mut self, piece: Option<Piece>) -> Result<(), Failure> {
-        let mut sge = piece.map(|piece| self.sge(piece));
+    pub(super) fn post_receive(&mut self, pieces: Option<Pieces>) -> Result<(), Failure> {
+        let mut sges = pieces.map(|pieces| self.sges(&pieces));
         let mut request = sys::ibv_recv_wr {
             wr_id: 0,
             next: null_mut(),
-            sg_list: sge.as_mut().map_or(null_mut(), |sge| &raw mut *sge),
-            num_sge: c_int::from(sge.is_some()),
+            sg_list: sges.as_mut().map_or(null_mut(), |sges| sges.as_mut_ptr()),
+            num_sge: pieces.map_or(0, |pieces| 1 + c_int::from(pieces.second.is_some())),
         };
         let mut bad = null_mut();
         // SAFETY: the queue pair lives; request and element live until the call returns, which
@@ -310,9 +355,10 @@ impl QueuePair {
         checked("ibv_post_recv", errno).map_err(|failure| self.named(failure))
     }
 
-    /// Posts `work` on `piece`; its completion is [`Completion::Sent`].
+    /// Posts `work` on `pieces`; its completion is [`Completion::Sent`].
     #[expect(unsafe_code, reason = "a call of libibverbs")]
-    pub(super) fn post(&mut self, work: Work, piece: Piece) -> Result<(), Failure> {
+    pub(super) fn post(&mut self, work: Work, pieces: impl Into<Pieces>) -> Result<(), Failure> {
+        let pieces = pieces.into();
         let mut flags = send_flags::IBV_SEND_SIGNALED;
         let (opcode, immediate, remote) = match work {
             Work::Send(immediate) => (ibv_wr_opcode::IBV_WR_SEND_WITH_IMM, Some(immediate), None),
@@ -327,18 +373,20 @@ impl QueuePair {
         if immediate.is_some() {
             flags |= send_flags::IBV_SEND_SOLICITED;
         }
-        if opcode != ibv_wr_opcode::IBV_WR_RDMA_READ && piece.length <= self.inline {
+        let is_read = opcode == ibv_wr_opcode::IBV_WR_RDMA_READ;
+        if !is_read && pieces.length() <= self.inline && self.are_on_host(&pieces) {
             flags |= send_flags::IBV_SEND_INLINE;
         }
-        let mut sge = self.sge(piece);
+        let mut sges = self.sges(&pieces);
         let mut request = sys::ibv_send_wr {
             opcode,
             send_flags: flags.0,
             ..sys::ibv_send_wr::default()
         };
-        if piece.length > 0 {
-            request.sg_list = &raw mut sge;
-            request.num_sge = 1;
+        if pieces.length() > 0 {
+            let has_second = pieces.second.is_some_and(|second| second.length > 0);
+            request.sg_list = sges.as_mut_ptr();
+            request.num_sge = 1 + c_int::from(has_second);
         }
         request.__bindgen_anon_1.imm_data = immediate.unwrap_or(0).to_be();
         if let Some((remote, at)) = remote {

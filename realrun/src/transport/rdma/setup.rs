@@ -8,10 +8,11 @@ use rustix::net::sockopt;
 use schema::scenario::Verb;
 
 use super::super::HEADER;
-use super::card::{Card, hear, tell};
+use super::card::{Card, hear, payloads_of, tell};
 use super::failure::Failure;
-use super::memory::{Access, Buffer};
-use super::queue_pair::{Depths, Destination, Piece, QueuePair, RegionId};
+use super::memory::{Access, Remote};
+use super::queue_pair::{Depths, Destination, QueuePair};
+use super::store::{Store, Wanted};
 use super::{End, Nic};
 use crate::clock::monotonic_ns;
 
@@ -23,9 +24,6 @@ const RECEIVES: u32 = 2;
 const INLINE: u32 = 220;
 /// How long the peer may take for a step of setting the connection up.
 const SET_UP_LIMIT: Duration = Duration::from_secs(10);
-
-/// A buffer that a gateway shares, or else the length of the longest payload, in bytes.
-pub(super) type Wanted<'a> = (Option<&'a Buffer>, usize);
 
 /// Makes an end for messages of up to `outgoing` and `incoming` and joins it to the peer's, which
 /// does the same at the other end of `stream`; returns what the peer has told too.
@@ -81,8 +79,8 @@ fn watch(stream: &TcpStream) -> io::Result<()> {
 /// What an end makes before it knows its peer.
 pub(super) struct Made {
     pub(super) qp: QueuePair,
-    pub(super) outgoing: (Buffer, RegionId),
-    pub(super) incoming: (Buffer, RegionId),
+    pub(super) outgoing: Store,
+    pub(super) incoming: Store,
     pub(super) card: Card,
 }
 
@@ -94,20 +92,26 @@ impl Made {
         outgoing: Wanted<'_>,
         incoming: Wanted<'_>,
     ) -> io::Result<Made> {
+        let is_on_gpu = |wanted| matches!(wanted, Wanted::OnGpu(..));
         let depths = Depths {
             send: IN_FLIGHT,
             receive: RECEIVES,
+            pieces: if is_on_gpu(outgoing) || is_on_gpu(incoming) {
+                2
+            } else {
+                1
+            },
             inline: INLINE,
         };
         let peer = stream.peer_addr()?.to_string();
         nic.device.is_up().map_err(|failure| failure.with(&peer))?;
         let mut qp = QueuePair::new(&nic.device, depths, peer)?;
-        let make = |(shared, length): Wanted<'_>| match shared {
-            Some(buffer) => Ok(buffer.shared()),
-            None => Buffer::new(HEADER + length),
+        let (from, to) = match verb {
+            Verb::WriteWithImmediate => (Access::Local, Access::PeerWrites),
+            Verb::Send => (Access::Local, Access::Local),
+            Verb::Read => (Access::PeerReads, Access::Local),
         };
-        let (outgoing, incoming) = (make(outgoing)?, make(incoming)?);
-        let longest = outgoing.len().max(incoming.len());
+        let longest = HEADER + outgoing.room().max(incoming.room());
         if verb == Verb::Send && longest > nic.port.max_message as usize {
             let problem = format!(
                 "a message of {longest} B, the port takes {} B at most",
@@ -117,16 +121,11 @@ impl Made {
                 .because("`verb = \"write-with-immediate\"` moves longer ones");
             return Err(qp.named(failure).into());
         }
-        let (from, to) = match verb {
-            Verb::WriteWithImmediate => (Access::Local, Access::PeerWrites),
-            Verb::Send => (Access::Local, Access::Local),
-            Verb::Read => (Access::PeerReads, Access::Local),
-        };
-        let from = qp.register(&outgoing, from)?;
-        let to = qp.register(&incoming, to)?;
+        let outgoing = Store::new(&mut qp, outgoing, from)?;
+        let incoming = Store::new(&mut qp, incoming, to)?;
         qp.initialize()?;
         for _ in 0..RECEIVES {
-            qp.post_receive(receive_into(verb, to, incoming.len()))?;
+            qp.post_receive(incoming.receive(verb))?;
         }
         let card = Card {
             gid: nic.gid,
@@ -135,13 +134,15 @@ impl Made {
             first_packet: monotonic_ns() as u32 & 0x00ff_ffff,
             mtu: nic.port.mtu,
             verb,
-            outgoing: qp.remote(from),
-            incoming: qp.remote(to),
+            outgoing: qp.remote(outgoing.region),
+            outgoing_payloads: outgoing.remote_payloads(&qp),
+            incoming: qp.remote(incoming.region),
+            incoming_payloads: incoming.remote_payloads(&qp),
         };
         Ok(Made {
             qp,
-            outgoing: (outgoing, from),
-            incoming: (incoming, to),
+            outgoing,
+            incoming,
             card,
         })
     }
@@ -156,8 +157,14 @@ impl Made {
         if peer.verb != self.card.verb {
             return differ("the verb");
         }
-        let (out, back) = (self.outgoing.0.len() as u64, self.incoming.0.len() as u64);
-        if peer.incoming.length != out || peer.outgoing.length != back {
+        let room = |messages: Remote, payloads| {
+            let (memory, begin) = payloads_of(messages, payloads);
+            memory.length.checked_sub(begin)
+        };
+        let is_same = |peer: Option<u64>, own: &Store| peer == Some(own.room() as u64);
+        let incoming = room(peer.incoming, peer.incoming_payloads);
+        let outgoing = room(peer.outgoing, peer.outgoing_payloads);
+        if !is_same(incoming, &self.outgoing) || !is_same(outgoing, &self.incoming) {
             return differ("the size of messages");
         }
         let to = Destination {
@@ -170,19 +177,4 @@ impl Made {
             .qp
             .connect(&to, nic.gid_index, self.card.first_packet)?)
     }
-}
-
-/// What a posted receive takes: the whole message where it is sent, the notice where it is read,
-/// nothing where it is written.
-pub(super) fn receive_into(verb: Verb, region: RegionId, whole: usize) -> Option<Piece> {
-    let length = match verb {
-        Verb::WriteWithImmediate => return None,
-        Verb::Send => whole,
-        Verb::Read => HEADER,
-    };
-    Some(Piece {
-        region,
-        from: 0,
-        length,
-    })
 }

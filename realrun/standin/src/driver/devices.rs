@@ -12,6 +12,7 @@ const SCHED_SPIN: c_uint = 1;
 const MULTIPROCESSOR_COUNT: c_int = 16;
 const MAX_THREADS_PER_MULTIPROCESSOR: c_int = 39;
 const ASYNC_ENGINE_COUNT: c_int = 40;
+const DMA_BUF_SUPPORTED: c_int = 124;
 /// Copy engines: one a direction.
 const COPY_ENGINES: c_int = 2;
 
@@ -138,6 +139,7 @@ unsafe extern "C" fn cuDeviceGetAttribute(
             MULTIPROCESSOR_COUNT => spec.sms as c_int,
             MAX_THREADS_PER_MULTIPROCESSOR => spec.threads_per_sm as c_int,
             ASYNC_ENGINE_COUNT => COPY_ENGINES,
+            DMA_BUF_SUPPORTED => c_int::from(held.config.dma_buf),
             _ => return Err(code::NOT_SUPPORTED),
         };
         // SAFETY: as the caller says.

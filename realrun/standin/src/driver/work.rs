@@ -1,6 +1,7 @@
 //! Memory, modules, streams, events, and what is queued.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::os::fd::IntoRawFd;
 
 use super::{give, on_context};
 use crate::kernels::{Function, Shape};
@@ -35,7 +36,8 @@ unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> Code {
         if (bytes as u64).next_multiple_of(512) > free {
             return Err(code::OUT_OF_MEMORY);
         }
-        let made = held.memory.allocate(context, device, bytes);
+        let addresses = held.config.addresses;
+        let made = (held.memory).allocate(context, device, bytes, addresses);
         // SAFETY: as the caller says.
         unsafe { give(address, made) }
     })
@@ -45,6 +47,67 @@ unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> Code {
 #[unsafe(no_mangle)]
 extern "C" fn cuMemFree_v2(address: u64) -> Code {
     on_context("cuMemFree_v2", |held, _| held.memory.free(address))
+}
+
+/// `CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`.
+const SYNC_MEMOPS: c_int = 6;
+/// `CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD`.
+const DMA_BUF_FD: c_int = 1;
+
+/// Takes `SYNC_MEMOPS`, which changes nothing here: no copy of the stand-in is under way when the
+/// call that asked for it returns.
+#[unsafe(no_mangle)]
+extern "C" fn cuPointerSetAttribute(_value: *const c_void, attribute: c_int, address: u64) -> Code {
+    on_context("cuPointerSetAttribute", |held, _| {
+        if attribute != SYNC_MEMOPS {
+            return Err(code::NOT_SUPPORTED);
+        }
+        held.memory.around(address).map(|_| ())
+    })
+}
+
+/// # Safety
+/// As `cuda.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemGetAddressRange_v2(
+    base: *mut u64,
+    bytes: *mut usize,
+    address: u64,
+) -> Code {
+    on_context("cuMemGetAddressRange_v2", |held, _| {
+        let (first, size) = held.memory.around(address)?;
+        // SAFETY: as the caller says.
+        unsafe {
+            give(base, first)?;
+            give(bytes, size)
+        }
+    })
+}
+
+/// Gives a file that is no dma-buf, so that every adapter refuses it.
+///
+/// # Safety
+/// As `cuda.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemGetHandleForAddressRange(
+    handle: *mut c_void,
+    address: u64,
+    bytes: usize,
+    kind: c_int,
+    _flags: u64,
+) -> Code {
+    on_context("cuMemGetHandleForAddressRange", |held, _| {
+        let (first, size) = held.memory.around(address)?;
+        if !held.config.dma_buf || kind != DMA_BUF_FD {
+            return Err(code::NOT_SUPPORTED);
+        }
+        if first != address || bytes > size {
+            return Err(code::INVALID_VALUE);
+        }
+        let file = std::fs::File::open("/dev/zero").map_err(|_| code::UNKNOWN)?;
+        // SAFETY: as the caller says: of a dma-buf there is room for a file descriptor.
+        unsafe { give(handle.cast::<c_int>(), file.into_raw_fd()) }
+    })
 }
 
 /// # Safety
