@@ -1,9 +1,10 @@
 //! In place of the CUDA back end, in a build without the feature `cuda`: says that it is not there.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use super::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace, Line,
 };
 
 /// A context on a GPU: none, in this build.
@@ -35,6 +36,20 @@ impl Accelerator for CudaAccelerator {
 /// # Errors
 /// Always.
 pub fn survey() -> Result<Vec<String>, CudaError> {
+    Err(CudaError::NotBuilt)
+}
+
+/// None: there is no device.
+#[must_use]
+pub fn stand_ins(_devices: impl IntoIterator<Item = u32>) -> Vec<String> {
+    Vec::new()
+}
+
+/// Refuses.
+///
+/// # Errors
+/// Always.
+pub fn run_together(_lines: &[Line]) -> Result<Vec<Vec<Duration>>, CudaError> {
     Err(CudaError::NotBuilt)
 }
 

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod check;
+mod device;
 mod placement;
 mod process;
 
@@ -16,7 +17,7 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{Scenario, Stage, StageRole, Work};
+use schema::scenario::{Placement, Scenario, Stage, StageRole, Work};
 
 pub use placement::netns_problem;
 
@@ -88,6 +89,13 @@ pub fn measure(
     progress(Progress::Starting);
     check::can_be_measured(scenario)?;
     let mut manifest = plan(scenario, options)?;
+    if scenario.placement == Placement::Device {
+        refuse_to_overwrite(&options.out)?;
+        progress(Progress::Running(Duration::ZERO));
+        let run = device::measure(scenario, manifest)?;
+        run.save(&options.out)?;
+        return Ok(run);
+    }
     let journals = make_folder(&options.out)?;
     let place = Place::make(scenario)?;
     write_json(&journals.join(MANIFEST_FILE), &manifest)?;
@@ -201,7 +209,7 @@ fn inputs(scenario: &Scenario) -> Result<BTreeMap<String, String>, RealrunError>
     Ok(inputs)
 }
 
-fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {
+fn refuse_to_overwrite(out: &Path) -> Result<(), RealrunError> {
     if out.join(MANIFEST_FILE).exists() {
         return Err(RealrunError::Io {
             what: format!("write {}", out.display()),
@@ -211,6 +219,11 @@ fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {
             ),
         });
     }
+    Ok(())
+}
+
+fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {
+    refuse_to_overwrite(out)?;
     let journals = out.join(JOURNALS);
     std::fs::create_dir_all(out).map_err(RealrunError::io(format!("make {}", out.display())))?;
     std::fs::create_dir(&journals).map_err(RealrunError::io(format!(

@@ -12,6 +12,8 @@
 //!
 //! Left out: graphs, memory pools, peer copies, the Multi-Process Service, GPUDirect.
 
+use std::collections::BTreeSet;
+
 mod context;
 mod driver;
 mod memory;
@@ -19,13 +21,15 @@ mod module;
 mod net;
 mod nvml;
 mod stream;
+mod together;
 
 pub use context::{CudaContext, Wait};
 pub use driver::{Device, Driver};
-pub use memory::{DeviceBuffer, PinnedBuffer};
+pub use memory::{DeviceBuffer, PinnedBuffer, Sink};
 pub use module::{Grid, Image, Kernels, PTX};
 pub use net::CudaAccelerator;
 pub use stream::{CudaEvent, CudaStream, Operations};
+pub use together::run_together;
 
 /// The devices that the driver shows to this process, in words: what each is, and how it is now as far
 /// as NVIDIA's management library tells.
@@ -47,6 +51,18 @@ pub fn survey() -> Result<Vec<String>, super::CudaError> {
         Ok(facts.join(", "))
     };
     (0..driver.n_devices()?).map(describe).collect()
+}
+
+/// What to check before trusting measurements made on these devices: each that only stands in for a
+/// GPU, once.
+#[must_use]
+pub fn stand_ins(devices: impl IntoIterator<Item = u32>) -> Vec<String> {
+    let names = devices.into_iter().filter_map(|device| find(device).ok());
+    let names: BTreeSet<String> = names.filter(|name| net::stands_in(name)).collect();
+    names
+        .iter()
+        .map(|name| net::stand_in_warning(name))
+        .collect()
 }
 
 /// Name of the GPU with this number, for people.
