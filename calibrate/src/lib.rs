@@ -197,6 +197,10 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
             .parameters
             .insert(report.name.clone(), report.estimate.clone());
     }
+    for ((part, name), net) in device.nets {
+        let row = part_of(&mut profile, &part, PartKind::Gpu, sources)?;
+        row.nets.insert(name, net);
+    }
     fits.sort_by(|a, b| (&a.part, &a.cost).cmp(&(&b.part, &b.cost)));
     for adapter in adapters(sources) {
         // What it takes is in the delay: a trace does not tell an adapter's part from a link's.

@@ -20,7 +20,7 @@ type Sizes = BTreeMap<u64, Vec<f64>>;
 /// The law of each kind of copy that is seen while nothing else moves.
 pub(super) fn fit(part: &str, runs: &[Seen<'_>]) -> Vec<FitReport> {
     let mut kinds: BTreeMap<String, (Sizes, Vec<&str>)> = BTreeMap::new();
-    for run in runs.iter().filter(|run| run.is_light) {
+    for run in runs.iter().filter(|run| run.is_alone) {
         for ((stage, _), done) in &run.contexts {
             for done in done {
                 let (direction, bytes) = match done.what {

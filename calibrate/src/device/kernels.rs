@@ -18,7 +18,7 @@ pub(super) fn launch_interval(part: &str, runs: &[Seen<'_>]) -> Option<Parameter
     let mut sums: Vec<f64> = Vec::new();
     let mut sources: Vec<&str> = Vec::new();
     let mut parts = 0;
-    for run in runs.iter().filter(|run| run.is_light) {
+    for run in runs.iter().filter(|run| run.is_alone) {
         for ((stage, _), done) in &run.contexts {
             let Some(kernels) = run.kernels(*stage) else {
                 continue;

@@ -2,7 +2,10 @@
 //!
 //! The spans of an inference context on a GPU are times between CUDA events, so they belong to the
 //! GPU's part and not to its host's. Of copies there are laws by direction and host memory
-//! ([`copies`]), of kernels of known work what the device adds to them ([`kernels`]).
+//! ([`copies`]) and what they get of the link together ([`link`]); of kernels of known work what the
+//! device adds to them ([`kernels`]), how many blocks run at once ([`blocks`]), what they draw from
+//! memory ([`memory`]), how processes take turns ([`turns`]), which streams wait for others
+//! ([`queues`]), and what passes cost by the size of their batch ([`batches`]).
 //!
 //! Which runs show what is decided by what is in them, not by their names: a probe of
 //! `tandem probe --gpu` is a scenario as any other.
@@ -10,12 +13,21 @@
 //! What is left out: nothing here says what a kernel computes, and what no run shows is not in the
 //! part.
 
+mod batches;
+mod blocks;
 mod copies;
 mod kernels;
+mod link;
+mod memory;
+mod queues;
 mod robust;
 mod seen;
+mod turns;
 
-use schema::profile::Parameter;
+use std::collections::BTreeMap;
+
+use schema::gpu::GpuNet;
+use schema::profile::{CostLaw, Parameter};
 
 use crate::{FitReport, Source};
 use seen::seen;
@@ -40,15 +52,40 @@ pub(crate) struct Fitted {
     pub(crate) parts: Vec<String>,
     pub(crate) costs: Vec<FitReport>,
     pub(crate) parameters: Vec<ParameterReport>,
+    /// By part and name.
+    pub(crate) nets: BTreeMap<(String, String), GpuNet>,
 }
 
 /// Fits every part of a GPU that did something in `sources`.
 pub(crate) fn fit(sources: &[Source<'_>]) -> Fitted {
     let mut fitted = Fitted::default();
     for (part, runs) in seen(sources) {
-        fitted.costs.extend(copies::fit(&part, &runs));
-        let parameters = kernels::launch_interval(&part, &runs);
-        fitted.parameters.extend(parameters);
+        let costs = copies::fit(&part, &runs);
+        let laws: BTreeMap<String, CostLaw> = costs
+            .iter()
+            .map(|report| (report.cost.clone(), report.law.clone()))
+            .collect();
+        let parameters = &mut fitted.parameters;
+        parameters.extend(link::bandwidth(&part, &laws));
+        parameters.extend(link::duplex_penalty(&part, &runs, &laws));
+        let interval = kernels::launch_interval(&part, &runs);
+        let interval_s = interval.as_ref().map_or(0.0, |r| r.estimate.value);
+        parameters.extend(interval);
+        let room = blocks::fit(&part, &runs, interval_s);
+        let room = room.map(|(room, reports)| {
+            parameters.extend(reports);
+            room
+        });
+        if let Some(room) = &room {
+            parameters.extend(memory::fit(&part, &runs, room, interval_s));
+        }
+        parameters.extend(turns::fit(&part, &runs, interval_s));
+        parameters.extend(queues::hardware_queues(&part, &runs));
+        parameters.extend(queues::priority_levels(&part, &runs));
+        for (name, net) in batches::fit(&runs, room.as_ref(), interval_s) {
+            fitted.nets.insert((part.clone(), name), net);
+        }
+        fitted.costs.extend(costs);
         fitted.parts.push(part);
     }
     fitted

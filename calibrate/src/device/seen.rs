@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schema::ids::{RequestId, StageId};
 use schema::run::{Run, Span, SpanName, Status};
-use schema::scenario::{GpuUse, GpuWork, HostMemory, KernelFile, Kernels, Scenario, Serve, Work};
+use schema::scenario::{
+    GpuUse, GpuWork, HostMemory, KernelFile, Kernels, Placement, Scenario, Serve, Work,
+};
 
 use crate::Source;
 use crate::samples::{counted, is_light, serve};
@@ -14,8 +16,10 @@ pub(super) struct Seen<'a> {
     /// The run's name.
     pub(super) source: &'a str,
     pub(super) scenario: &'a Scenario,
-    /// Whether at most one request was under way at a time, so that nothing waited for another.
-    pub(super) is_light: bool,
+    /// Whether one context did everything and no request waited for another's copies or kernels.
+    pub(super) is_alone: bool,
+    /// Whether one thread handed everything over before it waited, so that contexts began at once.
+    pub(super) is_handed_over: bool,
     /// By stage and inference context, what it did, in order of its ends.
     pub(super) contexts: BTreeMap<(StageId, u32), Vec<Done>>,
 }
@@ -29,6 +33,9 @@ pub(super) struct Done {
     pub(super) start_s: f64,
     pub(super) end_s: f64,
 }
+
+/// Times of kernels by their number in the work of their stage and the requests of their batch.
+pub(super) struct KernelTimes(pub(super) BTreeMap<(u32, u32), Vec<f64>>);
 
 /// What an operation was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,10 +87,13 @@ pub(super) fn seen<'a>(sources: &'a [Source<'a>]) -> BTreeMap<String, Vec<Seen<'
             for done in contexts.values_mut() {
                 done.sort_by(|a, b| a.end_s.total_cmp(&b.end_s));
             }
+            let scenario = &source.run.scenario;
+            let is_handed_over = scenario.placement == Placement::Device;
             parts.entry(part).or_default().push(Seen {
                 source: &source.name,
-                scenario: &source.run.scenario,
-                is_light: is_light(&source.run.scenario),
+                scenario,
+                is_alone: contexts.len() == 1 && (is_handed_over || is_light(scenario)),
+                is_handed_over,
                 contexts,
             });
         }
@@ -160,6 +170,21 @@ impl Seen<'_> {
             HostMemory::Pinned => "pinned",
             HostMemory::Pageable => "pageable",
         }
+    }
+}
+
+impl KernelTimes {
+    /// Kernels of the stage's work in a context, whose every pass is there whole: by number in the
+    /// work and requests of the batch, how long each took, in seconds.
+    pub(super) fn of(done: &[Done]) -> KernelTimes {
+        let mut times = BTreeMap::new();
+        for done in done {
+            if let What::Kernel(number, batch) = done.what {
+                let of_kernel: &mut Vec<f64> = times.entry((number, batch)).or_default();
+                of_kernel.push(done.length_s());
+            }
+        }
+        KernelTimes(times)
     }
 }
 

@@ -39,6 +39,14 @@ pub fn survey() -> Result<Vec<String>, CudaError> {
     Err(CudaError::NotBuilt)
 }
 
+/// Refuses.
+///
+/// # Errors
+/// Always.
+pub fn shape(_device: u32) -> Result<(u32, u32), CudaError> {
+    Err(CudaError::NotBuilt)
+}
+
 /// None: there is no device.
 #[must_use]
 pub fn stand_ins(_devices: impl IntoIterator<Item = u32>) -> Vec<String> {

@@ -53,6 +53,16 @@ pub fn survey() -> Result<Vec<String>, super::CudaError> {
     (0..driver.n_devices()?).map(describe).collect()
 }
 
+/// Multiprocessors of the GPU with this number, and threads that each holds at once, as the driver
+/// says.
+///
+/// # Errors
+/// If there is no usable driver, or no such device.
+pub fn shape(device: u32) -> Result<(u32, u32), super::CudaError> {
+    let device = Driver::get()?.device(device)?;
+    Ok((device.n_sms()?, device.threads_per_sm()?))
+}
+
 /// What to check before trusting measurements made on these devices: each that only stands in for a
 /// GPU, once.
 #[must_use]
