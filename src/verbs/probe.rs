@@ -106,7 +106,7 @@ fn of_a_gpu() -> Vec<Planned> {
         .map(|part| ((full * part).div_ceil(16), 1024))
         .collect();
     reading.dedup();
-    let reading = work("read", &reading, "1 us", ", dram = \"4 MB\"");
+    let reading = work("read", &reading, "1 us", ", dram = \"16 MB\"");
     probes.push((stem(GPU_MEMORY.path), GPU_MEMORY, vec![reading]));
     for batch in BATCHES {
         let kernels = "stages.batches.serve.kernels.work";

@@ -25,6 +25,16 @@ const N_ERRORS: f64 = 3.0;
 /// Largest standard error of an estimate, relative to it: wider, it would say nothing.
 const WIDEST: f64 = 0.02;
 
+/// The value by which an error is judged: that of a penalty, which may be next to nothing, by one of a
+/// twentieth.
+fn at_least(name: &str, value: f64) -> f64 {
+    if name == parameter::DUPLEX_PENALTY {
+        value.max(0.05)
+    } else {
+        value
+    }
+}
+
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn probes_give_back_the_parameters_of_a_gpu() {
@@ -42,13 +52,10 @@ fn probes_give_back_the_parameters_of_a_gpu() {
             let what = format!("GPU {seed}: {name} is {known:?}, found {estimate:?}");
             let off = (estimate.value - known.value).abs();
             assert!(off <= N_ERRORS * estimate.standard_error, "{what}");
-            let is_small = known.value.abs() < 1e-9;
-            let bound = if is_small {
-                WIDEST
-            } else {
-                WIDEST * known.value
-            };
-            assert!(estimate.standard_error < bound, "{what}");
+            assert!(
+                estimate.standard_error < WIDEST * at_least(name, known.value),
+                "{what}"
+            );
         }
         assert_eq!(truth.costs.len(), 4);
         for (name, known) in &truth.costs {
@@ -70,9 +77,11 @@ fn a_gpu_that_is_off_by_five_percent_is_outside_the_intervals() {
     let rig = Rig::new(&known(0), "virtual");
     let part = &rig.calibrated().parts["this-gpu"];
     for (name, estimate) in &part.parameters {
-        let off = 0.05 * estimate.value;
-        let is_seen = off > N_ERRORS * estimate.standard_error;
-        assert!(is_seen || estimate.value < 1e-9, "{name}: {estimate:?}");
+        let off = 0.05 * at_least(name, estimate.value);
+        assert!(
+            off > N_ERRORS * estimate.standard_error,
+            "{name}: {estimate:?}"
+        );
     }
     for (name, law) in &part.costs {
         assert!(
@@ -94,19 +103,13 @@ fn pass_times_by_the_size_of_the_batch_hold_at_other_sizes() {
         let found = rig.calibrated();
         let net = &found.parts["this-gpu"].nets["batches"];
         assert_eq!(net.range.map(|n| n as u32), [1, 16]);
-        for batch in [5, 7, 10, 14] {
+        assert!(net.held_out_error < 0.002, "{net:?}");
+        for batch in [5, 7, 10, 14, 20] {
             let measured_s = rig.pass_of_batch(batch);
-            let phase = &net.phases[0];
-            let n = f64::from(batch);
-            let expected = phase.overhead.at(n) + phase.compute.at(n) / phase.parallelism.at(n);
-            let error = expected / measured_s - 1.0;
-            // Passes grow by whole waves, the law between two sizes by a line.
-            let what = format!("GPU {seed}, {batch}: {expected} s, measured {measured_s} s");
-            assert!(error.abs() < 0.25, "{what}");
-            // Kernel by kernel there is no such error.
             let simulated_s = rig.simulated_pass_of_batch(&found, batch);
             let error = simulated_s / measured_s - 1.0;
-            assert!(error.abs() < 0.001, "{what}, simulated {simulated_s} s");
+            let what = format!("GPU {seed}, {batch}: {simulated_s} s, measured {measured_s} s");
+            assert!(error.abs() < 0.005, "{what}");
         }
     }
 }

@@ -1,24 +1,25 @@
-//! What a sequence of kernels takes by the size of its batch: a net of one phase.
+//! What a sequence of kernels takes by the size of its batch: a net given by its kernels.
 //!
-//! The phase's overhead is that of the launches; its compute and its parallelism come from the pass
-//! times and from how many of its blocks run at once.
+//! Grids are known, and grow with the batch; how long a block of each kernel takes is fitted to all
+//! sizes together, by the waves in which its blocks run.
 
 use std::collections::BTreeMap;
 
-use schema::gpu::{DriverLaw, GpuNet, Phase};
+use schema::gpu::{DriverLaw, GpuNet};
 use schema::profile::{Driver, Residual};
 use schema::scenario::KernelFile;
+use schema::units::SimDuration;
 
 use super::blocks::Room;
 use super::kernels::passes;
-use super::robust::{Centre, median};
+use super::robust::median;
 use super::seen::{Seen, What, names};
 
 /// What is known of a stage's passes.
 struct Passes<'a> {
     kernels: Vec<&'a KernelFile>,
-    /// By size of the batch, times of passes in seconds.
-    times: BTreeMap<u32, Vec<f64>>,
+    /// By size of the batch, the times of each kernel, in seconds, pass by pass.
+    times: BTreeMap<u32, Vec<Vec<f64>>>,
     sources: Vec<&'a str>,
 }
 
@@ -26,7 +27,7 @@ struct Passes<'a> {
 /// sizes of a batch, by the stage's name.
 pub(super) fn fit(
     runs: &[Seen<'_>],
-    room: Option<&Room>,
+    room: &Room,
     launch_interval: f64,
 ) -> BTreeMap<String, GpuNet> {
     let mut stages: BTreeMap<&str, Passes<'_>> = BTreeMap::new();
@@ -49,7 +50,7 @@ pub(super) fn fit(
                 let What::Kernel(_, batch) = pass[0].what else {
                     unreachable!("a pass is of kernels")
                 };
-                let took = pass.iter().map(super::seen::Done::length_s).sum();
+                let took = pass.iter().map(super::seen::Done::length_s).collect();
                 known.times.entry(batch).or_default().push(took);
             }
         }
@@ -62,67 +63,82 @@ pub(super) fn fit(
         .collect()
 }
 
-fn net(known: &Passes<'_>, room: Option<&Room>, launch_interval: f64) -> GpuNet {
-    let overhead = launch_interval * known.kernels.len() as f64;
-    let mut compute = Vec::new();
-    let mut parallelism = Vec::new();
-    let mut passes_s = Vec::new();
-    for (batch, times) in &known.times {
-        let Some(pass) = Centre::of(times, 1.0) else {
-            continue;
-        };
-        let batch = *batch;
-        let used = room.map_or(1.0, |room| parallel(&known.kernels, batch, room));
-        compute.push([f64::from(batch), (pass.value - overhead).max(0.0) * used]);
-        parallelism.push([f64::from(batch), used]);
-        passes_s.push((f64::from(batch), pass.value));
-    }
-    let ends = [passes_s[0].0, passes_s[passes_s.len() - 1].0];
+fn net(known: &Passes<'_>, room: &Room, launch_interval: f64) -> GpuNet {
+    let kernels: Vec<KernelFile> = known
+        .kernels
+        .iter()
+        .enumerate()
+        .map(|(number, kernel)| {
+            let of_kernel = |passes: &Vec<Vec<f64>>| -> Vec<f64> {
+                passes.iter().map(|pass| pass[number]).collect()
+            };
+            let times = known.times.iter();
+            let times = times.map(|(batch, passes)| (*batch, of_kernel(passes)));
+            fitted(kernel, &times.collect(), room, launch_interval)
+        })
+        .collect();
+    let sizes = || known.times.keys().map(|batch| f64::from(*batch));
+    let errors: Vec<f64> = known
+        .times
+        .iter()
+        .flat_map(|(batch, passes)| {
+            let expected: f64 = kernels
+                .iter()
+                .map(|kernel| {
+                    launch_interval + waves(kernel, *batch, room) * kernel.time.as_secs_f64()
+                })
+                .sum();
+            passes.iter().map(move |pass| {
+                let took: f64 = pass.iter().sum();
+                (expected / took - 1.0).abs()
+            })
+        })
+        .collect();
     GpuNet {
         per: Driver::Requests,
-        range: ends,
+        range: [
+            sizes().fold(f64::INFINITY, f64::min),
+            sizes().fold(0.0, f64::max),
+        ],
         samples: known.times.values().map(|times| times.len() as u64).sum(),
-        held_out_error: left_out_error(&passes_s),
+        held_out_error: schema::stats::mean(&errors),
         source: names(known.sources.iter().copied()),
         residual: Residual::None,
         memory: 0.0,
-        launches: u32::try_from(known.kernels.len()).unwrap_or(u32::MAX),
+        launches: 0,
         floor: DriverLaw::default(),
-        phases: vec![Phase {
-            overhead: DriverLaw::constant(overhead),
-            compute: DriverLaw::Table(compute),
-            parallelism: DriverLaw::Table(parallelism),
-            bytes: DriverLaw::default(),
-            intensity: DriverLaw::default(),
-        }],
-        kernels: Vec::new(),
+        phases: Vec::new(),
+        kernels,
     }
 }
 
-/// The part of the multiprocessors that a pass can use: that of each kernel, weighted by its time.
-fn parallel(kernels: &[&KernelFile], batch: u32, room: &Room) -> f64 {
-    let (mut sum, mut total) = (0.0, 0.0);
-    for kernel in kernels {
-        let at_once = f64::from(room.at_once(kernel.threads).max(1));
-        let blocks = f64::from(kernel.blocks) * f64::from(batch);
-        let waves = (blocks / at_once).ceil();
-        let time = waves * kernel.time.as_secs_f64();
-        sum += time * (blocks / (waves * at_once));
-        total += time;
-    }
-    if total > 0.0 {
-        (sum / total).clamp(1e-6, 1.0)
-    } else {
-        1.0
-    }
+/// Waves in which the blocks of a batch run.
+fn waves(kernel: &KernelFile, batch: u32, room: &Room) -> f64 {
+    let blocks = f64::from(kernel.blocks) * f64::from(batch);
+    (blocks / f64::from(room.at_once(kernel.threads).max(1))).ceil()
 }
 
-/// Mean absolute relative error of each pass time on the line between its neighbours.
-fn left_out_error(points: &[(f64, f64)]) -> f64 {
-    let errors = points.windows(3).map(|three| {
-        let [(x0, y0), (x, y), (x1, y1)] = [three[0], three[1], three[2]];
-        let expected = y0 + (y1 - y0) * (x - x0) / (x1 - x0);
-        ((expected - y) / y).abs()
-    });
-    median(&errors.collect::<Vec<_>>()).unwrap_or(0.0)
+/// The kernel with the time of a block that its times by the size of the batch say; of one that reads
+/// memory, with the one that it was given, for others' reading is in what it took.
+fn fitted(
+    kernel: &KernelFile,
+    times: &BTreeMap<u32, Vec<f64>>,
+    room: &Room,
+    launch_interval: f64,
+) -> KernelFile {
+    let blocks: Vec<f64> = times
+        .iter()
+        .filter_map(|(batch, times)| {
+            let took = median(times)? - launch_interval;
+            Some(took.max(0.0) / waves(kernel, *batch, room))
+        })
+        .collect();
+    let time = match median(&blocks) {
+        Some(time) if kernel.dram.0 == 0 => SimDuration::from_secs_f64(time),
+        _ => kernel.time,
+    };
+    KernelFile {
+        time,
+        ..kernel.clone()
+    }
 }

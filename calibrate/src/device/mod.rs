@@ -10,6 +10,9 @@
 //! Which runs show what is decided by what is in them, not by their names: a probe of
 //! `tandem probe --gpu` is a scenario as any other.
 //!
+//! Runs with placement `device` show the device alone; others of a part count only if there is none
+//! of these.
+//!
 //! What is left out: nothing here says what a kernel computes, and what no run shows is not in the
 //! part.
 
@@ -59,7 +62,11 @@ pub(crate) struct Fitted {
 /// Fits every part of a GPU that did something in `sources`.
 pub(crate) fn fit(sources: &[Source<'_>]) -> Fitted {
     let mut fitted = Fitted::default();
-    for (part, runs) in seen(sources) {
+    for (part, mut runs) in seen(sources) {
+        // In others the host's way from an event to what is timed is part of it.
+        if runs.iter().any(|run| run.is_handed_over) {
+            runs.retain(|run| run.is_handed_over);
+        }
         let costs = copies::fit(&part, &runs);
         let laws: BTreeMap<String, CostLaw> = costs
             .iter()
@@ -82,7 +89,8 @@ pub(crate) fn fit(sources: &[Source<'_>]) -> Fitted {
         parameters.extend(turns::fit(&part, &runs, interval_s));
         parameters.extend(queues::hardware_queues(&part, &runs));
         parameters.extend(queues::priority_levels(&part, &runs));
-        for (name, net) in batches::fit(&runs, room.as_ref(), interval_s) {
+        let nets = room.map_or_else(BTreeMap::new, |room| batches::fit(&runs, &room, interval_s));
+        for (name, net) in nets {
             fitted.nets.insert((part.clone(), name), net);
         }
         fitted.costs.extend(costs);

@@ -10,6 +10,10 @@ use crate::{SEEDS, with_name};
 
 /// Largest error of a mean, relative to what was measured.
 const TOLERANCE: f64 = 0.03;
+/// The same of what is on the GPU behind TCP: when its work comes depends on the host.
+const ON_GPU: f64 = 0.2;
+/// The same end to end, on cores that others use too.
+const END_TO_END: f64 = 0.35;
 /// How the clients of a load share the GPU.
 const SHARED: [(&str, &str); 2] = [("streams", "processes"), ("processes", "streams")];
 
@@ -66,4 +70,37 @@ fn loads_of_one_to_eight_clients_are_predicted_within_three_percent() {
         }
     }
     eprintln!("largest error: {:.3}%", 1e2 * worst);
+}
+
+/// The same net behind TCP: the host's cores are in it, and what else runs on the machine. Host and GPU
+/// are fitted to probes on the machine's clock.
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn loads_over_tcp_are_predicted_as_far_as_the_host_is_quiet() {
+    let scenario = Path::new(ROOT).join("tests/cuda/recovered/tcp.toml");
+    let rig = Rig::new(&known(0), "wall");
+    let profile = rig.calibrated_with_host();
+    for (many, one) in SHARED {
+        for n in [1, 2, 4, 8] {
+            let settings = vec![
+                format!("clients.0.count={n}"),
+                format!("stages.net.gpu.{many}=8"),
+                format!("stages.net.gpu.{one}=1"),
+            ];
+            let name = format!("tcp-{many}-{n}");
+            let measured = rig.measured(&scenario, &settings, &name);
+            let name = format!("{name}-simulated");
+            let predicted = rig.simulated(&profile, &scenario, &settings, &name);
+            for (name, tolerance) in [
+                (SpanName::Inference, ON_GPU),
+                (SpanName::Request, END_TO_END),
+            ] {
+                let [m, p] = [&measured, &predicted].map(|run| mean_s(run, name, 10));
+                let error = p / m - 1.0;
+                let what = format!("{n} {many}, {name:?}: {m:.6} s, {:+.2}%", 1e2 * error);
+                eprintln!("{what}");
+                assert!(error.abs() < tolerance, "{what}");
+            }
+        }
+    }
 }

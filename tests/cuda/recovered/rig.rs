@@ -103,13 +103,40 @@ impl Rig {
             }
             runs.push(out);
         }
+        self.fitted(&runs)
+    }
+
+    /// The same with the costs of the host: of messages over TCP, and of one client of a GPU server.
+    pub(crate) fn calibrated_with_host(&self) -> Profile {
+        let _of_gpu = self.calibrated();
+        let root = Path::new(ROOT);
+        let short = ["run.warmup.time=\"300 ms\"", "run.measure.time=\"4 s\""].map(str::to_owned);
+        let wire = root.join("scenarios/probes/wire-tcp.toml");
+        self.measured(&wire, &short, "run-wire");
+        let one = [
+            "clients.0.count=1",
+            "hosts.box.part=this-machine",
+            "hosts.box.gpus.0.part=this-gpu",
+            "run.measure.requests=100",
+        ];
+        let server = root.join("tests/cuda/kernels.toml");
+        self.measured(&server, &one.map(str::to_owned), "run-one");
+        let runs = fs::read_dir(self.dir.path()).unwrap().flatten();
+        let runs = runs.map(|entry| entry.path());
+        let is_run = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with("run-")
+        };
+        let mut runs: Vec<PathBuf> = runs.filter(is_run).collect();
+        runs.sort();
+        self.fitted(&runs)
+    }
+
+    fn fitted(&self, runs: &[PathBuf]) -> Profile {
         let profile = self.path("recovered.toml");
-        run(self
-            .tandem()
-            .arg("calibrate")
-            .args(&runs)
-            .arg("-o")
-            .arg(&profile));
+        let mut command = self.tandem();
+        command.arg("calibrate").args(runs);
+        run(command.arg("-o").arg(&profile));
         Profile::load(&profile).unwrap()
     }
 
@@ -119,10 +146,10 @@ impl Rig {
         mean_inference_s(&self.measured(&scenario, &settings, &format!("batch-{batch}")))
     }
 
-    /// The same by the engine.
+    /// The same by the engine, of the net that was fitted.
     pub(crate) fn simulated_pass_of_batch(&self, profile: &Profile, batch: u32) -> f64 {
-        let (scenario, mut settings) = self.batch(batch);
-        settings.push("hosts.box.part=no-time".to_owned());
+        let (_, settings) = self.batch(batch);
+        let scenario = Path::new(ROOT).join("tests/cuda/recovered/net.toml");
         let name = format!("batch-{batch}-simulated");
         mean_inference_s(&self.simulated(profile, &scenario, &settings, &name))
     }
