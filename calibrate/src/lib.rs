@@ -201,6 +201,7 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
         let row = part_of(&mut profile, &part, PartKind::Gpu, sources)?;
         row.nets.insert(name, net);
     }
+    warnings.extend(device.warnings);
     fits.sort_by(|a, b| (&a.part, &a.cost).cmp(&(&b.part, &b.cost)));
     for adapter in adapters(sources) {
         // What it takes is in the delay: a trace does not tell an adapter's part from a link's.

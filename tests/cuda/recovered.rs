@@ -57,6 +57,13 @@ fn probes_give_back_the_parameters_of_a_gpu() {
                 "{what}"
             );
         }
+        let in_line = rig.copies_of_streams();
+        let alone = truth.costs["h2d/pinned"].expected(4e6);
+        let factor = in_line / alone;
+        assert!(
+            (factor - 3.0).abs() < 0.01,
+            "three streams, {factor} times one"
+        );
         assert_eq!(truth.costs.len(), 4);
         for (name, known) in &truth.costs {
             let law = &part.costs[name];

@@ -11,6 +11,9 @@ use super::seen::{Done, Seen, What, names};
 /// By how many standard errors a slow-down must exceed zero to be one.
 const N_ERRORS: f64 = 2.0;
 
+/// By what part of their number copies of several streams must be slower to be in one line.
+const IN_LINE: f64 = 0.9;
+
 /// What a context that copies one way did: what it moved each time, and how long each copy and each
 /// turn of copy and all else took.
 struct OneWay {
@@ -107,6 +110,41 @@ pub(super) fn duplex_penalty(
         },
         warnings: Vec::new(),
     })
+}
+
+/// What to know if copies of several streams one way do not follow each other, as the engine has it.
+pub(super) fn engines(
+    part: &str,
+    runs: &[Seen<'_>],
+    laws: &BTreeMap<String, CostLaw>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for run in runs.iter().filter(|run| run.is_handed_over) {
+        let n = run.contexts.len() as f64;
+        let ways = run.contexts.iter().map(|((stage, _), done)| {
+            let (what, way) = one_way(done)?;
+            let direction = match what {
+                What::H2d(_) => cost::H2D,
+                What::D2h(_) | What::Kernel(..) => cost::D2H,
+            };
+            let law = laws.get(&format!("{direction}/{}", run.memory(*stage)))?;
+            let alone = law.expected(way.bytes);
+            Some((direction, way.copy.value / alone))
+        });
+        let Some(ways) = ways.collect::<Option<Vec<_>>>() else {
+            continue;
+        };
+        let is_one_way = ways.windows(2).all(|pair| pair[0].0 == pair[1].0);
+        let least = ways.iter().map(|(_, factor)| *factor).fold(n, f64::min);
+        // A copy waits for one of each other stream.
+        if n > 1.0 && is_one_way && least < IN_LINE * n {
+            warnings.push(format!(
+                "{}: `{}` copies of {n} streams of part `{part}` take {least:.1} times as long as one alone: more than one engine serves them, and the engine has one a direction",
+                run.source, ways[0].0
+            ));
+        }
+    }
+    warnings
 }
 
 /// What a context did that copies one way only, all copies of one size; and which way that was.

@@ -55,6 +55,8 @@ pub(crate) struct Fitted {
     pub(crate) parts: Vec<String>,
     pub(crate) costs: Vec<FitReport>,
     pub(crate) parameters: Vec<ParameterReport>,
+    /// What to know about the runs.
+    pub(crate) warnings: Vec<String>,
     /// By part and name.
     pub(crate) nets: BTreeMap<(String, String), GpuNet>,
 }
@@ -75,6 +77,7 @@ pub(crate) fn fit(sources: &[Source<'_>]) -> Fitted {
         let parameters = &mut fitted.parameters;
         parameters.extend(link::bandwidth(&part, &laws));
         parameters.extend(link::duplex_penalty(&part, &runs, &laws));
+        fitted.warnings.extend(link::engines(&part, &runs, &laws));
         let interval = kernels::launch_interval(&part, &runs);
         let interval_s = interval.as_ref().map_or(0.0, |r| r.estimate.value);
         parameters.extend(interval);

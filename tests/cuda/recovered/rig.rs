@@ -140,6 +140,15 @@ impl Rig {
         Profile::load(&profile).unwrap()
     }
 
+    /// Median time of a copy of the probe of streams, with its wait for those of the others, in seconds.
+    pub(crate) fn copies_of_streams(&self) -> f64 {
+        let run = Run::load(&self.path("run-gpu-streams")).unwrap();
+        let copies = run.trace.iter().filter(|span| span.name == SpanName::H2d);
+        let mut times: Vec<f64> = copies.map(|span| span.length_s()).collect();
+        times.sort_by(f64::total_cmp);
+        schema::stats::quantile(&times, 0.5)
+    }
+
     /// Mean time of a pass of the kernels of `gpu-batches` with this batch, in seconds.
     pub(crate) fn pass_of_batch(&self, batch: u32) -> f64 {
         let (scenario, settings) = self.batch(batch);
