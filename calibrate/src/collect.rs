@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ids::{Id, RequestId, StageId};
 use schema::profile::{Driver, PartKind, cost};
 use schema::run::{Leg, Run, Span, SpanName, Status};
-use schema::scenario::{ArrivalsFile, Group, Hop, Scenario, Verb, Way};
+use schema::scenario::{ArrivalsFile, Group, Hop, HostWait, Scenario, Verb, Way, Work};
 use schema::units::{Bytes, SimDuration};
 
 use crate::Source;
@@ -178,6 +178,9 @@ impl Collector<'_> {
             (SpanName::Translate, ..) => {
                 self.on_host(span, cost::TRANSLATE, Clock::Service, by_bytes);
             }
+            // Of its GPU's part, by the device's clock.
+            (SpanName::H2d | SpanName::D2h | SpanName::Preprocess, ..) if self.is_on_gpu(span) => {}
+            (SpanName::Inference, ..) if self.is_on_gpu(span) => self.launch(span),
             (SpanName::H2d, ..) => self.on_host(span, cost::H2D, Clock::Service, by_bytes),
             (SpanName::D2h, ..) => self.on_host(span, cost::D2H, Clock::Service, by_bytes),
             (SpanName::Preprocess, Some(work), _) => {
@@ -200,6 +203,23 @@ impl Collector<'_> {
             }
             (SpanName::Queue, Some(_), _) => self.dispatch(span),
             _ => {}
+        }
+    }
+
+    fn is_on_gpu(&self, span: &Span) -> bool {
+        serve(self.scenario, span.stage).is_some_and(|serve| serve.gpu.is_some())
+    }
+
+    /// What a core takes to launch the kernels of a pass. A thread that polls for their end has that
+    /// in it, so only of one that sleeps.
+    fn launch(&mut self, span: &Span) {
+        let Some(serve) = serve(self.scenario, span.stage) else {
+            return;
+        };
+        let sleeps = (serve.gpu.as_ref()).is_some_and(|gpu| gpu.wait == HostWait::Block);
+        if let (Work::Kernels(kernels), true) = (&serve.work, sleeps && span.cpu_ns > 0) {
+            let by_kernels = (Driver::Kernels, kernels.work.len() as f64, Shape::Affine);
+            self.on_host(span, cost::LAUNCH, Clock::Core, by_kernels);
         }
     }
 

@@ -83,7 +83,7 @@ pub(crate) fn estimate(sources: &[Source], profile: &Profile) -> Vec<ContentionR
 fn points(source: &Source, profile: &Profile) -> Vec<(String, ContentionPoint)> {
     let run = source.run;
     let scenario = &run.scenario;
-    if scenario.placement == Placement::Separate {
+    if matches!(scenario.placement, Placement::Separate | Placement::Device) {
         return Vec::new();
     }
     let counted = counted(run);

@@ -2,7 +2,8 @@
 //!
 //! [`calibrate`] takes the spans of measured runs and gives each part's costs as laws
 //! `(base + slope · driver) · residual`, with standard errors, an error on held-out samples and the
-//! distribution of the residual. [`gpu`] fits laws of nets on GPUs to tables of times, and [`nic`]
+//! distribution of the residual. Of GPUs, whose own clock times them, `device` fits copies and what a
+//! device adds to kernels. [`gpu`] fits laws of nets on GPUs to tables of times, and [`nic`]
 //! network adapters. [`validate`]
 //! puts a measured run beside its simulation. `METHODOLOGY.md`, next to this crate's manifest, says which span is a sample of which cost, how
 //! the errors are computed, and which biases are known.
@@ -17,6 +18,7 @@ mod checks;
 mod collect;
 mod contention;
 mod correlation;
+mod device;
 pub mod gpu;
 mod idle;
 pub mod nic;
@@ -31,6 +33,7 @@ use schema::profile::{CostLaw, PROFILE_FORMAT, Part, PartKind, Profile, paramete
 use schema::run::{Outcome, Run};
 
 pub use contention::{ContentionPoint, ContentionReport};
+pub use device::ParameterReport;
 
 use crate::affine::LawFit;
 use crate::collect::collect;
@@ -60,6 +63,8 @@ pub struct Calibration {
     pub fits: Vec<FitReport>,
     /// One report a host part whose runs could show contention, ordered by part.
     pub contention: Vec<ContentionReport>,
+    /// One report a parameter of a GPU's part, ordered by part and name.
+    pub parameters: Vec<ParameterReport>,
     /// What to know about the runs as a whole before trusting the figures.
     pub warnings: Vec<String>,
 }
@@ -150,7 +155,8 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
     }
     let mut warnings = broken(sources);
     let collected = collect(sources, &mut warnings);
-    if collected.is_empty() {
+    let device = device::fit(sources);
+    if collected.is_empty() && device.parts.is_empty() {
         return Err(CalibrateError::NothingToFit {
             runs: names(sources, 0..sources.len()),
         });
@@ -178,6 +184,24 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
         row.costs.insert(report.cost.clone(), report.law.clone());
         fits.push(report);
     }
+    for part in &device.parts {
+        part_of(&mut profile, part, PartKind::Gpu, sources)?;
+    }
+    for report in device.costs {
+        let row = part_of(&mut profile, &report.part, PartKind::Gpu, sources)?;
+        row.costs.insert(report.cost.clone(), report.law.clone());
+        fits.push(report);
+    }
+    for report in &device.parameters {
+        part_of(&mut profile, &report.part, PartKind::Gpu, sources)?
+            .parameters
+            .insert(report.name.clone(), report.estimate.clone());
+    }
+    for ((part, name), net) in device.nets {
+        let row = part_of(&mut profile, &part, PartKind::Gpu, sources)?;
+        row.nets.insert(name, net);
+    }
+    warnings.extend(device.warnings);
     fits.sort_by(|a, b| (&a.part, &a.cost).cmp(&(&b.part, &b.cost)));
     for adapter in adapters(sources) {
         // What it takes is in the delay: a trace does not tell an adapter's part from a link's.
@@ -195,6 +219,7 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
         profile,
         fits,
         contention,
+        parameters: device.parameters,
         warnings,
     })
 }

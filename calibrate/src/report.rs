@@ -6,7 +6,7 @@ use std::fmt::Write;
 use schema::profile::{Driver, IdleLaw};
 
 use crate::residual::name;
-use crate::{Calibration, ContentionReport, FitReport};
+use crate::{Calibration, ContentionReport, FitReport, ParameterReport};
 
 impl Calibration {
     /// Every fit with its errors and warnings, as a table for a terminal.
@@ -27,8 +27,22 @@ impl Calibration {
         for report in &self.contention {
             write_line(&mut text, &contention(report));
         }
+        let mut part = "";
+        for report in &self.parameters {
+            if report.part != part {
+                part = &report.part;
+                write_line(&mut text, &format!("parameters of part {part}"));
+            }
+            write_line(&mut text, &parameter(report));
+        }
         for warning in &self.warnings {
             write_line(&mut text, &format!("warn: {warning}"));
+        }
+        for report in &self.parameters {
+            for warning in &report.warnings {
+                let line = format!("warn: {} {}: {warning}", report.part, report.name);
+                write_line(&mut text, &line);
+            }
         }
         // The costs that share a warning are named together.
         let mut shared: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -87,6 +101,21 @@ fn row(fit: &FitReport) -> String {
         name(&law.residual),
         fit.residual_cv,
     )
+}
+
+fn parameter(report: &ParameterReport) -> String {
+    let estimate = &report.estimate;
+    let unit = match estimate.unit.as_str() {
+        "1" => "",
+        unit => unit,
+    };
+    let range = estimate.range.map_or(String::new(), |[low, high]| {
+        format!(", {low:.4} to {high:.4}")
+    });
+    let figure = format!("{:.6e} ± {:.1e}", estimate.value, estimate.standard_error);
+    format!("  {:<24} {figure} {unit}{range}", report.name)
+        .trim_end()
+        .to_owned()
 }
 
 fn idle_row(idle: IdleLaw) -> String {

@@ -43,18 +43,45 @@ const OF_A_NET: [Builtin; 3] = [
     builtin!("probes/contention.toml"),
 ];
 
-/// Probes of a GPU: copies, and kernels of known work.
+/// Probes of a GPU that are as they are.
+const OF_A_GPU: [Builtin; 6] = [
+    builtin!("probes/gpu-kernels.toml"),
+    builtin!("probes/gpu-duplex.toml"),
+    builtin!("probes/gpu-streams.toml"),
+    builtin!("probes/gpu-turns.toml"),
+    builtin!("probes/gpu-queues.toml"),
+    builtin!("probes/gpu-priorities.toml"),
+];
+/// Those that are set by what the driver says of the device, or by size.
 const GPU_COPIES: Builtin = builtin!("probes/gpu-copies.toml");
-const GPU_KERNELS: Builtin = builtin!("probes/gpu-kernels.toml");
+const GPU_BLOCKS: Builtin = builtin!("probes/gpu-blocks.toml");
+const GPU_MEMORY: Builtin = builtin!("probes/gpu-memory.toml");
+const GPU_BATCHES: Builtin = builtin!("probes/gpu-batches.toml");
 /// Sizes of copies: from where the fixed part of their cost is nearly all to where it is nearly none.
 const COPIED: [&str; 5] = ["4 kB", "64 kB", "602112 B", "4 MB", "16 MB"];
+/// Threads of the blocks that are counted: the first three tell numbers of multiprocessors and of
+/// threads from each other, the last shows the most blocks.
+const THREADS: [u32; 4] = [1024, 640, 512, 32];
+/// Most blocks of a multiprocessor, by compute capability 7.0 to 9.0 (CUDA C++ Programming Guide,
+/// technical specifications).
+const BLOCKS_PER_SM: [u32; 3] = [16, 24, 32];
+/// Parts of a GPU, in sixteenths, of which memory is read.
+const READING: [u32; 6] = [1, 2, 4, 8, 12, 16];
+/// Sizes of batches.
+const BATCHES: [u32; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
+/// Multiprocessors and their threads where no driver says: an H100's.
+const UNKNOWN: (u32, u32) = (132, 2048);
 
 /// A probe: the name of its run, its scenario, and what is set in it.
 type Planned = (String, Builtin, Vec<String>);
 
-/// The probes of a GPU, a run each size of copies and kind of host memory.
+/// The probes of a GPU; of copies a run each size and kind of host memory, of batches one each size.
 fn of_a_gpu() -> Vec<Planned> {
-    let mut probes = vec![(stem(GPU_KERNELS.path), GPU_KERNELS, Vec::new())];
+    let (sms, threads) = realrun::accelerator::cuda::shape(0).unwrap_or(UNKNOWN);
+    let mut probes: Vec<Planned> = OF_A_GPU
+        .iter()
+        .map(|probe| (stem(probe.path), *probe, Vec::new()))
+        .collect();
     for memory in ["pinned", "pageable"] {
         for size in COPIED {
             let stage = "stages.copy";
@@ -71,7 +98,56 @@ fn of_a_gpu() -> Vec<Planned> {
             probes.push((name, GPU_COPIES, overrides));
         }
     }
+    let full = sms * (threads / 1024).max(1);
+    let blocks = work("waves", &counted_blocks(sms, threads), "200 us", "");
+    probes.push((stem(GPU_BLOCKS.path), GPU_BLOCKS, vec![blocks]));
+    let mut reading: Vec<_> = READING
+        .iter()
+        .map(|part| ((full * part).div_ceil(16), 1024))
+        .collect();
+    reading.dedup();
+    let reading = work("read", &reading, "1 us", ", dram = \"16 MB\"");
+    probes.push((stem(GPU_MEMORY.path), GPU_MEMORY, vec![reading]));
+    for batch in BATCHES {
+        let kernels = "stages.batches.serve.kernels.work";
+        let overrides = vec![
+            format!("clients.0.count={batch}"),
+            format!("stages.batches.batch.max={batch}"),
+            format!("{kernels}.0.kernel.blocks={}", full.div_ceil(8)),
+            format!("{kernels}.1.kernel.blocks={}", full.div_ceil(4)),
+        ];
+        let name = format!("{}-{batch}", stem(GPU_BATCHES.path));
+        probes.push((name, GPU_BATCHES, overrides));
+    }
     probes
+}
+
+/// Grids of as many blocks as run at once, and of one more, by the driver's numbers.
+fn counted_blocks(sms: u32, threads: u32) -> Vec<(u32, u32)> {
+    let mut grids = Vec::new();
+    for size in THREADS {
+        let room = threads / size;
+        let known = BLOCKS_PER_SM.into_iter().filter(|most| *most < room);
+        let mut at_once: Vec<u32> = known.map(|most| sms * most).collect();
+        if room <= BLOCKS_PER_SM[BLOCKS_PER_SM.len() - 1] {
+            at_once.push(sms * room);
+        }
+        grids.extend(at_once.iter().flat_map(|n| [(*n, size), (*n + 1, size)]));
+    }
+    grids
+}
+
+/// The setting that gives a stage kernels of these numbers of blocks and threads.
+fn work(stage: &str, grids: &[(u32, u32)], time: &str, more: &str) -> String {
+    let kernels: Vec<String> = grids
+        .iter()
+        .map(|(blocks, threads)| {
+            format!(
+                "{{ kernel = {{ blocks = {blocks}, threads = {threads}, time = \"{time}\"{more} }} }}"
+            )
+        })
+        .collect();
+    format!("stages.{stage}.serve.kernels.work=[{}]", kernels.join(", "))
 }
 
 pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failure> {
@@ -92,12 +168,15 @@ pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failur
             probes.push((format!("{}-{net}", stem(probe.path)), probe, overrides));
         }
     }
+    for (_, _, overrides) in &mut probes {
+        overrides.push(format!("run.measure.time=\"{} s\"", arguments.seconds));
+    }
     if arguments.gpu {
+        // These are as long as their numbers of requests say.
         probes.extend(of_a_gpu());
     }
     let steps = Steps::new(common, probes.len());
     for (name, probe, mut overrides) in probes {
-        overrides.push(format!("run.measure.time=\"{} s\"", arguments.seconds));
         overrides.push(format!("name=\"{name}\""));
         let scenario = load(common, probe, &overrides)?;
         let out = arguments.out.join(&name);

@@ -24,7 +24,7 @@ pub mod synthetic;
 pub use cuda_error::{Cause, CudaError};
 pub use error::AcceleratorError;
 pub use spec::{
-    ContextSpec, GpuPlace, Input, KernelSpec, KernelsSpec, NetSpec, SyntheticSpec, Weights,
+    ContextSpec, GpuPlace, Input, KernelSpec, KernelsSpec, Line, NetSpec, SyntheticSpec, Weights,
     Workload,
 };
 

@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use super::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace, Line,
 };
 
 /// A context on a GPU: none, in this build.
@@ -82,6 +83,28 @@ impl PeerBuffer {
 /// # Errors
 /// Always.
 pub fn survey() -> Result<Vec<String>, CudaError> {
+    Err(CudaError::NotBuilt)
+}
+
+/// Refuses.
+///
+/// # Errors
+/// Always.
+pub fn shape(_device: u32) -> Result<(u32, u32), CudaError> {
+    Err(CudaError::NotBuilt)
+}
+
+/// None: there is no device.
+#[must_use]
+pub fn stand_ins(_devices: impl IntoIterator<Item = u32>) -> Vec<String> {
+    Vec::new()
+}
+
+/// Refuses.
+///
+/// # Errors
+/// Always.
+pub fn run_together(_lines: &[Line]) -> Result<Vec<Vec<Duration>>, CudaError> {
     Err(CudaError::NotBuilt)
 }
 

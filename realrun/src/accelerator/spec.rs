@@ -75,6 +75,49 @@ pub struct KernelSpec {
     pub dram_bytes: u64,
 }
 
+/// What an inference context is given at once: passes that follow each other without the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Where it runs.
+    pub place: GpuPlace,
+    /// Number of its process on that device; those of one share a CUDA context.
+    pub process: usize,
+    /// What a pass does; each of its requests has a payload of the longest length.
+    pub work: KernelsSpec,
+    /// Requests of a pass, at least 1.
+    pub batch: usize,
+    /// Number of passes.
+    pub passes: usize,
+}
+
+impl Line {
+    /// Operations of a pass: copies in, kernels, copies out.
+    #[must_use]
+    pub fn n_operations(&self) -> usize {
+        self.n_copies_in() + self.work.kernels.len() + self.n_copies_out()
+    }
+
+    /// Copies in of a pass: one a request, none of requests without bytes.
+    #[must_use]
+    pub fn n_copies_in(&self) -> usize {
+        if self.work.max_payload_bytes > 0 {
+            self.batch
+        } else {
+            0
+        }
+    }
+
+    /// Copies out of a pass: one a request, none of replies without bytes.
+    #[must_use]
+    pub fn n_copies_out(&self) -> usize {
+        if self.work.output_bytes > 0 {
+            self.batch
+        } else {
+            0
+        }
+    }
+}
+
 /// A net with its input and weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetSpec {

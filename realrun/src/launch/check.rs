@@ -1,8 +1,12 @@
 //! What of a scenario cannot be executed here, before any process starts.
 
+use std::collections::BTreeMap;
+
+use schema::ids::StageId;
 use schema::scenario::{
-    BatchClose, CopiesOf, CopyBack, Extent, Forward, GpuUse, GpuWork, HandBack, Hop, Kernels,
-    LaunchFile, Placement, Registration, Scenario, Serve, Stage, StageRole, Transport, Work,
+    ArrivalsFile, BatchClose, CopiesOf, CopyBack, Extent, Forward, GpuUse, GpuWork, HandBack, Hop,
+    Kernels, LaunchFile, Placement, Registration, Scenario, Serve, Stage, StageRole, Transport,
+    Work,
 };
 
 use super::gdr::way_to_gpu;
@@ -35,6 +39,9 @@ pub(super) fn can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
                        write `placement = { local = {} }`, or give --set placement.local={}";
         return refuse("placement", problem);
     }
+    if scenario.placement == Placement::Device {
+        can_be_handed_over(scenario)?;
+    }
     if !scenario.file().faults.is_empty() {
         let problem = match scenario.faults.is_empty() {
             false => "faults of links are for the engine, see `tandem simulate`",
@@ -62,6 +69,68 @@ pub(super) fn can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
                 key: scenario.source().position(&format!("hosts.{}", host.name)),
                 problem: format!("it is pinned to core {core}; this process may run on {here:?}"),
             });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what needs more than a GPU and a thread that hands over.
+fn can_be_handed_over(scenario: &Scenario) -> Result<(), RealrunError> {
+    let refuse = |key: &str, problem: &str| {
+        let problem = format!("{problem} with placement `device`; `placement.local` runs others");
+        refuse(scenario, key, &problem)
+    };
+    if super::device::n_requests(scenario).is_none() {
+        let problem = "warm-up and measurement are numbers of requests";
+        return refuse("run.measure", problem);
+    }
+    for (_, stage) in scenario.stages.iter() {
+        let is_on_gpu = match &stage.role {
+            StageRole::Serve(serve) => serve.gpu.is_some(),
+            StageRole::Proxy(_) | StageRole::Plain(_) => false,
+        };
+        if !is_on_gpu {
+            return refuse(
+                &format!("stages.{}", stage.name),
+                "all stages serve on GPUs",
+            );
+        }
+    }
+    let mut clients: BTreeMap<StageId, u32> = BTreeMap::new();
+    for (index, group) in scenario.groups.rows().iter().enumerate() {
+        let key = |below: &str| format!("clients.{index}.{below}");
+        let asks_at_once = match &group.arrivals {
+            ArrivalsFile::ClosedLoop { think } => think.is_zero(),
+            _ => false,
+        };
+        if !asks_at_once {
+            let problem = "clients ask again at once (`closed-loop` without think time)";
+            return refuse(&key("arrivals"), problem);
+        }
+        if group.path.len() != 1 {
+            return refuse(&key("path"), "a path has one hop");
+        }
+        let members = scenario.clients.iter();
+        let members =
+            members.filter(|(_, client)| scenario.groups[client.group].name == group.name);
+        *clients.entry(group.path[0].to).or_default() += members.count() as u32;
+    }
+    if clients.is_empty() {
+        return refuse("clients", "there are clients");
+    }
+    for (stage, n) in clients {
+        let row = &scenario.stages[stage];
+        let StageRole::Serve(Serve {
+            gpu: Some(gpu),
+            batch,
+            ..
+        }) = &row.role
+        else {
+            unreachable!("others were refused above")
+        };
+        if n.div_ceil(gpu.contexts()) > batch.max {
+            let problem = "a context serves as many clients as `batch.max` says";
+            return refuse(&format!("stages.{}.batch", row.name), problem);
         }
     }
     Ok(())
@@ -171,7 +240,7 @@ fn gpu_can_be_used(
         )
     };
     let key = |below: &str| format!("stages.{}.gpu.{below}", stage.name);
-    if gpu.process.is_some() {
+    if gpu.process.is_some() && scenario.placement != Placement::Device {
         let problem = "each stage is a process of its own on hardware";
         return refuse(key("process"), problem);
     }

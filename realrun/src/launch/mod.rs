@@ -2,6 +2,7 @@
 
 mod assemble;
 mod check;
+mod device;
 mod gdr;
 mod placement;
 mod process;
@@ -17,7 +18,7 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{Scenario, Stage, StageRole, Transport, Work};
+use schema::scenario::{Placement, Scenario, Stage, StageRole, Transport, Work};
 
 pub use gdr::ways_to_gpus;
 pub use placement::netns_problem;
@@ -90,6 +91,13 @@ pub fn measure(
     progress(Progress::Starting);
     check::can_be_measured(scenario)?;
     let mut manifest = plan(scenario, options)?;
+    if scenario.placement == Placement::Device {
+        refuse_to_overwrite(&options.out)?;
+        progress(Progress::Running(Duration::ZERO));
+        let run = device::measure(scenario, manifest)?;
+        run.save(&options.out)?;
+        return Ok(run);
+    }
     let journals = make_folder(&options.out)?;
     let place = Place::make(scenario)?;
     write_json(&journals.join(MANIFEST_FILE), &manifest)?;
@@ -209,7 +217,7 @@ fn inputs(scenario: &Scenario) -> Result<BTreeMap<String, String>, RealrunError>
     Ok(inputs)
 }
 
-fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {
+fn refuse_to_overwrite(out: &Path) -> Result<(), RealrunError> {
     if out.join(MANIFEST_FILE).exists() {
         return Err(RealrunError::Io {
             what: format!("write {}", out.display()),
@@ -219,6 +227,11 @@ fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {
             ),
         });
     }
+    Ok(())
+}
+
+fn make_folder(out: &Path) -> Result<PathBuf, RealrunError> {
+    refuse_to_overwrite(out)?;
     let journals = out.join(JOURNALS);
     std::fs::create_dir_all(out).map_err(RealrunError::io(format!("make {}", out.display())))?;
     std::fs::create_dir(&journals).map_err(RealrunError::io(format!(

@@ -192,7 +192,8 @@ fn largest_request(shared: &Shared, stage: StageId) -> usize {
     requests.max().unwrap_or(0)
 }
 
-fn kernel_specs(kernels: &Kernels) -> Vec<KernelSpec> {
+/// The kernels of a stage's work as a GPU is given them.
+pub(crate) fn kernel_specs(kernels: &Kernels) -> Vec<KernelSpec> {
     let spec = |work: &GpuWork| match work {
         GpuWork::Kernel(kernel) => KernelSpec {
             blocks: kernel.blocks,

@@ -11,6 +11,8 @@ mod payload;
 mod proxy;
 mod server;
 
+pub(crate) use instance::kernel_specs;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, Write};

@@ -107,6 +107,9 @@ pub enum PlacementFile {
     /// All hosts are network namespaces of one machine, joined by virtual links with the
     /// scenario's rates.
     Netns(LocalFile),
+    /// On GPUs alone: one thread hands a GPU what its clients ask for, without any message, and the
+    /// GPU's clock times it.
+    Device {},
 }
 
 /// How one machine is shared by the hosts of a scenario.

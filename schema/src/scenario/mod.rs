@@ -90,6 +90,8 @@ pub enum Placement {
     Local,
     /// Network namespaces of one machine.
     Netns,
+    /// On GPUs alone, without messages.
+    Device,
 }
 
 /// Cores that the same hosts share.

@@ -271,7 +271,7 @@ mod tests {
         let saved = result([0.5, 1.0]).saved(&result([1.0, 2.0]), Metric::Mean);
         let saved = saved.unwrap();
         for value in [saved.value, saved.low, saved.high] {
-            assert!((value - 0.5).abs() < 1e-12);
+            assert!((value - 0.5).abs() < 1e-12, "{saved:?}");
         }
         assert_eq!(
             result([0.5, 1.0]).saved(&result([1.0, 2.0]), Metric::P99),

@@ -1,5 +1,6 @@
 //! Memory: buffers on the device, and pinned ones on the host.
 
+use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -135,6 +136,53 @@ impl DerefMut for PinnedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
+    }
+}
+
+/// Memory of the host that copies from a device go to and that nobody reads, so that several may be
+/// under way to it.
+#[derive(Debug)]
+pub struct Sink(Unread);
+
+#[derive(Debug)]
+enum Unread {
+    Pinned(PinnedBuffer),
+    Pageable(Vec<UnsafeCell<u8>>),
+}
+
+impl Sink {
+    /// So many bytes of pinned memory.
+    ///
+    /// # Errors
+    /// If the host has no room, or may not lock so much.
+    ///
+    /// # Panics
+    /// If `bytes` is zero.
+    pub fn pinned(context: &CudaContext, bytes: usize) -> Result<Sink, CudaError> {
+        PinnedBuffer::new(context, bytes).map(|buffer| Sink(Unread::Pinned(buffer)))
+    }
+
+    /// So many bytes of pageable memory.
+    #[must_use]
+    pub fn pageable(bytes: usize) -> Sink {
+        let cells = std::iter::repeat_with(|| UnsafeCell::new(0)).take(bytes);
+        Sink(Unread::Pageable(cells.collect()))
+    }
+
+    /// Its size, in bytes.
+    pub(super) fn size(&self) -> usize {
+        match &self.0 {
+            Unread::Pinned(buffer) => buffer.bytes,
+            Unread::Pageable(cells) => cells.len(),
+        }
+    }
+
+    /// Where it is; nothing of ours reads there.
+    pub(super) fn address(&self) -> *mut c_void {
+        match &self.0 {
+            Unread::Pinned(buffer) => buffer.start.as_ptr().cast(),
+            Unread::Pageable(cells) => cells.as_ptr().cast_mut().cast(),
+        }
     }
 }
 

@@ -14,6 +14,8 @@
 //!
 //! Left out: graphs, memory pools, peer copies, the Multi-Process Service.
 
+use std::collections::BTreeSet;
+
 mod context;
 mod driver;
 mod memory;
@@ -22,14 +24,16 @@ mod net;
 mod nvml;
 mod peer;
 mod stream;
+mod together;
 
 pub use context::{CudaContext, Wait};
 pub use driver::{Device, Driver};
-pub use memory::{DeviceBuffer, PinnedBuffer};
+pub use memory::{DeviceBuffer, PinnedBuffer, Sink};
 pub use module::{Grid, Image, Kernels, PTX};
 pub use net::CudaAccelerator;
 pub use peer::PeerBuffer;
 pub use stream::{CudaEvent, CudaStream, Operations};
+pub use together::run_together;
 
 /// The devices that the driver shows to this process, in words: what each is, and how it is now as far
 /// as NVIDIA's management library tells.
@@ -51,6 +55,28 @@ pub fn survey() -> Result<Vec<String>, super::CudaError> {
         Ok(facts.join(", "))
     };
     (0..driver.n_devices()?).map(describe).collect()
+}
+
+/// Multiprocessors of the GPU with this number, and threads that each holds at once, as the driver
+/// says.
+///
+/// # Errors
+/// If there is no usable driver, or no such device.
+pub fn shape(device: u32) -> Result<(u32, u32), super::CudaError> {
+    let device = Driver::get()?.device(device)?;
+    Ok((device.n_sms()?, device.threads_per_sm()?))
+}
+
+/// What to check before trusting measurements made on these devices: each that only stands in for a
+/// GPU, once.
+#[must_use]
+pub fn stand_ins(devices: impl IntoIterator<Item = u32>) -> Vec<String> {
+    let names = devices.into_iter().filter_map(|device| find(device).ok());
+    let names: BTreeSet<String> = names.filter(|name| net::stands_in(name)).collect();
+    names
+        .iter()
+        .map(|name| net::stand_in_warning(name))
+        .collect()
 }
 
 /// Name of the GPU with this number, for people.

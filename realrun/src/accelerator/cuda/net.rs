@@ -21,9 +21,9 @@ use crate::clock::monotonic_ns;
 
 /// What kernels read when they use memory bandwidth, in bytes: more than the caches of any GPU hold
 /// (an H100 has 50 MiB of L2).
-const READ_BYTES: usize = 256 << 20;
+pub(super) const READ_BYTES: usize = 256 << 20;
 /// What stands for it when none reads.
-const NOTHING: usize = 16;
+pub(super) const NOTHING: usize = 16;
 
 /// A context of a process on a GPU; each inference context on it is a stream.
 #[derive(Debug)]
@@ -70,11 +70,8 @@ impl Accelerator for CudaAccelerator {
     fn describe(&self) -> Description {
         let device = self.context.device().describe();
         let mut warnings = Vec::new();
-        if device.contains("stand-in") {
-            warnings.push(format!(
-                "{device} stands in for a GPU and its driver: its times are those that it was told, \
-                 and say nothing about any GPU"
-            ));
+        if stands_in(&device) {
+            warnings.push(stand_in_warning(&device));
         }
         if let Ok((least, greatest)) = CudaStream::priorities(&self.context)
             && !(greatest..=least).contains(&self.place.priority)
@@ -90,6 +87,19 @@ impl Accelerator for CudaAccelerator {
             warnings,
         }
     }
+}
+
+/// Whether the device of this name only stands in for a GPU.
+pub(super) fn stands_in(device: &str) -> bool {
+    device.contains("stand-in")
+}
+
+/// What to know of such a device.
+pub(super) fn stand_in_warning(device: &str) -> String {
+    format!(
+        "{device} stands in for a GPU and its driver: its times are those that it was told, and say \
+         nothing about any GPU"
+    )
 }
 
 /// An inference context: a stream with its buffers and events.

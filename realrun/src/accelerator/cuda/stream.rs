@@ -11,7 +11,7 @@ use cudarc::driver::sys::{self, CUevent_flags, CUstream_flags};
 
 use super::super::cuda_error::CudaError;
 use super::context::CudaContext;
-use super::memory::DeviceBuffer;
+use super::memory::{DeviceBuffer, Sink};
 use super::module::{Grid, Kernel};
 
 /// A stream, on which operations run one after the other. It does not wait for the legacy default
@@ -145,6 +145,29 @@ impl CudaStream {
         Ok(value)
     }
 
+    /// Queues what `queue` asks for on several streams, and returns when all of it has ended. `queue`
+    /// is given an [`Operations`] for each stream, in their order.
+    ///
+    /// # Errors
+    /// What `queue` returns, or what the operations failed with.
+    pub fn run_all<'env>(
+        streams: &'env [CudaStream],
+        queue: impl FnOnce(&[Operations<'env>]) -> Result<(), CudaError>,
+    ) -> Result<(), CudaError> {
+        let operations = streams.iter().map(|stream| Operations {
+            stream,
+            env: PhantomData,
+        });
+        // Should `queue` panic: what it has queued ends before what that borrows goes.
+        let ends: Vec<AtEnd<'_>> = streams.iter().map(AtEnd).collect();
+        let queued = queue(&operations.collect::<Vec<_>>());
+        ends.into_iter().for_each(std::mem::forget);
+        // Of each, however another ended.
+        let ended: Vec<_> = streams.iter().map(CudaStream::synchronize).collect();
+        queued?;
+        ended.into_iter().collect()
+    }
+
     #[expect(unsafe_code, reason = "a call of the CUDA driver")]
     fn synchronize(&self) -> Result<(), CudaError> {
         self.context.enter()?;
@@ -228,6 +251,29 @@ impl<'env> Operations<'env> {
         let result =
             unsafe { sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from, to.len(), raw) };
         self.checked(result, || format!("cuMemcpyDtoHAsync of {} B", to.len()))
+    }
+
+    /// Copies from the start of `from` on the device to memory that nobody reads, as much of it as that
+    /// has room for.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If there are not so many bytes.
+    #[expect(unsafe_code, reason = "a call of the CUDA driver")]
+    pub fn copy_to_sink(&self, to: &'env Sink, from: &'env DeviceBuffer) -> Result<(), CudaError> {
+        let bytes = to.size();
+        let from = from.range(0, bytes);
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.enter()?;
+        // SAFETY: both ranges are borrowed until the stream has been waited for; of the host's, nothing
+        // but the device knows what it holds.
+        let result =
+            unsafe { sys::cuMemcpyDtoHAsync_v2(to.address(), from, bytes, self.stream.raw) };
+        self.checked(result, || format!("cuMemcpyDtoHAsync of {bytes} B"))
     }
 
     /// Lets `event` tell when all that was queued before has ended.

@@ -19,7 +19,7 @@ impl Check<'_> {
         let mut core_sets: Table<CoreSetId, CoreSet> = Table::default();
         let mut hosts = Table::default();
         let local = match &self.file.placement {
-            PlacementFile::Separate => None,
+            PlacementFile::Separate | PlacementFile::Device {} => None,
             PlacementFile::Local(local) | PlacementFile::Netns(local) => Some(local),
         };
         self.counts_of_hosts()?;
@@ -162,6 +162,7 @@ impl Check<'_> {
             PlacementFile::Separate => "separate",
             PlacementFile::Local(_) => "local",
             PlacementFile::Netns(_) => "netns",
+            PlacementFile::Device {} => "device",
         }
     }
 

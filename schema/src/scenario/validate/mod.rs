@@ -59,6 +59,7 @@ pub(super) fn validate(mut file: ScenarioFile, source: Source) -> Result<Scenari
             PlacementFile::Separate => Placement::Separate,
             PlacementFile::Local(_) => Placement::Local,
             PlacementFile::Netns(_) => Placement::Netns,
+            PlacementFile::Device {} => Placement::Device,
         },
         core_sets,
         hosts,

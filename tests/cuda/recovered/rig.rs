@@ -1,0 +1,181 @@
+//! The program beside a stand-in that is told what to be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use schema::profile::Profile;
+use schema::run::{Run, SpanName};
+
+/// The part that the stand-in is.
+pub(crate) const PART: &str = "known";
+pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A folder with the stand-in's file and what was measured.
+pub(crate) struct Rig {
+    dir: tempfile::TempDir,
+    standin: PathBuf,
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    output
+}
+
+impl Rig {
+    /// A stand-in for the GPU of `truth`, by this clock.
+    pub(crate) fn new(truth: &Profile, clock: &str) -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        truth.save(&dir.path().join("truth.toml")).unwrap();
+        let standin = dir.path().join("standin.toml");
+        let text = format!("profile = \"truth.toml\"\npart = \"{PART}\"\nclock = \"{clock}\"\n");
+        fs::write(&standin, text).unwrap();
+        Rig { dir, standin }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn tandem(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        command.env("TANDEM_STANDIN", &self.standin).arg("-q");
+        command
+    }
+
+    /// The run of a scenario with these settings.
+    pub(crate) fn measured(&self, scenario: &Path, settings: &[String], name: &str) -> Run {
+        let out = self.path(name);
+        let mut command = self.tandem();
+        command.arg("measure").arg(scenario);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        run(command.arg("-o").arg(&out));
+        Run::load(&out).unwrap()
+    }
+
+    /// The engine's run of it with `profile`, beside a host whose cores take no time.
+    pub(crate) fn simulated(
+        &self,
+        profile: &Profile,
+        scenario: &Path,
+        settings: &[String],
+        name: &str,
+    ) -> Run {
+        let (file, out) = (self.path("profile.toml"), self.path(name));
+        profile.save(&file).unwrap();
+        let mut command = self.tandem();
+        command.arg("simulate").arg(scenario);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        command.args(["--replications", "1", "-p"]).arg(&file);
+        let ideal = Path::new(ROOT).join("scenarios/profiles/ideal.toml");
+        run(command.arg("-p").arg(ideal).arg("-o").arg(&out));
+        Run::load(&out).unwrap()
+    }
+
+    /// The scenarios of all probes of the GPU.
+    fn probes(&self) -> Vec<PathBuf> {
+        let mut command = self.tandem();
+        command.args(["probe", "--gpu", "--dry-run", "-o"]);
+        let output = run(command.arg(self.path("probes")));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let paths = text.lines().map(PathBuf::from);
+        let of_gpu = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with("gpu-")
+        };
+        paths.filter(of_gpu).collect()
+    }
+
+    /// What `calibrate` fits to all probes of the GPU.
+    pub(crate) fn calibrated(&self) -> Profile {
+        let mut runs = Vec::new();
+        for probe in self.probes() {
+            let name = format!("run-{}", probe.file_stem().unwrap().to_str().unwrap());
+            let out = self.path(&name);
+            if !out.exists() {
+                self.measured(&probe, &[], &name);
+            }
+            runs.push(out);
+        }
+        self.fitted(&runs)
+    }
+
+    /// The same with the costs of the host: of messages over TCP, and of one client of a GPU server.
+    pub(crate) fn calibrated_with_host(&self) -> Profile {
+        let _of_gpu = self.calibrated();
+        let root = Path::new(ROOT);
+        let short = ["run.warmup.time=\"300 ms\"", "run.measure.time=\"4 s\""].map(str::to_owned);
+        let wire = root.join("scenarios/probes/wire-tcp.toml");
+        self.measured(&wire, &short, "run-wire");
+        let one = [
+            "clients.0.count=1",
+            "hosts.box.part=this-machine",
+            "hosts.box.gpus.0.part=this-gpu",
+            "run.measure.requests=100",
+        ];
+        let server = root.join("tests/cuda/kernels.toml");
+        self.measured(&server, &one.map(str::to_owned), "run-one");
+        let runs = fs::read_dir(self.dir.path()).unwrap().flatten();
+        let runs = runs.map(|entry| entry.path());
+        let is_run = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with("run-")
+        };
+        let mut runs: Vec<PathBuf> = runs.filter(is_run).collect();
+        runs.sort();
+        self.fitted(&runs)
+    }
+
+    fn fitted(&self, runs: &[PathBuf]) -> Profile {
+        let profile = self.path("recovered.toml");
+        let mut command = self.tandem();
+        command.arg("calibrate").args(runs);
+        run(command.arg("-o").arg(&profile));
+        Profile::load(&profile).unwrap()
+    }
+
+    /// Median time of a copy of the probe of streams, with its wait for those of the others, in seconds.
+    pub(crate) fn copies_of_streams(&self) -> f64 {
+        let run = Run::load(&self.path("run-gpu-streams")).unwrap();
+        let copies = run.trace.iter().filter(|span| span.name == SpanName::H2d);
+        let mut times: Vec<f64> = copies.map(|span| span.length_s()).collect();
+        times.sort_by(f64::total_cmp);
+        schema::stats::quantile(&times, 0.5)
+    }
+
+    /// Mean time of a pass of the kernels of `gpu-batches` with this batch, in seconds.
+    pub(crate) fn pass_of_batch(&self, batch: u32) -> f64 {
+        let (scenario, settings) = self.batch(batch);
+        mean_inference_s(&self.measured(&scenario, &settings, &format!("batch-{batch}")))
+    }
+
+    /// The same by the engine, of the net that was fitted.
+    pub(crate) fn simulated_pass_of_batch(&self, profile: &Profile, batch: u32) -> f64 {
+        let (_, settings) = self.batch(batch);
+        let scenario = Path::new(ROOT).join("tests/cuda/recovered/net.toml");
+        let name = format!("batch-{batch}-simulated");
+        mean_inference_s(&self.simulated(profile, &scenario, &settings, &name))
+    }
+
+    /// The scenario and settings of a probe of batches, for another batch.
+    fn batch(&self, batch: u32) -> (PathBuf, Vec<String>) {
+        let settings = vec![
+            format!("clients.0.count={batch}"),
+            format!("stages.batches.batch.max={batch}"),
+        ];
+        (self.path("probes").join("gpu-batches-1.toml"), settings)
+    }
+}
+
+fn mean_inference_s(run: &Run) -> f64 {
+    let spans = run.trace.iter();
+    let spans = spans.filter(|span| span.name == SpanName::Inference);
+    let services: Vec<f64> = spans.map(|span| span.service_s()).collect();
+    schema::stats::mean(&services)
+}
