@@ -323,15 +323,15 @@ fn calibrate_finds_from_probes_what_copies_were_told_to_take() {
     assert_eq!(runs.len(), 10);
     let profile = calibrated(&runs, dir.path());
     assert_eq!(profile.parts["this-gpu"].kind, PartKind::Gpu);
-    // Copies are the GPU's, and not filed again under its host.
-    assert!(!profile.parts["this-machine"].costs.contains_key("h2d"));
+    // Copies are the GPU's, and no host has a part in them.
+    assert!(!profile.parts.contains_key("this-machine"));
     for direction in ["h2d", "d2h"] {
-        // The host's way from the event to the copy is in the base.
+        // On the machine's clock a busy host is late between copies, more often than not of small ones.
         let law = profile.cost("this-gpu", &format!("{direction}/pinned"), "the test");
         let law = law.unwrap();
         let (base_us, ns_per_byte) = (law.base * 1e6, law.slope * 1e9);
         let what = format!("{direction} pinned: {base_us} us, {ns_per_byte} ns/B");
-        assert!((10.0..100.0).contains(&base_us), "{what}");
+        assert!((9.0..100.0).contains(&base_us), "{what}");
         assert!((ns_per_byte / 0.1 - 1.0).abs() < 0.05, "{what}");
         // Of pageable memory the host's part of the copy is in the device's time, so no more than
         // the least is known.

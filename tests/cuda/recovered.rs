@@ -57,11 +57,12 @@ fn probes_give_back_the_parameters_of_a_gpu() {
                 "{what}"
             );
         }
+        // Less what each launches between its copies.
         let in_line = rig.copies_of_streams();
         let alone = truth.costs["h2d/pinned"].expected(4e6);
         let factor = in_line / alone;
         assert!(
-            (factor - 3.0).abs() < 0.01,
+            (factor - 3.0).abs() < 0.05,
             "three streams, {factor} times one"
         );
         assert_eq!(truth.costs.len(), 4);
