@@ -87,8 +87,9 @@ fn loads_over_rdma_are_predicted_within_fifteen_percent() {
         let last = first + ROUNDS - 1;
         measure(dir, first, last);
         rounds.extend((first..=last).map(|round| validated(dir, round)));
-        println!("{last} rounds");
-        outside = judged(&rounds);
+        let (lines, wrong) = judged(&rounds);
+        println!("{last} rounds\n{}", lines.join("\n"));
+        outside = wrong;
         if outside.is_empty() {
             return;
         }
@@ -109,9 +110,10 @@ fn measure(dir: &Path, first: u32, last: u32) {
     assert!(output.status.success(), "{said}");
 }
 
-/// Prints the figures, and says which are outside the tolerance.
-fn judged(rounds: &[Vec<Row>]) -> Vec<String> {
-    println!("scenario, figure: measured (smallest to largest round), predicted, error (…)");
+/// The figures as a table, and which of them are outside the tolerance.
+fn judged(rounds: &[Vec<Row>]) -> (Vec<String>, Vec<String>) {
+    let head = "scenario, figure: measured (smallest to largest round), predicted, error (…)";
+    let mut lines = vec![head.to_owned()];
     let mut outside = Vec::new();
     for (name, metrics) in LOADS {
         for metric in metrics {
@@ -132,7 +134,7 @@ fn judged(rounds: &[Vec<Row>]) -> Vec<String> {
             } else {
                 1e3
             };
-            println!(
+            lines.push(format!(
                 "{name}, {}: {:.2} ({:.2} to {:.2}), {:.2}, {:+.1}% ({:+.1} to {:+.1})",
                 metric.name(),
                 unit * measured[1],
@@ -142,11 +144,11 @@ fn judged(rounds: &[Vec<Row>]) -> Vec<String> {
                 100.0 * error[1],
                 100.0 * error[0],
                 100.0 * error[2],
-            );
+            ));
             if error[1].abs() > TOLERANCE {
                 outside.push(format!("{name}, {}", metric.name()));
             }
         }
     }
-    outside
+    (lines, outside)
 }
