@@ -2,9 +2,9 @@
 
 use plotters::style::RGBColor;
 use schema::comparison::{END_TO_END, Metric, Row};
+use schema::csv::{Csv, bound, number};
 
 use crate::axis::Axis;
-use crate::csv::{Csv, bound, number};
 use crate::drawing::{
     Anchor, Area, Body, Drawing, SMALL, Text, Turn, WIDTH, Weight, fit, text_width,
 };

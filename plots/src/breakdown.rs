@@ -1,11 +1,11 @@
 //! Where the time of a request goes: one bar a run, one segment a part.
 
+use schema::csv::{Csv, bound};
 use schema::run::{RunKind, SpanName};
 use schema::stats::Estimate;
 use schema::summary::Summary;
 
 use crate::axis::Axis;
-use crate::csv::{Csv, bound};
 use crate::drawing::{
     Anchor, Area, Body, Drawing, SMALL, Text, Turn, WIDTH, Weight, fit, text_width,
 };

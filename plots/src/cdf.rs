@@ -1,11 +1,11 @@
 //! Distributions of the end-to-end time.
 
+use schema::csv::Csv;
 use schema::run::{Run, RunKind};
 use schema::stats::quantile;
 use schema::summary::counted;
 
 use crate::axis::{Axis, Origin};
-use crate::csv::Csv;
 use crate::drawing::{Body, Drawing, Point, WIDTH};
 use crate::error::{PlotError, finite};
 use crate::figure::Figure;

@@ -1,10 +1,10 @@
 //! Scenarios side by side against what is varied: a line each.
 
+use schema::csv::Csv;
 use schema::run::Run;
 use schema::summary::counted;
 
 use crate::axis::{Axis, Origin, range};
-use crate::csv::Csv;
 use crate::drawing::{Body, Drawing, WIDTH};
 use crate::error::{PlotError, finite};
 use crate::figure::Figure;

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plotters::style::RGBColor;
+use schema::csv::Csv;
 use schema::ids::{Id, RequestId, StageId};
 use schema::run::{Run, Span, SpanName, Status};
 use schema::scenario::{Scenario, StageRole};
 use schema::units::SimDuration;
 
 use crate::axis::Axis;
-use crate::csv::Csv;
 use crate::drawing::{Anchor, Area, Drawing, SMALL, Text, Turn, WIDTH, Weight, fit, text_width};
 use crate::error::PlotError;
 use crate::figure::Figure;

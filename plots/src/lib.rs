@@ -33,7 +33,6 @@ pub mod load_curve;
 pub mod report;
 
 mod axis;
-mod csv;
 mod drawing;
 mod error;
 mod figure;

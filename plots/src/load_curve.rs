@@ -1,12 +1,12 @@
 //! End-to-end time and throughput against load.
 
 use plotters::style::RGBColor;
+use schema::csv::{Csv, bound};
 use schema::run::RunKind;
 use schema::stats::Estimate;
 use schema::summary::Summary;
 
 use crate::axis::{Axis, Origin, range};
-use crate::csv::{Csv, bound};
 use crate::drawing::{Body, Drawing, Point, WIDTH};
 use crate::error::{PlotError, finite};
 use crate::figure::Figure;

@@ -142,8 +142,9 @@ impl DriverLaw {
         }
     }
 
-    /// Multiplies it, and its standard errors, by `factor`.
-    pub fn scale(&mut self, factor: f64) {
+    /// Puts `of(number)` in place of each of its numbers: coefficients and their standard errors, or
+    /// the values of a table.
+    pub fn map(&mut self, of: impl Fn(f64) -> f64) {
         match self {
             DriverLaw::Affine {
                 base,
@@ -152,12 +153,12 @@ impl DriverLaw {
                 slope_error,
             } => {
                 for number in [base, base_error, slope, slope_error] {
-                    *number *= factor;
+                    *number = of(*number);
                 }
             }
             DriverLaw::Table(points) => {
                 for [_, value] in points {
-                    *value *= factor;
+                    *value = of(*value);
                 }
             }
         }

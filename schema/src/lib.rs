@@ -13,6 +13,7 @@
 pub mod arrivals;
 pub mod breakdown;
 pub mod comparison;
+pub mod csv;
 pub mod distribution;
 pub mod error;
 pub mod gpu;

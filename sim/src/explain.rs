@@ -40,7 +40,8 @@ pub enum Lever {
         /// The parameter.
         parameter: String,
     },
-    /// All that a net computes on a part, its overheads and its floor: it takes less time.
+    /// All that a net computes and moves in memory on a part, its overheads and its floor: it takes less
+    /// time.
     Net {
         /// The part.
         part: String,
@@ -299,11 +300,12 @@ impl Lever {
 }
 
 fn quicken(net: &mut GpuNet, speedup: f64) {
-    net.floor.scale(1.0 / speedup);
+    let faster = |number: f64| number / speedup;
+    net.floor.map(faster);
     for phase in &mut net.phases {
-        phase.overhead.scale(1.0 / speedup);
-        phase.compute.scale(1.0 / speedup);
-        phase.bytes.scale(1.0 / speedup);
+        for law in [&mut phase.overhead, &mut phase.compute, &mut phase.bytes] {
+            law.map(faster);
+        }
     }
     for kernel in &mut net.kernels {
         kernel.time = SimDuration::from_secs_f64(kernel.time.as_secs_f64() / speedup);

@@ -80,10 +80,7 @@ impl Recorder {
 
     /// Every span, in the order of a measured trace.
     pub(crate) fn into_sorted(mut self) -> (Vec<Span>, Vec<Completion>) {
-        self.trace.sort_by_key(|span| {
-            let times = (span.ready_ns, span.start_ns, span.end_ns);
-            (span.request, times, span.name)
-        });
+        self.trace.sort_by_key(Span::order);
         (self.trace, self.completions)
     }
 

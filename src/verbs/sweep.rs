@@ -25,15 +25,13 @@ struct Task {
     name: String,
 }
 
-impl Task {
-    /// What it is called in messages.
-    fn label(&self) -> String {
-        let levels = self.levels.iter();
-        let levels: Vec<String> = levels
-            .map(|(name, level)| format!("{name} {level}"))
-            .collect();
-        levels.join(", ")
-    }
+/// What a point with these levels is called in messages.
+fn label(levels: &[(String, String)]) -> String {
+    let levels = levels.iter();
+    let levels: Vec<String> = levels
+        .map(|(name, level)| format!("{name} {level}"))
+        .collect();
+    levels.join(", ")
 }
 
 pub(super) fn run(common: &Common, arguments: &Sweep) -> Result<ExitCode, Failure> {
@@ -74,7 +72,7 @@ pub(super) fn run(common: &Common, arguments: &Sweep) -> Result<ExitCode, Failur
         missing
             .map(|index| {
                 let task = &tasks[index];
-                steps.begin(&task.label());
+                steps.begin(&label(&task.levels));
                 let outcome = simulate(&study, task, profile.as_ref());
                 if let Outcome::Found(found) = &outcome {
                     results.save(&task.name, found)?;
@@ -112,10 +110,8 @@ fn tasks(common: &Common, study: &Study) -> Result<Vec<Task>, Failure> {
         let mut overrides = point.overrides;
         overrides.extend(common.overrides.iter().cloned());
         overrides.extend(common.seed.map(|seed| format!("run.seed={seed}")));
-        let scenario = Scenario::load(&study.scenario, &overrides).with_context(|| {
-            let levels: Vec<String> = levels.iter().map(|(n, l)| format!("{n} {l}")).collect();
-            format!("point {}", levels.join(", "))
-        })?;
+        let scenario = Scenario::load(&study.scenario, &overrides)
+            .with_context(|| format!("point {}", label(&levels)))?;
         let mut depends_on = profiles.clone();
         depends_on.extend(inputs(&scenario)?.into_values());
         let name = Results::name(&scenario, &depends_on, study.replications, &program);
@@ -156,7 +152,7 @@ fn failed(tasks: &[Task], outcomes: &[Outcome]) -> usize {
     let mut n = 0;
     for (task, outcome) in tasks.iter().zip(outcomes) {
         if let Outcome::Failed(error) = outcome {
-            eprintln!("error: point {}: {error}", task.label());
+            eprintln!("error: point {}: {error}", label(&task.levels));
             n += 1;
         }
     }
@@ -175,14 +171,14 @@ fn report(common: &Common, tasks: &[Task], outcomes: &[Outcome]) -> Result<(), F
         return Ok(());
     }
     let metrics = [Metric::Mean, Metric::P99, Metric::Throughput];
-    let width = tasks.iter().map(|task| task.label().len()).max();
+    let width = tasks.iter().map(|task| label(&task.levels).len()).max();
     let width = width.unwrap_or(0);
     let mut lines = vec![format!(
         "{:<width$} {:>11} {:>8} {:>11} {:>8} {:>14} {:>8}",
         "", "mean [ms]", "", "p99 [ms]", "", "throughput [/s]", ""
     )];
     for (task, outcome) in tasks.iter().zip(outcomes) {
-        let mut line = format!("{:<width$}", task.label());
+        let mut line = format!("{:<width$}", label(&task.levels));
         for (metric, column) in metrics.into_iter().zip([11, 11, 15]) {
             let estimate = found(outcome).and_then(|found| found.estimate(metric));
             let Some(estimate) = estimate else {

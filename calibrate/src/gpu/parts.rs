@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use schema::gpu::{DriverLaw, GpuNet};
+use schema::gpu::GpuNet;
 use schema::profile::{PROFILE_FORMAT, Parameter, Part, PartKind, Profile, parameter};
 
 use super::fit::{Fit, FitError};
@@ -148,23 +148,7 @@ pub(crate) fn rounded(mut net: GpuNet) -> GpuNet {
         ]
     });
     for law in phases.chain([&mut net.floor]) {
-        match law {
-            DriverLaw::Affine {
-                base,
-                base_error,
-                slope,
-                slope_error,
-            } => {
-                for number in [base, base_error, slope, slope_error] {
-                    *number = significant(*number);
-                }
-            }
-            DriverLaw::Table(points) => {
-                for [_, value] in points {
-                    *value = significant(*value);
-                }
-            }
-        }
+        law.map(significant);
     }
     net
 }

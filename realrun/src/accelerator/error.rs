@@ -143,3 +143,11 @@ impl AcceleratorError {
         move |source| Self::Compute { phase, source }
     }
 }
+
+/// The part of a reply buffer that a reply of `needed` bytes fills.
+pub(super) fn room_for(needed: usize, reply: &mut [u8]) -> Result<&mut [u8], AcceleratorError> {
+    let found = reply.len();
+    reply
+        .get_mut(..needed)
+        .ok_or(AcceleratorError::ReplyTooShort { needed, found })
+}

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use super::error::room_for;
 use super::{AcceleratorError, Context, SyntheticSpec};
 
 /// Rounds of a calibration; their median is the rate.
@@ -202,10 +203,7 @@ impl Context for SyntheticContext {
             self.n_inferred
         );
         let needed = self.spec.output_bytes;
-        let found = reply.len();
-        let reply = reply
-            .get_mut(..needed)
-            .ok_or(AcceleratorError::ReplyTooShort { needed, found })?;
+        let reply = room_for(needed, reply)?;
         reply.copy_from_slice(&self.output[slot * needed..][..needed]);
         Ok(needed)
     }

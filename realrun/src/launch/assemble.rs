@@ -16,15 +16,7 @@ use crate::roles::{read_core_time, roles};
 pub(super) fn assemble(manifest: Manifest, journals: &Path) -> Result<Run, RealrunError> {
     let mut trace = journal::read_all(journals)?;
     trace.extend(wires(&trace));
-    trace.sort_by_key(|span| {
-        (
-            span.request,
-            span.ready_ns,
-            span.start_ns,
-            span.end_ns,
-            span.name,
-        )
-    });
+    trace.sort_by_key(Span::order);
     let steal_s = manifest.measured.as_ref().map_or(0.0, |m| m.steal_s);
     let mut run = Run::new(manifest, trace)?;
     let window = windows(&run)[0];

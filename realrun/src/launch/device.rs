@@ -37,15 +37,7 @@ pub(super) fn measure(scenario: &Scenario, mut manifest: Manifest) -> Result<Run
     for (served, times) in served.iter().zip(&times) {
         trace.extend(spans(scenario, served, times)?);
     }
-    trace.sort_by_key(|span| {
-        (
-            span.request,
-            span.ready_ns,
-            span.start_ns,
-            span.end_ns,
-            span.name,
-        )
-    });
+    trace.sort_by_key(Span::order);
     manifest.outcome = Outcome::Complete;
     manifest.warnings = cuda::stand_ins(lines.iter().map(|line| line.place.device));
     Ok(Run::new(manifest, trace)?)

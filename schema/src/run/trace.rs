@@ -190,6 +190,12 @@ pub struct Span {
 }
 
 impl Span {
+    /// What the spans of a run are ordered by: request by request in the order of time.
+    pub fn order(&self) -> impl Ord + use<> {
+        let times = (self.ready_ns, self.start_ns, self.end_ns);
+        (self.request, times, self.name)
+    }
+
     /// Waiting and service, in seconds.
     pub fn length_s(&self) -> f64 {
         (self.end_ns - self.ready_ns) as f64 / 1e9

@@ -1,6 +1,7 @@
 //! What was found at the points of a study: a file for each, written when it is finished.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::Metric;
+use crate::csv::{Csv, bound};
 use crate::error::{FileError, Place};
 use crate::run::content_hash;
 use crate::scenario::{Scenario, to_toml};
@@ -189,31 +191,26 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     })
 }
 
-/// The table as CSV: the level of each factor, each metric with its 95% interval, and why a point has
-/// none.
+/// The table: the level of each factor, each metric with its 95% interval, and why a point has none.
 fn table(study: &Study, outcomes: &[Outcome]) -> String {
-    let mut header: Vec<String> = study.factors.iter().map(|f| quoted(&f.name)).collect();
-    header.push("requests".to_owned());
+    let mut heads: Vec<String> = study.factors.iter().map(|f| f.name.clone()).collect();
+    heads.push("requests".to_owned());
     for metric in Metric::ALL {
         let unit = match metric.unit() {
             "1/s" => "per_s",
             unit => unit,
         };
         let name = metric.name();
-        header.extend([
+        heads.extend([
             format!("{name}_{unit}"),
             format!("{name}_low"),
             format!("{name}_high"),
         ]);
     }
-    header.push("error".to_owned());
-    let mut lines = vec![header.join(",")];
-    for (point, outcome) in study.points().iter().zip(outcomes) {
-        let mut row: Vec<String> = point.labels.iter().map(|label| quoted(label)).collect();
-        let number = |value: f64| match value.is_finite() {
-            true => value.to_string(),
-            false => String::new(),
-        };
+    heads.push("error".to_owned());
+    let mut csv = Csv::new(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+    for (point, outcome) in study.points().into_iter().zip(outcomes) {
+        let mut row = point.labels;
         let (found, error) = match outcome {
             Outcome::Found(found) => (Some(found), ""),
             Outcome::Failed(error) => (None, error.as_str()),
@@ -226,23 +223,15 @@ fn table(study: &Study, outcomes: &[Outcome]) -> String {
         for metric in Metric::ALL {
             let estimate = found.and_then(|found| found.estimate(metric));
             row.extend(match estimate {
-                Some(e) => [number(e.value), number(e.low), number(e.high)],
+                Some(e) => [bound(e.value), bound(e.low), bound(e.high)],
                 None => Default::default(),
             });
         }
-        row.push(quoted(error));
-        lines.push(row.join(","));
+        row.push(error.to_owned());
+        let row: Vec<&dyn Display> = row.iter().map(|field| field as &dyn Display).collect();
+        csv.row(&row);
     }
-    lines.join("\n") + "\n"
-}
-
-/// A cell of CSV (RFC 4180).
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
+    csv.finish()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
 
+use super::super::error::room_for;
 use super::super::nets::{N_CLASSES, Net};
 use super::super::preprocess::{Preprocessor, decode, encode};
 use super::super::spec::CHANNELS;
@@ -112,10 +113,8 @@ impl Context for NetContext {
     fn copy_out(&mut self, slot: usize, reply: &mut [u8]) -> Result<usize, AcceleratorError> {
         let n_inferred = self.output.dims()[0];
         assert!(slot < n_inferred, "slot {slot} of {n_inferred} inferred");
-        let (needed, found) = (self.reply_bytes(), reply.len());
-        let reply = reply
-            .get_mut(..needed)
-            .ok_or(AcceleratorError::ReplyTooShort { needed, found })?;
+        let needed = self.reply_bytes();
+        let reply = room_for(needed, reply)?;
         let (storage, layout) = self.output.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else {
             unreachable!("every tensor of this back end is on the CPU")

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use schema::scenario::{HostMemory, HostWait};
 
+use super::super::error::room_for;
 use super::super::{
     Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace,
     KernelsSpec, PhaseTimes, Workload,
@@ -254,10 +255,7 @@ impl Context for KernelContext {
             self.n_inferred
         );
         let needed = self.spec.output_bytes;
-        let found = reply.len();
-        let reply = reply
-            .get_mut(..needed)
-            .ok_or(AcceleratorError::ReplyTooShort { needed, found })?;
+        let reply = room_for(needed, reply)?;
         let Some(output) = &self.output else {
             self.times = PhaseTimes::default();
             return Ok(0);

@@ -1,38 +1,39 @@
-//! The numbers of a figure as CSV (RFC 4180, lines end with a line feed).
+//! Tables as CSV (RFC 4180, lines end with a line feed).
 
 use std::fmt::Display;
 
 /// A table under construction. Times are in seconds and every number is written in full, so that
 /// reading it back gives the same number.
 #[derive(Clone, Debug)]
-pub(crate) struct Csv(String);
+pub struct Csv(String);
 
 impl Csv {
     /// A table with these heads, units in their names.
-    pub(crate) fn new(heads: &[&str]) -> Csv {
+    pub fn new(heads: &[&str]) -> Csv {
+        let heads: Vec<String> = heads.iter().map(|head| quote(head)).collect();
         Csv(heads.join(",") + "\n")
     }
 
     /// Appends a row.
-    pub(crate) fn row(&mut self, fields: &[&dyn Display]) {
+    pub fn row(&mut self, fields: &[&dyn Display]) {
         let fields: Vec<String> = fields.iter().map(|f| quote(&f.to_string())).collect();
         self.0.push_str(&fields.join(","));
         self.0.push('\n');
     }
 
     /// The whole text.
-    pub(crate) fn finish(self) -> String {
+    pub fn finish(self) -> String {
         self.0
     }
 }
 
 /// A number, or nothing.
-pub(crate) fn number(value: Option<f64>) -> String {
+pub fn number(value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
 /// The number, or nothing where an interval is unbounded.
-pub(crate) fn bound(value: f64) -> String {
+pub fn bound(value: f64) -> String {
     number(value.is_finite().then_some(value))
 }
 
