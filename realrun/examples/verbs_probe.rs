@@ -1,8 +1,9 @@
 //! What messages over verbs cost between two adapters, one thing at a time, as perftest measures it.
 //!
 //! ```text
-//! verbs_probe serve DEVICE                                  prints its port, and serves
+//! verbs_probe serve DEVICE                      prints its port and that for bare messages, and serves
 //! verbs_probe latency|bandwidth DEVICE HOST:PORT VERB COMPLETION BYTES N
+//! verbs_probe bare-latency|bare-bandwidth DEVICE HOST:PORT VERB COMPLETION BYTES N
 //! verbs_probe registration DEVICE BYTES N
 //! ```
 //!
@@ -11,13 +12,17 @@
 //! that posts a message, and `cpu` the core time of the thread for a message that it sends and one
 //! that it receives; `stamp` is the reading of the clocks that a received message takes (twice, where
 //! a thread sleeps). `bandwidth`: `N` messages one way, in bytes of payload a second.
+//!
+//! `bare-…`: the same without what a connection adds, so as perftest has it: no header, no leave, no times
+//! of parts, and clocks that are read without the kernel. Verbs are `send` and `write` (polled; each end
+//! looks at its memory) for latency, and `write` for bandwidth, of several messages under way.
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use realrun::clock::{Stamp, monotonic_ns, thread_cpu_ns};
-use realrun::transport::rdma::{Choice, End, Nic};
+use realrun::transport::rdma::{Choice, End, Nic, bare};
 use realrun::transport::{
     Address, Buffers, Carrier, Connection, Header, Hello, Listener, Pending, connect,
 };
@@ -69,6 +74,23 @@ fn main() -> io::Result<()> {
             );
             Ok(())
         }
+        [
+            what @ ("bare-latency" | "bare-bandwidth"),
+            device,
+            at,
+            verb,
+            completion,
+            bytes,
+            n,
+        ] => bare_messages(
+            what,
+            device,
+            at,
+            verb,
+            completion,
+            number(bytes)?,
+            number(n)?,
+        ),
         ["registration", device, bytes, n] => registration(device, number(bytes)?, number(n)?),
         _ => Err(wrong("see the head of this example for its arguments")),
     }
@@ -81,6 +103,11 @@ fn wrong(problem: &str) -> io::Error {
 fn number(text: &str) -> io::Result<usize> {
     text.parse()
         .map_err(|_| wrong(&format!("`{text}` is no number")))
+}
+
+fn address(at: &str) -> io::Result<SocketAddr> {
+    let found = at.to_socket_addrs()?.next();
+    found.ok_or_else(|| wrong("the server has no address"))
 }
 
 fn place_of<T>(name: &str, among: &[(&str, T)]) -> io::Result<usize> {
@@ -146,9 +173,8 @@ impl Series {
     }
 
     fn open(&self, device: &str, at: &str) -> io::Result<Box<dyn Connection>> {
-        let tcp = at.to_socket_addrs()?.next();
         let address = Address {
-            tcp: tcp.ok_or_else(|| wrong("the server has no address"))?,
+            tcp: address(at)?,
             local: "".into(),
         };
         let nic = nic(device)?;
@@ -161,7 +187,16 @@ fn serve(device: &str) -> io::Result<()> {
     let socket = std::env::temp_dir().join(format!("verbs-probe-{}", std::process::id()));
     let listener = Listener::bind(&socket, IpAddr::from(Ipv4Addr::UNSPECIFIED))?;
     std::fs::remove_file(&socket)?;
-    println!("{}", listener.port()?);
+    let bare = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    println!("{} {}", listener.port()?, bare.local_addr()?.port());
+    let bare_nic = self::nic(device)?;
+    std::thread::spawn(move || {
+        for stream in bare.incoming() {
+            if let Err(error) = stream.and_then(|stream| bare::answer(&bare_nic, stream)) {
+                eprintln!("verbs_probe: {error}");
+            }
+        }
+    });
     listener.accept_all(move |pending| {
         if let Err(error) = pending.and_then(|pending| answer(&nic, pending)) {
             eprintln!("verbs_probe: {error}");
@@ -257,6 +292,48 @@ fn bandwidth(end: &mut dyn Connection, bytes: usize, n: usize) -> io::Result<ser
     let (time, cpu) = (monotonic_ns() - begin, thread_cpu_ns() - begin_cpu);
     let rate = (n * bytes) as f64 / (time as f64 / 1e9);
     Ok(json!({ "bytes-per-second": rate, "cpu": us(cpu) / n as f64 }))
+}
+
+fn bare_messages(
+    what: &str,
+    device: &str,
+    at: &str,
+    verb: &str,
+    completion: &str,
+    bytes: usize,
+    n: usize,
+) -> io::Result<()> {
+    let kind = match (what, verb, completion) {
+        ("bare-latency", "send", _) => {
+            bare::Kind::Send(COMPLETIONS[place_of(completion, &COMPLETIONS)?].1)
+        }
+        ("bare-latency", "write", "poll") => bare::Kind::Write,
+        ("bare-bandwidth", "write", "poll") => bare::Kind::Writes,
+        _ => return Err(wrong("see the head of this example for bare messages")),
+    };
+    let size = |n: usize| u32::try_from(n).map_err(|_| wrong("numbers are below 2^32"));
+    let series = bare::Series {
+        kind,
+        bytes: size(bytes)?,
+        n: size(n + WARMUP)?,
+    };
+    let clock = quanta::Clock::new();
+    let times = bare::ask(&nic(device)?, address(at)?, series, || clock.raw())?;
+    let times = &times[WARMUP..];
+    let figures = if kind == bare::Kind::Writes {
+        let ns = clock.delta_as_nanos(times[0], times[n]);
+        json!({ "bytes-per-second": (n * bytes) as f64 / (ns as f64 / 1e9) })
+    } else {
+        let halves = times.windows(2);
+        let halves = halves.map(|pair| clock.delta_as_nanos(pair[0], pair[1]) / 2);
+        json!({ "one-way": summary(halves.collect()) })
+    };
+    println!(
+        "{}",
+        json!({ "what": what, "verb": verb, "completion": completion, "bytes": bytes,
+                "figures": figures })
+    );
+    Ok(())
 }
 
 fn registration(device: &str, bytes: usize, n: usize) -> io::Result<()> {

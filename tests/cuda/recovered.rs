@@ -11,6 +11,8 @@ mod known;
 mod loads;
 #[path = "recovered/rig.rs"]
 mod rig;
+#[path = "../rounds/mod.rs"]
+mod rounds;
 
 use schema::profile::{Profile, parameter};
 

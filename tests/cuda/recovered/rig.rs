@@ -94,6 +94,11 @@ impl Rig {
 
     /// What `calibrate` fits to all probes of the GPU.
     pub(crate) fn calibrated(&self) -> Profile {
+        self.fitted(&self.probed())
+    }
+
+    /// The runs of all probes of the GPU, measured once.
+    fn probed(&self) -> Vec<PathBuf> {
         let mut runs = Vec::new();
         for probe in self.probes() {
             let name = format!("run-{}", probe.file_stem().unwrap().to_str().unwrap());
@@ -103,33 +108,34 @@ impl Rig {
             }
             runs.push(out);
         }
-        self.fitted(&runs)
+        runs
     }
 
-    /// The same with the costs of the host: of messages over TCP, and of one client of a GPU server.
-    pub(crate) fn calibrated_with_host(&self) -> Profile {
-        let _of_gpu = self.calibrated();
-        let root = Path::new(ROOT);
-        let short = ["run.warmup.time=\"300 ms\"", "run.measure.time=\"4 s\""].map(str::to_owned);
-        let wire = root.join("scenarios/probes/wire-tcp.toml");
-        self.measured(&wire, &short, "run-wire");
+    /// The same with the costs of the host in this round: of messages over TCP, and of one client of a GPU
+    /// server. Also the run of the former.
+    pub(crate) fn calibrated_with_host(&self, round: usize) -> (Profile, Run) {
+        let mut runs = self.probed();
+        let name = format!("wire-{round}");
+        let wire = self.wire(&name);
+        runs.push(self.path(&name));
         let one = [
             "clients.0.count=1",
             "hosts.box.part=this-machine",
             "hosts.box.gpus.0.part=this-gpu",
             "run.measure.requests=100",
         ];
-        let server = root.join("tests/cuda/kernels.toml");
-        self.measured(&server, &one.map(str::to_owned), "run-one");
-        let runs = fs::read_dir(self.dir.path()).unwrap().flatten();
-        let runs = runs.map(|entry| entry.path());
-        let is_run = |path: &PathBuf| {
-            let name = path.file_name().unwrap().to_str().unwrap();
-            name.starts_with("run-")
-        };
-        let mut runs: Vec<PathBuf> = runs.filter(is_run).collect();
-        runs.sort();
-        self.fitted(&runs)
+        let server = Path::new(ROOT).join("tests/cuda/kernels.toml");
+        let name = format!("one-{round}");
+        self.measured(&server, &one.map(str::to_owned), &name);
+        runs.push(self.path(&name));
+        (self.fitted(&runs), wire)
+    }
+
+    /// The run of the probe of messages over TCP.
+    pub(crate) fn wire(&self, name: &str) -> Run {
+        let wire = Path::new(ROOT).join("scenarios/probes/wire-tcp.toml");
+        let short = ["run.warmup.time=\"300 ms\"", "run.measure.time=\"4 s\""];
+        self.measured(&wire, &short.map(str::to_owned), name)
     }
 
     fn fitted(&self, runs: &[PathBuf]) -> Profile {

@@ -43,7 +43,7 @@ const PIECE: usize = 1 << 20;
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Fruitless looks at the completion queue after which a thread that polls offers its core to
 /// others, and those after which it looks whether the peer has gone.
-const LOOKS_UNTIL_YIELD: u32 = 64;
+pub(super) const LOOKS_UNTIL_YIELD: u32 = 64;
 const LOOKS_UNTIL_CHECK: u32 = 4096;
 /// How long a thread sleeps at most while something that it has sent is under way.
 const LOOK_INTERVAL: Timespec = Timespec {

@@ -56,6 +56,14 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts(self.0.map.as_ptr(), self.0.length) }
     }
 
+    /// The byte at `at`, which the adapter may be writing.
+    #[expect(unsafe_code, reason = "memory that an adapter may write")]
+    pub(super) fn look(&self, at: usize) -> u8 {
+        assert!(at < self.0.length, "byte {at} of {}", self.0.length);
+        // SAFETY: it is mapped as long as `self` lives; a byte is never read half written.
+        unsafe { self.0.map.as_ptr().add(at).read_volatile() }
+    }
+
     /// The bytes; see the module about when the adapter may read and write them.
     #[expect(unsafe_code, reason = "memory that an adapter may write")]
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {

@@ -10,6 +10,7 @@
 //! Run so far on Soft-RoCE only, not yet on a network adapter, and with memory of a stand-in for a GPU
 //! only.
 
+pub mod bare;
 mod card;
 mod device;
 mod endpoint;
