@@ -213,7 +213,7 @@ impl Bare {
     fn pause(&mut self, completion: CompletionBy, looks: u32) -> Result<u32, Failure> {
         match completion {
             CompletionBy::Poll => {
-                if looks.is_multiple_of(LOOKS_UNTIL_YIELD) {
+                if (looks + 1).is_multiple_of(LOOKS_UNTIL_YIELD) {
                     std::thread::yield_now();
                 }
             }
