@@ -27,7 +27,7 @@ use crate::clock::Stamp;
 pub const HEADER: usize = 32;
 const HELLO: usize = 32;
 const MAGIC: u32 = 0x7461_6e64;
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const ACCEPTED: u8 = 1;
 
 /// One end of an open connection.

@@ -13,7 +13,7 @@ use super::gid::Gid;
 use super::memory::Remote;
 
 /// Bytes of an encoded [`Card`].
-const CARD: usize = 108;
+const CARD: usize = 112;
 const REFUSED: u8 = 0;
 /// Longest reason that is passed on, in bytes.
 const REASON: usize = 1000;
@@ -26,6 +26,8 @@ pub(super) struct Card {
     pub(super) first_packet: u32,
     /// `enum ibv_mtu`.
     pub(super) mtu: u8,
+    /// The longest message that its port takes, in bytes.
+    pub(super) max_message: u32,
     pub(super) verb: Verb,
     /// Where its messages come from, or their headers only.
     pub(super) outgoing: Remote,
@@ -54,6 +56,7 @@ impl Card {
         bytes[20..24].copy_from_slice(&self.first_packet.to_le_bytes());
         bytes[24] = self.mtu;
         bytes[25] = self.verb as u8;
+        bytes[108..112].copy_from_slice(&self.max_message.to_le_bytes());
         let nowhere = Remote {
             address: 0,
             length: 0,
@@ -86,6 +89,7 @@ impl Card {
             queue_pair: u32_at(bytes, 16),
             first_packet: u32_at(bytes, 20),
             mtu: bytes[24],
+            max_message: u32_at(bytes, 108),
             verb: verb.ok_or_else(|| invalid("the peer uses a verb that is not known"))?,
             outgoing: remote(28),
             outgoing_payloads: Some(remote(68)).filter(|payloads| payloads.address != 0),
@@ -154,6 +158,7 @@ mod tests {
             queue_pair: 17,
             first_packet: 0x00ab_cdef,
             mtu: 5,
+            max_message: 8 << 20,
             verb: Verb::Read,
             outgoing: remote(1),
             outgoing_payloads: None,

@@ -6,7 +6,8 @@
 //!
 //! - *write with immediate*: the sender writes it into the receiver's buffer, in pieces all under way
 //!   at once; the last carries immediate data, which takes a receive and so tells the receiver.
-//! - *send*: it is sent into the receive that the receiver has posted on its buffer.
+//! - *send*: it is sent into the receive that the receiver has posted on its buffer; one that is
+//!   longer than the ports take, in pieces (`long_send`).
 //! - *read*: the header is sent, as a notice, and the receiver reads the payload from the sender's
 //!   buffer, in pieces all under way at once.
 //!
@@ -17,8 +18,10 @@
 //! Immediate data is the number of messages that their sender has taken in and let go of: what
 //! carries a reply gives leave for the next request. A receiver that does not reply sends a message
 //! without payload that carries nothing but leave. So at most one message and one leave are under way
-//! to an end at any time, and two receives are always posted: no queue is ever overrun, and queue
-//! pairs are told not to try again if one is.
+//! to an end at any time, and two receives are always posted, but while a message goes in pieces: no
+//! queue is ever overrun, and queue pairs are told not to try again if one is.
+
+mod long_send;
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -36,6 +39,7 @@ use super::queue_pair::{Completion, Piece, Pieces, QueuePair, Wake, Work};
 use super::setup::{IN_FLIGHT, agree};
 use super::store::{Store, Wanted};
 use crate::clock::{Stamp, monotonic_ns};
+pub(super) use long_send::TURN;
 
 /// Bytes of a piece of a long message.
 const PIECE: usize = 1 << 20;
@@ -60,6 +64,9 @@ pub(super) struct Endpoint {
     stream: TcpStream,
     peer: Card,
     completion: CompletionBy,
+    /// Longest message that both ports take, in bytes.
+    limit: usize,
+    /// Bytes of a piece of what is written or read.
     piece: usize,
     outgoing: Store,
     incoming: Store,
@@ -72,8 +79,14 @@ pub(super) struct Endpoint {
     n_taken: u32,
     /// Whether a message is in the incoming buffer that this end has not let go of.
     is_held: bool,
-    /// Whether a message has arrived that has not been received yet.
+    /// Whether a message has arrived that has not been received yet, and whether of it there is only
+    /// the notice.
     has_arrived: bool,
+    is_announced: bool,
+    /// Pieces of an announced message for which receives are posted and that have not arrived.
+    n_expected: usize,
+    /// Whether the peer has posted receives for more pieces of the message that is being sent.
+    may_go_on: bool,
     n_received: usize,
     /// Whether payloads are left unseen, since a gateway's other connection has the memory too.
     is_relay: bool,
@@ -98,12 +111,14 @@ impl Endpoint {
     ) -> io::Result<Endpoint> {
         let (nic, verbs) = (end.nic, end.verbs);
         let (made, peer) = agree(&stream, end, outgoing, incoming)?;
+        let limit = peer.max_message.min(nic.port.max_message) as usize;
         Ok(Endpoint {
             qp: made.qp,
             stream,
             peer,
             completion: verbs.completion,
-            piece: PIECE.min(nic.port.max_message as usize),
+            limit,
+            piece: PIECE.min(limit),
             outgoing: made.outgoing,
             incoming: made.incoming,
             in_flight: 0,
@@ -112,6 +127,9 @@ impl Endpoint {
             n_taken: 0,
             is_held: false,
             has_arrived: false,
+            is_announced: false,
+            n_expected: 0,
+            may_go_on: false,
             n_received: 0,
             is_relay: end.relay.is_some(),
             asleep: None,
@@ -232,13 +250,27 @@ impl Endpoint {
             Completion::Received(length, n_left) => (length, n_left),
             Completion::Written(n_left) => (HEADER, n_left),
         };
-        self.qp
-            .post_receive(self.incoming.receive(self.peer.verb))?;
-        self.n_left = n_left;
+        if self.n_expected > 0 && length > 0 {
+            self.n_expected -= 1;
+            return Ok(());
+        }
+        let is_notice = self.is_notice(length);
+        if !is_notice {
+            self.qp.post_receive(self.whole())?;
+        }
         if length > 0 {
             self.has_arrived = true;
+            self.is_announced = is_notice;
+        } else {
+            self.may_go_on |= n_left == self.n_left;
         }
+        self.n_left = n_left;
         Ok(())
+    }
+
+    /// What a receive takes that is always posted.
+    fn whole(&self) -> Option<Pieces> {
+        self.incoming.receive(self.peer.verb, self.limit)
     }
 
     /// Waits until `ready` says so.
@@ -280,8 +312,8 @@ impl Endpoint {
         })
     }
 
-    /// Sends leave, without a message.
-    fn post_leave(&mut self) -> io::Result<()> {
+    /// Sends leave, if there is any to give, without a message.
+    fn post_empty(&mut self) -> io::Result<()> {
         let nothing = Piece {
             length: 0,
             ..self.outgoing.header()
@@ -386,6 +418,7 @@ impl Connection for Endpoint {
         let leave = self.n_taken;
         match self.peer.verb {
             Verb::WriteWithImmediate => self.write(n)?,
+            Verb::Send if self.is_long(n) => self.send_long(n)?,
             Verb::Send => self.post(Work::Send(leave), self.outgoing.message(n))?,
             Verb::Read => self.post(Work::Send(leave), self.outgoing.header())?,
         }
@@ -408,7 +441,7 @@ impl Connection for Endpoint {
             return Err(error);
         }
         if self.let_go() {
-            self.post_leave()?;
+            self.post_empty()?;
         }
         // The core time of polling is in no span, so only a thread that sleeps needs its clock twice.
         let before = (self.completion == CompletionBy::Event).then(Stamp::now);
@@ -428,13 +461,13 @@ impl Connection for Endpoint {
         self.n_received = header.fits(self.incoming.room())?;
         // Just found by a look, where a thread polls.
         let told = Stamp::now();
-        let (end, waited_ns) = match self.peer.verb {
-            Verb::WriteWithImmediate | Verb::Send => (told, 0),
-            Verb::Read => {
-                let waited_ns = self.read(self.n_received)?;
-                (Stamp::now(), waited_ns)
-            }
+        let waited_ns = match self.peer.verb {
+            Verb::Read => Some(self.read(self.n_received)?),
+            Verb::Send if self.is_announced => Some(self.gather(self.n_received)?),
+            Verb::WriteWithImmediate | Verb::Send => None,
         };
+        let end = waited_ns.map_or(told, |_| Stamp::now());
+        let waited_ns = waited_ns.unwrap_or(0);
         Ok(Some(match before {
             Some(before) => arrival(header, before, told, end),
             None => Arrival {
@@ -471,3 +504,5 @@ impl Drop for Endpoint {
 #[cfg(test)]
 #[path = "faults.rs"]
 mod faults;
+#[cfg(test)]
+mod limits;

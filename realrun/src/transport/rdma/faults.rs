@@ -28,31 +28,47 @@ fn streams() -> (TcpStream, TcpStream) {
 
 /// Two ends, on `rxe0` and on `rxe1`.
 fn ends(verb: Verb) -> (Endpoint, Endpoint) {
+    joined(verb, CompletionBy::Event, [u32::MAX; 2], [REQUEST, REPLY])
+}
+
+/// Two ends, on `rxe0` and on `rxe1`, whose ports take messages of up to `limits`, with room for
+/// requests and replies.
+pub(super) fn joined(
+    verb: Verb,
+    completion: CompletionBy,
+    limits: [u32; 2],
+    [request, reply]: [usize; 2],
+) -> (Endpoint, Endpoint) {
     let verbs = Verbs {
-        completion: CompletionBy::Event,
+        completion,
         verb,
         registration: Registration::Once,
         queue_pairs: None,
     };
+    let limited = move |device, limit: u32| {
+        let mut nic = nic(device);
+        nic.port.max_message = nic.port.max_message.min(limit);
+        nic
+    };
     let (near, far) = streams();
     let far = std::thread::spawn(move || {
-        let nic = nic("rxe1");
+        let nic = limited("rxe1", limits[1]);
         let end = End {
             nic: &nic,
             verbs,
             relay: None,
             gpu: None,
         };
-        Endpoint::establish(far, end, Wanted::Own(REPLY), Wanted::Own(REQUEST)).unwrap()
+        Endpoint::establish(far, end, Wanted::Own(reply), Wanted::Own(request)).unwrap()
     });
-    let nic = nic("rxe0");
+    let nic = limited("rxe0", limits[0]);
     let end = End {
         nic: &nic,
         verbs,
         relay: None,
         gpu: None,
     };
-    let near = Endpoint::establish(near, end, Wanted::Own(REQUEST), Wanted::Own(REPLY)).unwrap();
+    let near = Endpoint::establish(near, end, Wanted::Own(request), Wanted::Own(reply)).unwrap();
     (near, far.join().unwrap())
 }
 

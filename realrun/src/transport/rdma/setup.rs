@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use schema::scenario::Verb;
 
-use super::super::HEADER;
 use super::card::{Card, hear, payloads_of, tell};
+use super::endpoint::TURN;
 use super::failure::Failure;
 use super::memory::{Access, Remote};
 use super::queue_pair::{Depths, Destination, QueuePair};
@@ -18,8 +18,8 @@ use crate::clock::monotonic_ns;
 
 /// Work requests that may be under way.
 pub(super) const IN_FLIGHT: u32 = 16;
-/// Receives that are posted: for a message and for a leave.
-const RECEIVES: u32 = 2;
+/// Receives that are always posted: for a message and for a leave.
+pub(super) const RECEIVES: u32 = 2;
 /// Longest payload that is copied into a work request, in bytes, where the device allows it.
 const INLINE: u32 = 220;
 /// How long the peer may take for a step of setting the connection up.
@@ -92,10 +92,15 @@ impl Made {
         outgoing: Wanted<'_>,
         incoming: Wanted<'_>,
     ) -> io::Result<Made> {
+        // By `send` also receives for the pieces of a long message.
+        let receives = match verb {
+            Verb::Send => RECEIVES + TURN,
+            Verb::WriteWithImmediate | Verb::Read => RECEIVES,
+        };
         let is_on_gpu = |wanted| matches!(wanted, Wanted::OnGpu(..));
         let depths = Depths {
             send: IN_FLIGHT,
-            receive: RECEIVES,
+            receive: receives,
             pieces: if is_on_gpu(outgoing) || is_on_gpu(incoming) {
                 2
             } else {
@@ -111,21 +116,11 @@ impl Made {
             Verb::Send => (Access::Local, Access::Local),
             Verb::Read => (Access::PeerReads, Access::Local),
         };
-        let longest = HEADER + outgoing.room().max(incoming.room());
-        if verb == Verb::Send && longest > nic.port.max_message as usize {
-            let problem = format!(
-                "a message of {longest} B, the port takes {} B at most",
-                nic.port.max_message
-            );
-            let failure = Failure::new("ibv_post_send", problem)
-                .because("`verb = \"write-with-immediate\"` moves longer ones");
-            return Err(qp.named(failure).into());
-        }
         let outgoing = Store::new(&mut qp, outgoing, from)?;
         let incoming = Store::new(&mut qp, incoming, to)?;
         qp.initialize()?;
         for _ in 0..RECEIVES {
-            qp.post_receive(incoming.receive(verb))?;
+            qp.post_receive(incoming.receive(verb, nic.port.max_message as usize))?;
         }
         let card = Card {
             gid: nic.gid,
@@ -133,6 +128,7 @@ impl Made {
             // Any number does that no packet of an earlier queue pair of this number has.
             first_packet: monotonic_ns() as u32 & 0x00ff_ffff,
             mtu: nic.port.mtu,
+            max_message: nic.port.max_message,
             verb,
             outgoing: qp.remote(outgoing.region),
             outgoing_payloads: outgoing.remote_payloads(&qp),

@@ -26,16 +26,6 @@ pub(super) enum Wanted<'a> {
     OnGpu(&'a CudaAccelerator, usize),
 }
 
-impl Wanted<'_> {
-    /// Length of the longest payload, in bytes.
-    pub(super) fn room(&self) -> usize {
-        match self {
-            Wanted::Own(length) | Wanted::OnGpu(_, length) => *length,
-            Wanted::Shared(buffer) => buffer.len() - HEADER,
-        }
-    }
-}
-
 /// Memory for messages, registered.
 pub(super) struct Store {
     /// Headers, and payloads that are not on a GPU.
@@ -127,12 +117,12 @@ impl Store {
         }
     }
 
-    /// What a posted receive takes: the whole message where it is sent, the notice where it is read,
-    /// nothing where it is written.
-    pub(super) fn receive(&self, verb: Verb) -> Option<Pieces> {
+    /// What a posted receive takes: the message where it is sent, up to `limit` bytes of it; the notice
+    /// where it is read; nothing where it is written.
+    pub(super) fn receive(&self, verb: Verb, limit: usize) -> Option<Pieces> {
         match verb {
             Verb::WriteWithImmediate => None,
-            Verb::Send => Some(self.message(self.room())),
+            Verb::Send => Some(self.message(self.room().min(limit - HEADER))),
             Verb::Read => Some(self.header().into()),
         }
     }
