@@ -394,6 +394,18 @@ fn a_device_that_is_lost_breaks_the_run_and_what_was_recorded_is_kept() {
 
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn replies_that_kernels_did_not_make_break_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = standin(dir.path(), "effects = false");
+    let mut command = tandem("measure", &["clients.0.count=1"], dir.path());
+    let output = command.env("TANDEM_STANDIN", &file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = said(&output).replace(&dir.path().display().to_string(), "DIR");
+    insta::assert_snapshot!(said, @"error: role `client box` net: its reply to RequestId(0) is not what its kernels make of the request, from byte 0 of 100000 on: they did not read what was sent, or what they wrote did not arrive; what was recorded until then is in DIR/run");
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn a_net_that_does_not_fit_the_device_is_refused_before_the_first_request() {
     let dir = tempfile::tempdir().unwrap();
     let file = standin(dir.path(), "memory = \"1 MB\"");

@@ -16,6 +16,7 @@ pub mod cpu;
 pub mod cuda;
 mod cuda_error;
 mod error;
+mod folded;
 pub mod nets;
 pub mod preprocess;
 mod spec;
@@ -23,12 +24,15 @@ pub mod synthetic;
 
 pub use cuda_error::{Cause, CudaError};
 pub use error::AcceleratorError;
+pub use folded::folded;
 pub use spec::{
     ContextSpec, GpuPlace, Input, KernelSpec, KernelsSpec, Line, NetSpec, SyntheticSpec, Weights,
     Workload,
 };
 
 use std::time::Duration;
+
+use cuda::PeerBuffer;
 
 /// A device that can hold inference contexts.
 pub trait Accelerator: Send + Sync {
@@ -95,6 +99,25 @@ pub trait Context {
     /// If `batch` is zero or above the context's `max_batch`.
     fn infer(&mut self, batch: usize) -> Result<(), AcceleratorError>;
 
+    /// Runs the net on a batch of which some requests lie in memory of the device that is not the
+    /// context's: those of `places` that say where. The others lie in their slots.
+    ///
+    /// # Errors
+    ///
+    /// A device that fails.
+    ///
+    /// # Panics
+    ///
+    /// If there are no places, or more than the context's `max_batch`; if memory is too short; or if
+    /// a place says where and the device has no such memory.
+    fn infer_in_place(&mut self, places: &[Option<InPlace<'_>>]) -> Result<(), AcceleratorError> {
+        assert!(
+            places.iter().all(Option::is_none),
+            "only GPUs have memory that messages arrive in"
+        );
+        self.infer(places.len())
+    }
+
     /// Copies the output of slot `slot` to the front of `reply` on the host (D2H) and returns its
     /// length in bytes.
     ///
@@ -126,6 +149,17 @@ pub trait Context {
 
     /// Length of the reply to one request, in bytes.
     fn reply_bytes(&self) -> usize;
+}
+
+/// Where a request lies in memory of a device that network adapters reach.
+#[derive(Debug, Clone, Copy)]
+pub struct InPlace<'a> {
+    /// Its payload, from the first byte on.
+    pub input: &'a PeerBuffer,
+    /// Bytes of its payload.
+    pub input_bytes: usize,
+    /// Where its reply goes, from the first byte on.
+    pub output: &'a PeerBuffer,
 }
 
 /// What a phase took by the clock of its device.

@@ -354,17 +354,23 @@ fn verbs_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
                     return refuse(format!("hosts.{}.nic", scenario.hosts[host].name), problem);
                 }
             }
-            let is_of_several =
-                |serve: &Serve| (serve.gpu.as_ref()).is_some_and(|gpu| gpu.processes > 1);
             let stage = &scenario.stages[hop.to];
             if hop.over == Transport::Gdr
-                && matches!(&stage.role, StageRole::Serve(serve) if is_of_several(serve))
+                && let StageRole::Serve(Serve { gpu: Some(gpu), .. }) = &stage.role
             {
-                let problem = "must be 1 over `gdr` on hardware, where a connection's buffer is of one \
-                               process and kernels of another do not reach it; `tandem simulate` runs \
-                               others";
-                let key = format!("stages.{}.gpu.processes", stage.name);
-                return refuse(key, problem.to_owned());
+                let key = |below: &str| format!("stages.{}.gpu.{below}", stage.name);
+                let several = |of: &str| {
+                    format!(
+                        "must be 1 over `gdr` on hardware, where a connection's buffer is of one {of} \
+                         and kernels of another do not reach it; `tandem simulate` runs others"
+                    )
+                };
+                if gpu.processes > 1 {
+                    return refuse(key("processes"), several("process"));
+                }
+                if gpu.devices.len() > 1 {
+                    return refuse(key("devices"), several("device"));
+                }
             }
             if hop.over == Transport::Gdr
                 && let Err(error) = way_to_gpu(scenario, hop)

@@ -8,11 +8,12 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use schema::ids::{ClassId, ClientId, Id, StageId};
 use schema::run::{Leg, Span, SpanName, Status};
-use schema::scenario::{ArrivalsFile, StageRole};
+use schema::scenario::{ArrivalsFile, StageRole, Work};
 use schema::units::SimTime;
 use schema::workload::{ClientPlan, Planned, Schedule};
 
 use super::{Report, Shared, line::poll, move_messages_promptly, payload};
+use crate::accelerator::folded;
 use crate::clock::{self, Stamp};
 use crate::error::RealrunError;
 use crate::journal::Journal;
@@ -40,6 +41,8 @@ struct Sender {
     /// Payloads by class, largest size.
     payloads: Arc<Vec<Vec<u8>>>,
     first_stage: StageId,
+    /// Whether a reply is still to be compared with what it should be.
+    checks: bool,
 }
 
 /// Times of one request, readings of the monotonic clock in nanoseconds.
@@ -93,6 +96,7 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
                 journal: shared.journal(&format!("{}-{index}", client.index()))?,
                 payloads: Arc::clone(&payloads),
                 first_stage: hop.to,
+                checks: true,
             });
         }
     }
@@ -157,6 +161,9 @@ impl Sender {
             clock::sleep_until(intended_ns);
             let timed = self.request(planned, intended_ns)?;
             self.record(&timed);
+            if std::mem::take(&mut self.checks) {
+                self.check(&timed)?;
+            }
         }
     }
 
@@ -225,6 +232,41 @@ impl Sender {
             sent,
             arrival,
             taken: Stamp::now(),
+        })
+    }
+
+    /// Compares a reply of kernels on a GPU with what they make of the request: of the first request
+    /// of a connection, since it takes core time.
+    fn check(&self, timed: &Timed) -> Result<(), RealrunError> {
+        let scenario = &self.shared.scenario;
+        let group = &scenario.groups[scenario.clients[self.client].group];
+        let last = group.path.last().expect("a path has a hop").to;
+        let stage = &scenario.stages[last];
+        let StageRole::Serve(serve) = &stage.role else {
+            unreachable!("a path ends at a stage that serves");
+        };
+        let Work::Kernels(kernels) = &serve.work else {
+            return Ok(());
+        };
+        if timed.arrival.header.failed {
+            return Ok(());
+        }
+        let sent = &self.payloads[timed.planned.class.index()][..timed.planned.payload.as_usize()];
+        let expected = folded(sent, kernels.output.as_usize());
+        let received = self.connection.received();
+        if received == expected {
+            return Ok(());
+        }
+        let differs = received.iter().zip(&expected).position(|(a, b)| a != b);
+        let at = differs.unwrap_or(received.len().min(expected.len()));
+        Err(RealrunError::Protocol {
+            peer: stage.name.clone(),
+            problem: format!(
+                "its reply to {:?} is not what its kernels make of the request, from byte {at} of {} \
+                 on: they did not read what was sent, or what they wrote did not arrive",
+                timed.planned.id,
+                expected.len()
+            ),
         })
     }
 

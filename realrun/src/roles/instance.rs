@@ -13,8 +13,8 @@ use super::line::{Handover, Line};
 use crate::accelerator::cpu::CpuAccelerator;
 use crate::accelerator::cuda::CudaAccelerator;
 use crate::accelerator::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, Input, KernelSpec,
-    KernelsSpec, NetSpec, PhaseTimes, SyntheticSpec, Weights, Workload,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, InPlace, Input,
+    KernelSpec, KernelsSpec, NetSpec, PhaseTimes, SyntheticSpec, Weights, Workload,
 };
 use crate::clock::{self, Stamp};
 use crate::error::RealrunError;
@@ -288,6 +288,17 @@ fn kernels_of(context: &dyn Context) -> Vec<(u64, u64)> {
     times.ends.iter().map(kernel).collect()
 }
 
+/// Where a request lies, if it lies in memory of a GPU that it arrived in.
+fn place(job: &mut Job) -> Option<InPlace<'_>> {
+    let input_bytes = job.arrival.header.length as usize;
+    let memory = job.connection.on_gpu()?;
+    Some(InPlace {
+        input: memory.received,
+        input_bytes,
+        output: memory.next,
+    })
+}
+
 fn run_batch(
     context: &mut dyn Context,
     batch: &mut [Job],
@@ -308,7 +319,8 @@ fn run_batch(
         let phase = progress.phase(context);
         (batch.iter_mut()).for_each(|job| job.times.preprocess = phase);
     }
-    context.infer(batch.len())?;
+    let places: Vec<_> = batch.iter_mut().map(place).collect();
+    context.infer_in_place(&places)?;
     context.synchronize()?;
     let phase = progress.phase(context);
     (batch.iter_mut()).for_each(|job| job.times.inference = phase);

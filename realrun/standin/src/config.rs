@@ -9,6 +9,7 @@
 //! driver-version = 12040        # if not given
 //! clock = "virtual"             # or "wall", the machine's, if not given
 //! preprocess-block = "5 us"     # time of a block of the preprocessing kernel, if not given
+//! effects = false               # kernels take their time and leave memory as it is; true if not given
 //! peer-memory = true            # network adapters reach the memory by its address, as with
 //!                               # nvidia-peermem; false if not given
 //! dma-buf = true                # the driver says that it gives memory as dma-bufs; what it gives no
@@ -58,6 +59,8 @@ struct File {
     #[serde(default)]
     preprocess_block: Option<SimDuration>,
     #[serde(default)]
+    effects: Option<bool>,
+    #[serde(default)]
     peer_memory: bool,
     #[serde(default)]
     dma_buf: bool,
@@ -105,6 +108,8 @@ pub(crate) struct Config {
     pub(crate) driver_version: i32,
     pub(crate) time: Time,
     pub(crate) preprocess_block: SimDuration,
+    /// Whether kernels read and write memory.
+    pub(crate) effects: bool,
     pub(crate) addresses: Addresses,
     /// Whether the driver says that it gives memory as dma-bufs.
     pub(crate) dma_buf: bool,
@@ -160,6 +165,7 @@ impl Config {
             driver_version: file.driver_version.unwrap_or(DRIVER_VERSION),
             time: file.clock,
             preprocess_block: file.preprocess_block.unwrap_or(PREPROCESS_BLOCK),
+            effects: file.effects.unwrap_or(true),
             addresses: match file.peer_memory {
                 true => Addresses::Host,
                 false => Addresses::Own,

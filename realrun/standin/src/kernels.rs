@@ -13,21 +13,29 @@ const SHARED_MEMORY: u32 = 48 << 10;
 /// Most threads of a block (likewise).
 const THREADS: u32 = 1024;
 
+/// Sums that `tandem_serve` folds an input into.
+const SUMS: usize = 1024;
+/// What it does, of its last argument.
+const READS: u32 = 1;
+const WRITES: u32 = 2;
+/// Bytes of a row of its table.
+const ROW: usize = 24;
+
 /// A kernel that is known, with the sizes of its parameters, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Function {
     Spin,
+    Serve,
     Preprocess,
 }
 
 /// What a kernel was launched with.
 #[derive(Clone, Debug)]
 pub(crate) enum Launched {
-    Spin {
-        time_ns: u64,
-        bytes: u64,
-        from: u64,
-        length: u64,
+    Spin(Spin),
+    Serve {
+        spin: Spin,
+        serve: Serve,
     },
     Preprocess {
         from: u64,
@@ -39,6 +47,25 @@ pub(crate) enum Launched {
     },
 }
 
+/// Arguments of `tandem_spin`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spin {
+    time_ns: u64,
+    bytes: u64,
+    from: u64,
+    length: u64,
+}
+
+/// What `tandem_serve` is told beside those.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Serve {
+    requests: u64,
+    kept: u64,
+    output_bytes: u64,
+    blocks: u32,
+    does: u32,
+}
+
 /// Blocks of a launch and what each takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -48,11 +75,12 @@ pub(crate) struct Shape {
 }
 
 impl Function {
-    const ALL: [Function; 2] = [Function::Spin, Function::Preprocess];
+    const ALL: [Function; 3] = [Function::Spin, Function::Serve, Function::Preprocess];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Function::Spin => "tandem_spin",
+            Function::Serve => "tandem_serve",
             Function::Preprocess => "tandem_preprocess",
         }
     }
@@ -60,6 +88,9 @@ impl Function {
     const fn parameters(self) -> &'static [&'static str] {
         match self {
             Function::Spin => &["u64", "u64", "u64", "u64"],
+            Function::Serve => &[
+                "u64", "u64", "u64", "u64", "u64", "u64", "u64", "u32", "u32",
+            ],
             Function::Preprocess => &["u64", "u32", "u32", "u64", "u32", "u32"],
         }
     }
@@ -105,12 +136,23 @@ impl Function {
         let long = |index| unsafe { address(index).cast::<u64>().read_unaligned() };
         // SAFETY: likewise.
         let short = |index| unsafe { address(index).cast::<u32>().read_unaligned() };
+        let spin = || Spin {
+            time_ns: long(0),
+            bytes: long(1),
+            from: long(2),
+            length: long(3),
+        };
         match self {
-            Function::Spin => Launched::Spin {
-                time_ns: long(0),
-                bytes: long(1),
-                from: long(2),
-                length: long(3),
+            Function::Spin => Launched::Spin(spin()),
+            Function::Serve => Launched::Serve {
+                spin: spin(),
+                serve: Serve {
+                    requests: long(4),
+                    kept: long(5),
+                    output_bytes: long(6),
+                    blocks: short(7),
+                    does: short(8),
+                },
             },
             Function::Preprocess => Launched::Preprocess {
                 from: long(0),
@@ -135,7 +177,9 @@ impl Launched {
             return Err(code::INVALID_VALUE);
         }
         let (time, bytes) = match self {
-            Launched::Spin { time_ns, bytes, .. } => (SimDuration::from_ns(*time_ns), *bytes),
+            Launched::Spin(spin) | Launched::Serve { spin, .. } => {
+                (SimDuration::from_ns(spin.time_ns), spin.bytes)
+            }
             Launched::Preprocess { .. } => (config.preprocess_block, 0),
         };
         let kernel = Kernel {
@@ -159,19 +203,15 @@ impl Launched {
     ///
     /// # Errors
     /// If it reached memory that is not its own.
-    pub(crate) fn take_effect(&self, memory: &mut Memory) -> Result<(), Code> {
+    pub(crate) fn take_effect(&self, shape: Shape, memory: &mut Memory) -> Result<(), Code> {
         let outside = |_| code::ILLEGAL_ADDRESS;
         match *self {
-            Launched::Spin {
-                bytes,
-                from,
-                length,
-                ..
-            } => {
-                if bytes > 0 {
-                    memory.range(from, length as usize).map_err(outside)?;
+            Launched::Spin(spin) => spin.read(memory),
+            Launched::Serve { spin, serve } => {
+                for request in 0..shape.blocks / serve.blocks.max(1) {
+                    serve.take_effect(request as usize, memory)?;
                 }
-                Ok(())
+                spin.read(memory)
             }
             Launched::Preprocess {
                 from,
@@ -197,6 +237,61 @@ impl Launched {
                 Ok(())
             }
         }
+    }
+}
+
+impl Spin {
+    fn read(self, memory: &mut Memory) -> Result<(), Code> {
+        if self.bytes > 0 {
+            let read = memory.range(self.from, self.length as usize);
+            read.map_err(|_| code::ILLEGAL_ADDRESS)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serve {
+    /// What it does with the request of this number, as `kernels.cu` does it.
+    fn take_effect(self, request: usize, memory: &mut Memory) -> Result<(), Code> {
+        let outside = |_| code::ILLEGAL_ADDRESS;
+        let row = memory
+            .pinned_bytes(self.requests, request * ROW, ROW)
+            .map_err(outside)?;
+        let [input, length, output] = [0, 8, 16].map(|at| {
+            let value = row[at..at + 8]
+                .try_into()
+                .expect("eight bytes are asked for");
+            u64::from_ne_bytes(value)
+        });
+        let kept = self.kept + (request * SUMS * 4) as u64;
+        if self.does & READS != 0 {
+            let mut sums = vec![0_u32; SUMS];
+            if length > 0 {
+                let bytes = memory.range(input, length as usize).map_err(outside)?;
+                for (row, bytes) in bytes.chunks(4 * SUMS).enumerate() {
+                    let times = 2 * row as u32 + 1;
+                    let words = bytes.chunks(4).map(|word| {
+                        let little = word.iter().rev();
+                        little.fold(0, |word, byte| word << 8 | u32::from(*byte))
+                    });
+                    for (sum, word) in sums.iter_mut().zip(words) {
+                        *sum = sum.wrapping_add(times.wrapping_mul(word));
+                    }
+                }
+            }
+            let to = memory.range(kept, SUMS * 4).map_err(outside)?;
+            for (to, sum) in to.chunks_exact_mut(4).zip(sums) {
+                to.copy_from_slice(&sum.to_le_bytes());
+            }
+        }
+        if self.does & WRITES != 0 {
+            let sums = memory.range(kept, SUMS * 4).map_err(outside)?.to_vec();
+            let to = memory.range(output, self.output_bytes as usize);
+            for to in to.map_err(outside)?.chunks_mut(SUMS * 4) {
+                to.copy_from_slice(&sums[..to.len()]);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,8 @@
 //! measurement can be compared with what was put in. Its times say nothing about any GPU.
 //!
 //! - Copies move real bytes when they end. Kernels are those of the program, known by their names:
-//!   `tandem_spin` takes the time that its arguments say, `tandem_preprocess` computes what it should.
+//!   `tandem_spin` takes the time that its arguments say, `tandem_serve` besides reads inputs and writes
+//!   outputs, `tandem_preprocess` computes what it should.
 //! - The clock is the machine's, or a virtual one that stands still except while a call waits.
 //! - Any call can be told to fail (`src/config.rs`), and all that is made is counted (`src/control.rs`).
 //!

@@ -152,6 +152,23 @@ impl Memory {
         Ok(())
     }
 
+    /// `bytes` bytes from byte `at` of pinned memory at `address` on, as kernels read it.
+    pub(crate) fn pinned_bytes(
+        &self,
+        address: u64,
+        at: usize,
+        bytes: usize,
+    ) -> Result<Vec<u8>, Code> {
+        let first = (address as usize)
+            .checked_add(at)
+            .ok_or(code::INVALID_VALUE)?;
+        if !self.is_pinned(first, bytes) {
+            return Err(code::INVALID_VALUE);
+        }
+        // SAFETY: all of it is pinned, so it is there and was filled when it was allocated.
+        Ok(unsafe { std::slice::from_raw_parts(first as *const u8, bytes) }.to_vec())
+    }
+
     /// Whether all of a range of host memory is pinned.
     pub(crate) fn is_pinned(&self, address: usize, bytes: usize) -> bool {
         let below = self.pinned.range(..=address).next_back();

@@ -62,7 +62,7 @@ pub(crate) enum Effect {
         from: u64,
         bytes: usize,
     },
-    Kernel(Launched),
+    Kernel(Shape, Launched),
 }
 
 impl Standin {
@@ -81,7 +81,7 @@ impl Standin {
                 };
                 (Direction::D2h, law, *from, *bytes)
             }
-            Effect::Kernel(_) => unreachable!("a kernel is no copy"),
+            Effect::Kernel(..) => unreachable!("a kernel is no copy"),
         };
         self.memory.range(device, bytes)?;
         let total = SimDuration::from_secs_f64(law.expected(bytes as f64));
@@ -110,7 +110,7 @@ impl Standin {
             factor: 1.0,
             pace: SimDuration::ZERO,
         };
-        self.queue(stream, Op::Run(run), Effect::Kernel(launched))?;
+        self.queue(stream, Op::Run(run), Effect::Kernel(shape, launched))?;
         Ok(())
     }
 
@@ -177,7 +177,8 @@ impl Standin {
                 let to = unsafe { std::slice::from_raw_parts_mut(*to as *mut u8, *bytes) };
                 to.copy_from_slice(from);
             }
-            Effect::Kernel(launched) => launched.take_effect(&mut self.memory)?,
+            Effect::Kernel(..) if !self.config.effects => {}
+            Effect::Kernel(shape, launched) => launched.take_effect(*shape, &mut self.memory)?,
         }
         Ok(())
     }

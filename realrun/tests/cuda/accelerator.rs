@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use realrun::accelerator::cuda::CudaAccelerator;
+use rand::{Rng, RngExt};
+use realrun::accelerator::cuda::{CudaAccelerator, CudaStream, PeerBuffer};
 use realrun::accelerator::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, KernelSpec,
-    KernelsSpec, SyntheticSpec, Workload,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, InPlace, KernelSpec,
+    KernelsSpec, SyntheticSpec, Workload, folded,
 };
+use schema::random::{Seed, stream};
 use schema::scenario::{HostMemory, HostWait};
 
 use crate::support::{CALLS, Standin};
@@ -55,12 +57,13 @@ fn batch_of_two(host_memory: HostMemory) -> Result<Vec<Vec<u128>>, AcceleratorEr
     }
     context.infer(2)?;
     note(&*context);
-    let mut reply = vec![9; 100_001];
-    for slot in 0..2 {
+    for (slot, payload) in [&[1_u8; 1_000_000][..], &[]].into_iter().enumerate() {
+        let mut reply = vec![9; 100_001];
         assert_eq!(context.copy_out(slot, &mut reply)?, 100_000);
         note(&*context);
+        assert!(reply[..100_000] == folded(payload, 100_000), "slot {slot}");
+        assert_eq!(reply[100_000], 9);
     }
-    assert_eq!([reply[99_999], reply[100_000]], [0, 9]);
     Ok(took)
 }
 
@@ -80,6 +83,90 @@ fn an_inference_context_says_what_each_phase_took() {
         batch_of_two(HostMemory::Pageable).unwrap(),
         [vec![260], vec![], vec![100, 500], vec![35], vec![35]]
     );
+}
+
+/// Net `kernels` of a batch of three: requests of these lengths, of which the second lies in memory of
+/// its own. Checks every reply.
+fn replies_are_right(n_kernels: usize, lengths: [usize; 3], output_bytes: usize, seed: u64) {
+    let accelerator = CudaAccelerator::new(place(HostMemory::Pinned)).unwrap();
+    let Workload::Kernels(two) = two_kernels().workload else {
+        unreachable!("it is of kernels");
+    };
+    let mut context = accelerator
+        .context(&ContextSpec {
+            workload: Workload::Kernels(KernelsSpec {
+                kernels: vec![two.kernels[1]; n_kernels],
+                max_payload_bytes: *lengths.iter().max().unwrap(),
+                output_bytes,
+            }),
+            max_batch: 3,
+            threads: 1,
+        })
+        .unwrap();
+    let mut rng = stream(Seed(seed), "requests");
+    let requests = lengths.map(|length| {
+        let mut bytes = vec![0; length];
+        rng.fill_bytes(&mut bytes);
+        bytes
+    });
+    let input = PeerBuffer::new(&accelerator, lengths[1]).unwrap();
+    let output = PeerBuffer::new(&accelerator, output_bytes).unwrap();
+    let cuda = CudaStream::new(accelerator.cuda_context(), 0).unwrap();
+    cuda.run(|on| on.copy_in(input.buffer(), 0, &requests[1]))
+        .unwrap();
+    let in_place = InPlace {
+        input: &input,
+        input_bytes: lengths[1],
+        output: &output,
+    };
+    for slot in [0, 2] {
+        context.copy_in(slot, &requests[slot]).unwrap();
+    }
+    context
+        .infer_in_place(&[None, Some(in_place), None])
+        .unwrap();
+    for (slot, request) in requests.iter().enumerate() {
+        let mut reply = vec![0; output_bytes];
+        if slot == 1 {
+            cuda.run(|on| on.copy_out(&mut reply, output.buffer(), 0))
+                .unwrap();
+        } else {
+            context.copy_out(slot, &mut reply).unwrap();
+        }
+        let what = format!("slot {slot} of {n_kernels} kernels, {lengths:?} to {output_bytes}");
+        assert!(reply == folded(request, output_bytes), "{what}");
+    }
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn kernels_read_requests_and_write_replies_wherever_they_lie() {
+    let _standin = Standin::new("");
+    // Around words, sums and buffers of no bytes; then any.
+    replies_are_right(2, [0, 1, 4095], 4096, 0);
+    replies_are_right(1, [4096, 4097, 3], 5, 1);
+    replies_are_right(3, [8191, 70_001, 0], 10_003, 2);
+    replies_are_right(2, [100, 0, 100], 1, 3);
+    replies_are_right(2, [100, 7, 1], 0, 4);
+    replies_are_right(1, [0, 0, 0], 100, 5);
+    let mut rng = stream(Seed(6), "lengths");
+    for seed in 7..20 {
+        let lengths = [(); 3].map(|()| rng.random_range(0..50_000));
+        replies_are_right(
+            rng.random_range(1..4),
+            lengths,
+            rng.random_range(0..20_000),
+            seed,
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn kernels_without_effect_are_seen() {
+    let _standin = Standin::new("effects = false");
+    let wrong = std::panic::catch_unwind(|| replies_are_right(2, [100, 100, 100], 100, 0));
+    assert!(wrong.is_err());
 }
 
 #[test]

@@ -11,8 +11,10 @@ mod ends;
 use std::sync::Arc;
 
 use rand::{Rng, RngExt};
-use realrun::accelerator::GpuPlace;
 use realrun::accelerator::cuda::{CudaAccelerator, CudaStream, PeerBuffer};
+use realrun::accelerator::{
+    Accelerator, ContextSpec, GpuPlace, InPlace, KernelSpec, KernelsSpec, Workload, folded,
+};
 use realrun::transport::Connection;
 use realrun::transport::rdma::Relay;
 use schema::random::{Seed, stream};
@@ -29,6 +31,26 @@ fn gpu() -> Arc<CudaAccelerator> {
         wait: HostWait::Block,
     };
     Arc::new(CudaAccelerator::new(place).unwrap())
+}
+
+/// Two kernels of a batch of one, whose replies are so long.
+fn two_kernels(output_bytes: usize) -> ContextSpec {
+    let kernel = KernelSpec {
+        blocks: 2,
+        threads: 512,
+        shared_memory: 0,
+        time_ns: 10_000,
+        dram_bytes: 0,
+    };
+    ContextSpec {
+        workload: Workload::Kernels(KernelsSpec {
+            kernels: vec![kernel; 2],
+            max_payload_bytes: BUFFERS.request,
+            output_bytes,
+        }),
+        max_batch: 1,
+        threads: 1,
+    }
 }
 
 /// An end on `device` whose payloads are on `gpu`.
@@ -101,6 +123,43 @@ fn requests_land_in_the_gpu_s_memory_and_replies_leave_from_it() {
         let far = on_gpu("rxe1", verbs, &gpu);
         let ends = Pairs::new(on("rxe0", verbs), far, BUFFERS).join();
         exchange(ends, &gpu, &lengths, seed);
+    }
+}
+
+/// Kernels read what the adapter wrote and write what it sends, without a copy.
+#[test]
+#[ignore = "needs two verbs devices and the stand-in: tests/rdma/run"]
+fn replies_are_what_kernels_make_of_the_requests() {
+    const REPLY: usize = 4100;
+    let gpu = gpu();
+    for (seed, verbs) in (0..).zip(every()) {
+        let far = on_gpu("rxe1", verbs, &gpu);
+        let (mut near, mut far) = Pairs::new(on("rxe0", verbs), far, BUFFERS).join();
+        let at_the_gpu = Arc::clone(&gpu);
+        let server = std::thread::spawn(move || {
+            let mut context = at_the_gpu.context(&two_kernels(REPLY)).unwrap();
+            while let Some(arrival) = far.receive().unwrap() {
+                let memory = far.on_gpu().unwrap();
+                let place = InPlace {
+                    input: memory.received,
+                    input_bytes: arrival.header.length as usize,
+                    output: memory.next,
+                };
+                context.infer_in_place(&[Some(place)]).unwrap();
+                let seq = arrival.header.request.seq() as usize;
+                far.send(&header(seq, REPLY)).unwrap();
+            }
+        });
+        let mut rng = stream(Seed(seed), "request");
+        for (seq, length) in [0, 1, 4097, 1, 300_000, 20].into_iter().enumerate() {
+            fill(&mut *near, length, &mut rng);
+            let expected = folded(&near.payload_mut()[..length], REPLY);
+            near.send(&header(seq, length)).unwrap();
+            near.receive().unwrap().unwrap();
+            assert!(near.received() == expected, "{length} B with {verbs:?}");
+        }
+        drop(near);
+        server.join().unwrap();
     }
 }
 

@@ -23,6 +23,7 @@ mod module;
 mod net;
 mod nvml;
 mod peer;
+mod requests;
 mod stream;
 mod together;
 

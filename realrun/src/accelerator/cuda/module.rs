@@ -9,8 +9,10 @@ use std::sync::Arc;
 use cudarc::driver::sys;
 
 use super::super::cuda_error::CudaError;
+use super::super::{KernelSpec, KernelsSpec};
 use super::context::CudaContext;
 use super::memory::DeviceBuffer;
+use super::requests::Requests;
 use super::stream::{Argument, Operations};
 
 /// The kernels as PTX.
@@ -106,6 +108,7 @@ impl Kernel {
 #[derive(Debug)]
 pub struct Kernels {
     spin: Kernel,
+    serve: Kernel,
     preprocess: Kernel,
 }
 
@@ -118,6 +121,44 @@ pub struct Image {
     pub height: u32,
     /// Side of the square tensor, in pixels, at least 1.
     pub side: u32,
+}
+
+/// A kernel of a net, for a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NetKernel {
+    /// What it is for one request.
+    pub(super) spec: KernelSpec,
+    /// What it does with the requests.
+    pub(super) does: Does,
+}
+
+/// What a kernel of a net does with the requests of its batch, as `tandem_serve` is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Does(u32);
+
+impl Does {
+    const READS: u32 = 1;
+    const WRITES: u32 = 2;
+
+    /// Of the kernel of this number among the `n` of a net: the first reads inputs, the last writes
+    /// outputs. Nothing is done with requests and replies without bytes.
+    fn of(index: usize, n: usize, net: &KernelsSpec) -> Does {
+        let is_any = net.max_payload_bytes > 0 || net.output_bytes > 0;
+        let reads = u32::from(index == 0 && is_any) * Does::READS;
+        let writes = u32::from(index + 1 == n && net.output_bytes > 0) * Does::WRITES;
+        Does(reads | writes)
+    }
+}
+
+/// The kernels of a net, in order.
+pub(super) fn kernels_of(net: &KernelsSpec) -> Vec<NetKernel> {
+    let n = net.kernels.len();
+    let kernels = net.kernels.iter().enumerate();
+    let kernel = |(index, spec): (usize, &KernelSpec)| NetKernel {
+        spec: *spec,
+        does: Does::of(index, n, net),
+    };
+    kernels.map(kernel).collect()
 }
 
 /// Threads of a block of the preprocessing kernel.
@@ -140,6 +181,7 @@ impl Kernels {
         let module = Arc::new(Module::load(context, ptx)?);
         Ok(Kernels {
             spin: Kernel::find(&module, "tandem_spin")?,
+            serve: Kernel::find(&module, "tandem_serve")?,
             preprocess: Kernel::find(&module, "tandem_preprocess")?,
         })
     }
@@ -168,6 +210,57 @@ impl Kernels {
         // SAFETY: the arguments are those of `tandem_spin` in `kernels.cu`; the buffer is borrowed,
         // and its length is told.
         unsafe { on.launch(&self.spin, grid, &arguments) }
+    }
+
+    /// Queues a kernel of a net for the first `batch` rows of `requests`: as [`spin`](Self::spin), and
+    /// the first and the last of a net read and write what the rows say.
+    ///
+    /// # Errors
+    /// If the device refuses or fails.
+    ///
+    /// # Panics
+    /// If there are not so many rows.
+    ///
+    /// # Safety
+    /// What the rows name is memory of the device that lives for `'env`.
+    #[expect(unsafe_code, reason = "a launch of a kernel of ours")]
+    pub(super) unsafe fn serve<'env>(
+        &'env self,
+        on: &Operations<'env>,
+        kernel: NetKernel,
+        batch: usize,
+        from: &'env DeviceBuffer,
+        requests: &'env Requests,
+    ) -> Result<(), CudaError> {
+        assert!(
+            (1..=requests.len()).contains(&batch),
+            "a batch of {batch}, there are {} rows",
+            requests.len()
+        );
+        let NetKernel { spec, does } = kernel;
+        let n = u32::try_from(batch).expect("a batch of requests is counted in 32 bits");
+        let grid = Grid {
+            blocks: spec.blocks.saturating_mul(n),
+            threads: spec.threads,
+            shared_memory: spec.shared_memory,
+        };
+        if does == Does::default() {
+            return self.spin(on, grid, spec.time_ns, spec.dram_bytes, from);
+        }
+        let arguments = [
+            Argument::U64(spec.time_ns),
+            Argument::U64(spec.dram_bytes),
+            Argument::U64(from.range(0, from.len())),
+            Argument::U64(from.len() as u64),
+            Argument::U64(requests.table()),
+            Argument::U64(requests.kept()),
+            Argument::U64(requests.output_bytes() as u64),
+            Argument::U32(spec.blocks),
+            Argument::U32(does.0),
+        ];
+        // SAFETY: the arguments are those of `tandem_serve` in `kernels.cu`; the buffers are borrowed,
+        // the rows are as the caller says.
+        unsafe { on.launch(&self.serve, grid, &arguments) }
     }
 
     /// Queues the kernel that turns raw images into tensors: `images` of them, one after the other

@@ -10,13 +10,14 @@ use schema::scenario::{HostMemory, HostWait};
 
 use super::super::error::room_for;
 use super::super::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace, InPlace,
     KernelsSpec, PhaseTimes, Workload,
 };
 use super::context::{CudaContext, Wait};
 use super::driver::Driver;
 use super::memory::{DeviceBuffer, PinnedBuffer};
-use super::module::{Grid, Kernels};
+use super::module::{Kernels, NetKernel, kernels_of};
+use super::requests::{Requests, Row};
 use super::stream::{CudaEvent, CudaStream, Operations};
 use crate::clock::monotonic_ns;
 
@@ -112,14 +113,41 @@ struct KernelContext {
     kernels: Kernels,
     /// One before everything, one after each kernel.
     events: Vec<CudaEvent>,
-    input: Option<DeviceBuffer>,
-    output: Option<DeviceBuffer>,
+    input: Option<Slots>,
+    output: Option<Slots>,
+    /// Bytes of the payload that each slot has.
+    copied: Vec<usize>,
+    requests: Requests,
+    net: Vec<NetKernel>,
     read: DeviceBuffer,
     /// Pinned memory for an input and for an output; `None` if copies are of pageable memory.
     staging: Option<Staging>,
     /// Slots of the last inference.
     n_inferred: usize,
     times: PhaseTimes,
+}
+
+/// Memory of the device for a message of each slot.
+#[derive(Debug)]
+struct Slots {
+    buffer: DeviceBuffer,
+    /// Bytes from one slot to the next.
+    stride: usize,
+}
+
+impl Slots {
+    /// For `n` messages of so many bytes; `None` if those have none.
+    fn new(context: &CudaContext, n: usize, bytes: usize) -> Result<Option<Slots>, CudaError> {
+        // Kernels take messages as words.
+        let stride = bytes.next_multiple_of(size_of::<u32>());
+        let buffer = (bytes > 0).then(|| DeviceBuffer::new(context, n * stride));
+        Ok(buffer.transpose()?.map(|buffer| Slots { buffer, stride }))
+    }
+
+    /// The address of a slot.
+    fn address(&self, slot: usize) -> u64 {
+        self.buffer.range(slot * self.stride, self.stride)
+    }
 }
 
 #[derive(Debug)]
@@ -135,10 +163,6 @@ impl KernelContext {
         spec: &KernelsSpec,
         max_batch: usize,
     ) -> Result<KernelContext, CudaError> {
-        let buffer = |bytes: usize| {
-            let some = (bytes > 0).then(|| DeviceBuffer::new(context, bytes));
-            some.transpose()
-        };
         let pinned = |bytes: usize| {
             let some = (bytes > 0).then(|| PinnedBuffer::new(context, bytes));
             some.transpose()
@@ -157,8 +181,11 @@ impl KernelContext {
             stream: CudaStream::new(context, place.priority)?,
             kernels: Kernels::load(context)?,
             events: events.collect::<Result<_, _>>()?,
-            input: buffer(max_batch * spec.max_payload_bytes)?,
-            output: buffer(max_batch * spec.output_bytes)?,
+            input: Slots::new(context, max_batch, spec.max_payload_bytes)?,
+            output: Slots::new(context, max_batch, spec.output_bytes)?,
+            copied: vec![0; max_batch],
+            requests: Requests::new(context, max_batch, spec.output_bytes)?,
+            net: kernels_of(spec),
             read: DeviceBuffer::new(context, if reads { READ_BYTES } else { NOTHING })?,
             staging,
             n_inferred: 0,
@@ -166,6 +193,23 @@ impl KernelContext {
             max_batch,
             spec: spec.clone(),
         })
+    }
+
+    /// Where the request in a slot lies.
+    fn row(&self, slot: usize, place: Option<&InPlace<'_>>) -> Row {
+        let address = |slots: &Option<Slots>| slots.as_ref().map_or(0, |slots| slots.address(slot));
+        match place {
+            None => Row {
+                input: address(&self.input),
+                input_bytes: self.copied[slot],
+                output: address(&self.output),
+            },
+            Some(place) => Row {
+                input: place.input.buffer().range(0, place.input_bytes),
+                input_bytes: place.input_bytes,
+                output: place.output.buffer().range(0, self.spec.output_bytes),
+            },
+        }
     }
 }
 
@@ -201,6 +245,7 @@ impl Context for KernelContext {
                 found: payload.len(),
             });
         }
+        self.copied[slot] = payload.len();
         let (Some(input), false) = (&self.input, payload.is_empty()) else {
             self.times = PhaseTimes::default();
             return Ok(());
@@ -213,7 +258,7 @@ impl Context for KernelContext {
             None => payload,
         };
         self.times = timed(&self.stream, &self.events, 1, |on, after| {
-            on.copy_in(input, slot * max, from)?;
+            on.copy_in(&input.buffer, slot * input.stride, from)?;
             on.record(&after[0])
         })?;
         Ok(())
@@ -225,21 +270,27 @@ impl Context for KernelContext {
     }
 
     fn infer(&mut self, batch: usize) -> Result<(), AcceleratorError> {
+        self.infer_in_place(&vec![None; batch])
+    }
+
+    #[expect(unsafe_code, reason = "launches of kernels of ours")]
+    fn infer_in_place(&mut self, places: &[Option<InPlace<'_>>]) -> Result<(), AcceleratorError> {
+        let batch = places.len();
         assert!(
             (1..=self.max_batch).contains(&batch),
             "batch of {batch}, up to {}",
             self.max_batch
         );
-        let (spec, kernels, read) = (&self.spec.kernels, &self.kernels, &self.read);
-        let batch_blocks = u32::try_from(batch).expect("the context was checked");
-        self.times = timed(&self.stream, &self.events, spec.len(), |on, after| {
-            for (kernel, event) in spec.iter().zip(after) {
-                let grid = Grid {
-                    blocks: kernel.blocks * batch_blocks,
-                    threads: kernel.threads,
-                    shared_memory: kernel.shared_memory,
-                };
-                kernels.spin(on, grid, kernel.time_ns, kernel.dram_bytes, read)?;
+        for (slot, place) in places.iter().enumerate() {
+            self.requests.set(slot, self.row(slot, place.as_ref()));
+        }
+        let (net, kernels, read) = (&self.net, &self.kernels, &self.read);
+        let requests = &self.requests;
+        self.times = timed(&self.stream, &self.events, net.len(), |on, after| {
+            for (kernel, event) in net.iter().zip(after) {
+                // SAFETY: the rows name slots of ours and what `places` borrows, which is longer than
+                // the stream is waited for.
+                unsafe { kernels.serve(on, *kernel, batch, read, requests) }?;
                 on.record(event)?;
             }
             Ok(())
@@ -262,7 +313,7 @@ impl Context for KernelContext {
         };
         let copy = |to: &mut [u8]| {
             timed(&self.stream, &self.events, 1, |on, after| {
-                on.copy_out(to, output, slot * needed)?;
+                on.copy_out(to, &output.buffer, slot * output.stride)?;
                 on.record(&after[0])
             })
         };

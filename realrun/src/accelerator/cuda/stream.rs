@@ -52,7 +52,7 @@ pub struct Operations<'env> {
 }
 
 /// Most arguments of any kernel of the program.
-const MOST_ARGUMENTS: usize = 8;
+const MOST_ARGUMENTS: usize = 9;
 
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug)]
