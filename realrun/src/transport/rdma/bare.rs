@@ -126,6 +126,8 @@ struct Bare {
     made: Made,
     peer: Card,
     series: Series,
+    /// The longest message of the port, in bytes.
+    limit: usize,
     /// Work requests under way, and messages received that have not been waited for.
     in_flight: u32,
     n_arrived: u32,
@@ -158,6 +160,7 @@ impl Bare {
             made,
             peer,
             series,
+            limit: nic.port.max_message as usize,
             in_flight: 0,
             n_arrived: 0,
             n_sent: 0,
@@ -246,7 +249,8 @@ impl Bare {
             None => {}
             Some(Completion::Sent) => self.in_flight -= 1,
             Some(Completion::Received(..) | Completion::Written(_)) => {
-                qp.post_receive(self.made.incoming.receive(self.peer.verb))?;
+                let room = self.made.incoming.receive(self.peer.verb, self.limit);
+                qp.post_receive(room)?;
                 self.n_arrived += 1;
             }
         }
