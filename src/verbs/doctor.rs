@@ -53,6 +53,7 @@ fn findings() -> Vec<Finding> {
         namespaces(),
         gpu(),
         rdma(),
+        connection_manager(),
         peer_memory(),
     ]
 }
@@ -145,6 +146,14 @@ fn rdma() -> Finding {
         }
         Err(error) => finding("RDMA NIC", Some((error.to_string(), remedy)), ""),
     }
+}
+
+fn connection_manager() -> Finding {
+    let name = "setup rdma-cm";
+    let remedy = "`setup = \"tcp\"`, the default, needs none";
+    let problem = realrun::transport::rdma::connection_manager();
+    let problem = problem.err().map(|error| (error.to_string(), remedy));
+    finding(name, problem, "librdmacm, and /dev/infiniband/rdma_cm")
 }
 
 fn peer_memory() -> Finding {

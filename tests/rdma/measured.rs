@@ -95,6 +95,45 @@ fn requests_are_measured_with_every_verb_and_completion() {
 
 #[test]
 #[ignore = "needs two verbs devices: tests/rdma/run"]
+fn connections_that_the_connection_manager_sets_up_are_measured() {
+    let setup = "clients.0.path.0.setup=rdma-cm";
+    messages_are_whole(&measured("direct", &[setup]), 1);
+    let both = [
+        "clients.0.path.0.over=rdma",
+        setup,
+        "clients.0.path.1.setup=rdma-cm",
+    ];
+    messages_are_whole(&measured("proxied", &both), 2);
+}
+
+/// The library is hidden in the guest's layer over this machine's files.
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_missing_librdmacm_is_named_before_anything_runs() {
+    let hide = "for f in /usr/lib/*/librdmacm.so.1; do mv $f $f.hidden; done";
+    let bring_back = "for f in /usr/lib/*/librdmacm.so.1.hidden; do mv $f ${f%.hidden}; done";
+    let run = |command: &str| {
+        let status = Command::new("sh").args(["-c", command]).status().unwrap();
+        assert!(status.success(), "{command}");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    run(hide);
+    let refused = measure("direct", &["clients.0.path.0.setup=rdma-cm"], dir.path()).output();
+    let doctor = Command::new(env!("CARGO_BIN_EXE_tandem"))
+        .arg("doctor")
+        .output();
+    run(bring_back);
+    let refused = refused.unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    let message = said(&refused).replace(&scenario("direct").display().to_string(), "SCENARIO");
+    insta::assert_snapshot!(message, @"error: SCENARIO with --set clients.0.path.0.setup=rdma-cm: `clients.0.path.0.setup`: dlopen: librdmacm.so.1: cannot open shared object file: No such file or directory; install the library librdmacm.so.1 (Debian: librdmacm1; Red Hat: librdmacm), or leave connections to be set up over TCP, without `setup = \"rdma-cm\"`");
+    let text = String::from_utf8_lossy(&doctor.unwrap().stdout).into_owned();
+    let found = text.lines().find(|line| line.contains("setup rdma-cm"));
+    insta::assert_snapshot!(found.unwrap(), @"no  setup rdma-cm          dlopen: librdmacm.so.1: cannot open shared object file: No such file or directory; install the library librdmacm.so.1 (Debian: librdmacm1; Red Hat: librdmacm), or leave connections to be set up over TCP, without `setup = \"rdma-cm\"`");
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
 fn a_gateway_forwards_between_tcp_and_rdma_either_way() {
     messages_are_whole(&measured("proxied", &[]), 2);
     let swapped = ["clients.0.path.0.over=rdma", "clients.0.path.1.over=tcp"];
@@ -111,6 +150,7 @@ fn the_doctor_finds_both_devices() {
     for device in [
         "rxe0, GID 1 (::ffff:10.79.0.1), MTU 4096 B",
         "rxe1, GID 1 (::ffff:10.79.0.2), MTU 4096 B",
+        "yes setup rdma-cm          librdmacm, and /dev/infiniband/rdma_cm",
     ] {
         assert!(text.contains(device), "{text}");
     }
