@@ -451,11 +451,16 @@ impl Connection for Endpoint {
         // The core time of polling is in no span, so only a thread that sleeps needs its clock twice.
         let before = (self.completion == CompletionBy::Event).then(Stamp::now);
         self.asleep = None;
+        // When a thread that polls found it; `None` if it was found before.
+        let mut found_ns = None;
         while !self.has_arrived {
-            match self.wait(Wake::Arrivals)? {
-                Some(done) => self.note(done)?,
-                None => return Ok(None),
+            let Some(done) = self.wait(Wake::Arrivals)? else {
+                return Ok(None);
+            };
+            if self.completion == CompletionBy::Poll {
+                found_ns = Some(monotonic_ns());
             }
+            self.note(done)?;
         }
         self.has_arrived = false;
         self.is_held = true;
@@ -464,7 +469,6 @@ impl Connection for Endpoint {
         let bytes = &self.incoming.host.bytes()[..HEADER];
         let header = Header::decode(bytes.try_into().expect("a buffer holds a header"))?;
         self.n_received = header.fits(self.incoming.room())?;
-        // Just found by a look, where a thread polls.
         let told = Stamp::now();
         let waited_ns = match self.peer.verb {
             Verb::Read => Some(self.read(self.n_received)?),
@@ -475,12 +479,15 @@ impl Connection for Endpoint {
         let waited_ns = waited_ns.unwrap_or(0);
         Ok(Some(match before {
             Some(before) => arrival(header, before, told, end),
-            None => Arrival {
-                header,
-                start_ns: told.at_ns,
-                end,
-                cpu_ns: end.at_ns - told.at_ns - waited_ns,
-            },
+            None => {
+                let start_ns = found_ns.unwrap_or(told.at_ns);
+                Arrival {
+                    header,
+                    start_ns,
+                    end,
+                    cpu_ns: end.at_ns - start_ns - waited_ns,
+                }
+            }
         }))
     }
 }
