@@ -141,6 +141,67 @@ fn a_gateway_forwards_between_tcp_and_rdma_either_way() {
     messages_are_whole(&measured("proxied", &["clients.0.path.0.over=rdma"]), 2);
 }
 
+/// The probes give every cost that the engine needs of a hop over verbs.
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_profile_of_the_probes_predicts_what_they_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let tandem = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        command.arg("-q").args(arguments).current_dir(dir.path());
+        let output = command.output().unwrap();
+        // Exit code 1 says that a prediction is outside the tolerance of `validate`.
+        let code = output.status.code();
+        assert!(
+            matches!(code, Some(0 | 1)),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+    };
+    let probe = [
+        "probe",
+        "--seconds",
+        "1",
+        "--rdma",
+        "rxe0",
+        "rxe1",
+        "-o",
+        "runs",
+    ];
+    tandem(&probe);
+    let mut runs = Vec::new();
+    for verb in ["write-with-immediate", "send"] {
+        for completion in ["event", "poll"] {
+            runs.push(format!("runs/wire-rdma-{verb}-{completion}"));
+        }
+    }
+    let with = |first: &str, more: &[&str]| {
+        let mut arguments = vec![first];
+        arguments.extend(runs.iter().map(String::as_str));
+        arguments.extend(more);
+        tandem(&arguments);
+    };
+    with("calibrate", &["-o", "profile.toml"]);
+    let text = fs::read_to_string(dir.path().join("profile.toml")).unwrap();
+    let costs = [
+        ("this-machine", "post/rdma"),
+        ("this-machine", "completion/event"),
+        ("this-machine", "completion/poll"),
+        ("this-wire", "delay/rdma"),
+        ("this-wire", "delay/rdma/poll"),
+    ];
+    for (part, cost) in costs {
+        let head = format!("[parts.{part}.costs.\"{cost}\"]");
+        assert!(text.contains(&head), "no {head} in\n{text}");
+    }
+    with("validate", &["-p", "profile.toml"]);
+    for completion in ["event", "poll"] {
+        let run = dir.path().join(format!("runs/wire-rdma-read-{completion}"));
+        let run = Run::load(&run).unwrap();
+        assert_eq!(run.manifest.outcome, Outcome::Complete);
+    }
+}
+
 #[test]
 #[ignore = "needs two verbs devices: tests/rdma/run"]
 fn the_doctor_finds_both_devices() {
