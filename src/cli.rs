@@ -97,6 +97,10 @@ pub(crate) struct Probe {
     /// Probes the first GPU too: copies by size, and kernels of known work
     #[arg(long)]
     pub(crate) gpu: bool,
+    /// Probes messages between two RDMA devices of this machine too, which may be one, by size, verb and
+    /// completion
+    #[arg(long, num_args = 2, value_names = ["DEVICE", "DEVICE"])]
+    pub(crate) rdma: Vec<String>,
     /// Writes the probes' scenarios and measures nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

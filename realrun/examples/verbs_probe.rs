@@ -27,7 +27,7 @@ use realrun::transport::{
     Address, Buffers, Carrier, Connection, Header, Hello, Listener, Pending, connect,
 };
 use schema::ids::{ClientId, Id, RequestId};
-use schema::scenario::{CompletionBy, Registration, Verb, Verbs};
+use schema::scenario::{CompletionBy, Registration, SetUp, Verb, Verbs};
 use serde_json::json;
 
 const VERBS: [(&str, Verb); 3] = [
@@ -166,6 +166,7 @@ impl Series {
                 completion: COMPLETIONS[self.completion].1,
                 registration: Registration::Once,
                 queue_pairs: None,
+                setup: SetUp::Tcp,
             },
             relay: None,
             gpu: None,

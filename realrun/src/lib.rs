@@ -15,6 +15,7 @@ pub mod error;
 pub mod journal;
 pub mod launch;
 pub mod machine;
+pub mod pcie;
 pub mod roles;
 pub mod scheduling;
 pub mod transport;

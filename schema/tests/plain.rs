@@ -326,6 +326,7 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             verb: None,
             registration: None,
             queue_pairs: None,
+            setup: None,
             tcp: None,
             payload: None,
             reply: None,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use realrun::machine;
+use realrun::pcie::{self, Adapter, Distance};
 use serde::Serialize;
 
 use crate::cli::Common;
@@ -46,15 +47,19 @@ pub(super) fn run(common: &Common) -> Result<ExitCode, Failure> {
 }
 
 fn findings() -> Vec<Finding> {
-    vec![
+    let mut findings = vec![
         cores(),
         steal(),
         shared_memory(),
         namespaces(),
         gpu(),
         rdma(),
+        connection_manager(),
         peer_memory(),
-    ]
+    ];
+    let adapters = pcie::adapters(Path::new("/sys"));
+    findings.extend(adapters.iter().flat_map(places));
+    findings
 }
 
 fn finding(what: &'static str, problem: Option<(String, &str)>, found: &str) -> Finding {
@@ -147,6 +152,14 @@ fn rdma() -> Finding {
     }
 }
 
+fn connection_manager() -> Finding {
+    let name = "setup rdma-cm";
+    let remedy = "`setup = \"tcp\"`, the default, needs none";
+    let problem = realrun::transport::rdma::connection_manager();
+    let problem = problem.err().map(|error| (error.to_string(), remedy));
+    finding(name, problem, "librdmacm, and /dev/infiniband/rdma_cm")
+}
+
 fn peer_memory() -> Finding {
     let name = "GPUDirect RDMA";
     let remedy =
@@ -165,5 +178,144 @@ fn peer_memory() -> Finding {
             finding(name, (!works).then(|| (words.clone(), remedy)), &words)
         }
         Err(error) => finding(name, Some((error.to_string(), remedy)), ""),
+    }
+}
+
+/// What the kernel says of an RDMA device: its firmware, its link, and its way to each GPU.
+fn places(adapter: &Adapter) -> Vec<Finding> {
+    let name = &adapter.name;
+    let Some(function) = &adapter.function else {
+        let problem = (
+            format!("{name} is in software, without firmware and PCIe"),
+            "it shows that all works; measure costs and rates with an adapter",
+        );
+        return vec![finding("NIC in hardware", Some(problem), "")];
+    };
+    let at = format!("{name} at {}", function.address);
+    let no_firmware = (
+        format!("{at}: its driver tells none"),
+        "`ethtool -i INTERFACE` or the vendor's tool (`mstflint -d ADDRESS query`) may; compare it \
+         with the version that the driver's release notes ask for",
+    );
+    let firmware = adapter.firmware.as_ref();
+    let mut findings = vec![finding(
+        "NIC firmware",
+        firmware.is_none().then_some(no_firmware),
+        &format!("{at}: {}", firmware.map_or("", String::as_str)),
+    )];
+    findings.push(match adapter.link {
+        Some(link) => {
+            let found = format!(
+                "{at}: generation {} x{}, of at most generation {} x{}",
+                link.is.generation, link.is.width, link.most.generation, link.most.width
+            );
+            let problem = (
+                found.clone(),
+                "it moves fewer bytes a second than it can: use a slot of that generation and width \
+                 (`lspci -vv`, lines LnkCap and LnkSta), seat the card anew, or lift limits on the \
+                 slot in the BIOS (speed, bifurcation, power saving)",
+            );
+            finding("NIC PCIe link", (!link.is_full()).then_some(problem), &found)
+        }
+        None => {
+            let problem = (
+                format!("{at}: the kernel does not tell"),
+                "a virtual machine hides it; look on its host (`lspci -vv`, lines LnkCap and LnkSta)",
+            );
+            finding("NIC PCIe link", Some(problem), "")
+        }
+    });
+    findings.extend(adapter.ways.iter().map(|way| {
+        let found = format!("{name} to the GPU at {} by {}", way.gpu, way.distance.words());
+        let remedy = match way.distance {
+            Distance::Switch | Distance::RootComplex => None,
+            Distance::Socket => Some(
+                "GPUDirect RDMA is slower between root complexes: use an adapter below the GPU's, or \
+                 move the card to such a slot (`nvidia-smi topo -m`)",
+            ),
+            Distance::AcrossSockets => Some(
+                "GPUDirect RDMA is slowest between sockets: use an adapter at the GPU's socket, or \
+                 move the card to one of its slots (`nvidia-smi topo -m`)",
+            ),
+            Distance::Unknown => Some(
+                "the kernel has no NUMA nodes for them: look with `nvidia-smi topo -m`, or in the \
+                 board's manual",
+            ),
+        };
+        let problem = remedy.map(|remedy| (found.clone(), remedy));
+        finding("NIC near GPU", problem, &found)
+    }));
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    /// A made-up `/sys`: an adapter with a slow link and GPUs near and far, one whose driver tells
+    /// nothing, and one in software.
+    fn sys() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let script = r#"
+            device() { # PATH FILE=TEXT…
+                mkdir -p devices/$1 bus/pci/devices
+                ln -s ../../../devices/$1 bus/pci/devices/${1##*/}
+                for pair in "${@:2}"; do echo "${pair#*=}" >devices/$1/${pair%%=*}; done
+            }
+            adapter() { # NAME FIRMWARE [PATH]
+                local folder=devices/${3:-virtual}/infiniband/$1
+                mkdir -p $folder class/infiniband
+                [ -z "$2" ] || echo "$2" >$folder/fw_ver
+                [ -z "${3:-}" ] || ln -s ../.. $folder/device
+                ln -s ../../$folder class/infiniband/$1
+            }
+            bridge=pci0000:3a/0000:3a:00.0
+            device $bridge/0000:3b:00.0/0000:3c:00.0/0000:3d:00.0 vendor=0x15b3 class=0x020000 \
+                numa_node=0 current_link_width=8 max_link_width=16 \
+                'current_link_speed=16.0 GT/s PCIe' 'max_link_speed=32.0 GT/s PCIe'
+            device $bridge/0000:3b:00.0/0000:3c:04.0/0000:3e:00.0 vendor=0x10de class=0x030200 \
+                numa_node=0
+            device pci0000:3a/0000:3a:02.0/0000:40:00.0 vendor=0x10de class=0x030200 numa_node=0
+            device pci0000:5d/0000:5d:00.0/0000:5e:00.0 vendor=0x10de class=0x030200 numa_node=0
+            device pci0000:ae/0000:ae:00.0/0000:af:00.0 vendor=0x10de class=0x030000 numa_node=1
+            device pci0000:d0/0000:d0:00.0/0000:d1:00.0 vendor=0x1dd8 class=0x020000 numa_node=-1
+            adapter mlx5_0 28.39.1002 $bridge/0000:3b:00.0/0000:3c:00.0/0000:3d:00.0
+            adapter odd0 '' pci0000:d0/0000:d0:00.0/0000:d1:00.0
+            adapter rxe0 ''
+        "#;
+        let mut bash = std::process::Command::new("bash");
+        let status = bash.args(["-ec", script]).current_dir(dir.path()).status();
+        assert!(status.unwrap().success());
+        dir
+    }
+
+    #[test]
+    fn adapters_are_told_with_firmware_link_and_ways_and_a_remedy_for_each_lack() {
+        let sys = sys();
+        let lines: Vec<String> = pcie::adapters(sys.path())
+            .iter()
+            .flat_map(places)
+            .map(|one| match one.available {
+                true => format!("yes {}: {}{}", one.what, one.found, one.remedy),
+                false => format!("no {}: {} -> {}", one.what, one.found, one.remedy),
+            })
+            .collect();
+        assert_snapshot!(lines.join("\n"), @r"
+        yes NIC firmware: mlx5_0 at 0000:3d:00.0: 28.39.1002
+        no NIC PCIe link: mlx5_0 at 0000:3d:00.0: generation 4 x8, of at most generation 5 x16 -> it moves fewer bytes a second than it can: use a slot of that generation and width (`lspci -vv`, lines LnkCap and LnkSta), seat the card anew, or lift limits on the slot in the BIOS (speed, bifurcation, power saving)
+        yes NIC near GPU: mlx5_0 to the GPU at 0000:3e:00.0 by the same PCIe switch
+        yes NIC near GPU: mlx5_0 to the GPU at 0000:40:00.0 by the same root complex
+        no NIC near GPU: mlx5_0 to the GPU at 0000:5e:00.0 by two root complexes of one socket -> GPUDirect RDMA is slower between root complexes: use an adapter below the GPU's, or move the card to such a slot (`nvidia-smi topo -m`)
+        no NIC near GPU: mlx5_0 to the GPU at 0000:af:00.0 by the link between two sockets -> GPUDirect RDMA is slowest between sockets: use an adapter at the GPU's socket, or move the card to one of its slots (`nvidia-smi topo -m`)
+        no NIC firmware: odd0 at 0000:d1:00.0: its driver tells none -> `ethtool -i INTERFACE` or the vendor's tool (`mstflint -d ADDRESS query`) may; compare it with the version that the driver's release notes ask for
+        no NIC PCIe link: odd0 at 0000:d1:00.0: the kernel does not tell -> a virtual machine hides it; look on its host (`lspci -vv`, lines LnkCap and LnkSta)
+        no NIC near GPU: odd0 to the GPU at 0000:3e:00.0 by two root complexes, whose sockets the kernel does not know -> the kernel has no NUMA nodes for them: look with `nvidia-smi topo -m`, or in the board's manual
+        no NIC near GPU: odd0 to the GPU at 0000:40:00.0 by two root complexes, whose sockets the kernel does not know -> the kernel has no NUMA nodes for them: look with `nvidia-smi topo -m`, or in the board's manual
+        no NIC near GPU: odd0 to the GPU at 0000:5e:00.0 by two root complexes, whose sockets the kernel does not know -> the kernel has no NUMA nodes for them: look with `nvidia-smi topo -m`, or in the board's manual
+        no NIC near GPU: odd0 to the GPU at 0000:af:00.0 by two root complexes, whose sockets the kernel does not know -> the kernel has no NUMA nodes for them: look with `nvidia-smi topo -m`, or in the board's manual
+        no NIC in hardware: rxe0 is in software, without firmware and PCIe -> it shows that all works; measure costs and rates with an adapter
+        ");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use schema::scenario::Scenario;
+use schema::scenario::{CompletionBy, Scenario, Verb};
 
 use crate::cli::{Common, Probe};
 use crate::failure::Failure;
@@ -43,6 +43,11 @@ const OF_A_NET: [Builtin; 3] = [
     builtin!("probes/contention.toml"),
 ];
 
+/// The probe of messages over RDMA, by verb and completion.
+const RDMA: Builtin = builtin!("probes/wire-rdma.toml");
+const VERBS: [Verb; 3] = [Verb::WriteWithImmediate, Verb::Send, Verb::Read];
+const COMPLETIONS: [CompletionBy; 2] = [CompletionBy::Event, CompletionBy::Poll];
+
 /// Probes of a GPU that are as they are.
 const OF_A_GPU: [Builtin; 6] = [
     builtin!("probes/gpu-kernels.toml"),
@@ -74,6 +79,25 @@ const UNKNOWN: (u32, u32) = (132, 2048);
 
 /// A probe: the name of its run, its scenario, and what is set in it.
 type Planned = (String, Builtin, Vec<String>);
+
+/// The probes of messages from the device `near` to `far`.
+fn over_rdma(near: &str, far: &str) -> Vec<Planned> {
+    let mut probes = Vec::new();
+    for verb in VERBS.map(Verb::name) {
+        for completion in COMPLETIONS.map(CompletionBy::name) {
+            let hop = "clients.0.path.0";
+            let overrides = vec![
+                format!("hosts.edge.nic.device=\"{near}\""),
+                format!("hosts.server.nic.device=\"{far}\""),
+                format!("{hop}.verb=\"{verb}\""),
+                format!("{hop}.completion=\"{completion}\""),
+            ];
+            let name = format!("{}-{verb}-{completion}", stem(RDMA.path));
+            probes.push((name, RDMA, overrides));
+        }
+    }
+    probes
+}
 
 /// The probes of a GPU; of copies a run each size and kind of host memory, of batches one each size.
 fn of_a_gpu() -> Vec<Planned> {
@@ -167,6 +191,9 @@ pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failur
             ];
             probes.push((format!("{}-{net}", stem(probe.path)), probe, overrides));
         }
+    }
+    if let [near, far] = arguments.rdma.as_slice() {
+        probes.extend(over_rdma(near, far));
     }
     for (_, _, overrides) in &mut probes {
         overrides.push(format!("run.measure.time=\"{} s\"", arguments.seconds));

@@ -95,11 +95,111 @@ fn requests_are_measured_with_every_verb_and_completion() {
 
 #[test]
 #[ignore = "needs two verbs devices: tests/rdma/run"]
+fn connections_that_the_connection_manager_sets_up_are_measured() {
+    let setup = "clients.0.path.0.setup=rdma-cm";
+    messages_are_whole(&measured("direct", &[setup]), 1);
+    let both = [
+        "clients.0.path.0.over=rdma",
+        setup,
+        "clients.0.path.1.setup=rdma-cm",
+    ];
+    messages_are_whole(&measured("proxied", &both), 2);
+}
+
+/// The library is hidden in the guest's layer over this machine's files.
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_missing_librdmacm_is_named_before_anything_runs() {
+    let hide = "for f in /usr/lib/*/librdmacm.so.1; do mv $f $f.hidden; done";
+    let bring_back = "for f in /usr/lib/*/librdmacm.so.1.hidden; do mv $f ${f%.hidden}; done";
+    let run = |command: &str| {
+        let status = Command::new("sh").args(["-c", command]).status().unwrap();
+        assert!(status.success(), "{command}");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    run(hide);
+    let refused = measure("direct", &["clients.0.path.0.setup=rdma-cm"], dir.path()).output();
+    let doctor = Command::new(env!("CARGO_BIN_EXE_tandem"))
+        .arg("doctor")
+        .output();
+    run(bring_back);
+    let refused = refused.unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    let message = said(&refused).replace(&scenario("direct").display().to_string(), "SCENARIO");
+    insta::assert_snapshot!(message, @"error: SCENARIO with --set clients.0.path.0.setup=rdma-cm: `clients.0.path.0.setup`: dlopen: librdmacm.so.1: cannot open shared object file: No such file or directory; install the library librdmacm.so.1 (Debian: librdmacm1; Red Hat: librdmacm), or leave connections to be set up over TCP, without `setup = \"rdma-cm\"`");
+    let text = String::from_utf8_lossy(&doctor.unwrap().stdout).into_owned();
+    let found = text.lines().find(|line| line.contains("setup rdma-cm"));
+    insta::assert_snapshot!(found.unwrap(), @"no  setup rdma-cm          dlopen: librdmacm.so.1: cannot open shared object file: No such file or directory; install the library librdmacm.so.1 (Debian: librdmacm1; Red Hat: librdmacm), or leave connections to be set up over TCP, without `setup = \"rdma-cm\"`");
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
 fn a_gateway_forwards_between_tcp_and_rdma_either_way() {
     messages_are_whole(&measured("proxied", &[]), 2);
     let swapped = ["clients.0.path.0.over=rdma", "clients.0.path.1.over=tcp"];
     messages_are_whole(&measured("proxied", &swapped), 2);
     messages_are_whole(&measured("proxied", &["clients.0.path.0.over=rdma"]), 2);
+}
+
+/// The probes give every cost that the engine needs of a hop over verbs.
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_profile_of_the_probes_predicts_what_they_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let tandem = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        command.arg("-q").args(arguments).current_dir(dir.path());
+        let output = command.output().unwrap();
+        // Exit code 1 says that a prediction is outside the tolerance of `validate`.
+        let code = output.status.code();
+        assert!(
+            matches!(code, Some(0 | 1)),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+    };
+    let probe = [
+        "probe",
+        "--seconds",
+        "1",
+        "--rdma",
+        "rxe0",
+        "rxe1",
+        "-o",
+        "runs",
+    ];
+    tandem(&probe);
+    let mut runs = Vec::new();
+    for verb in ["write-with-immediate", "send"] {
+        for completion in ["event", "poll"] {
+            runs.push(format!("runs/wire-rdma-{verb}-{completion}"));
+        }
+    }
+    let with = |first: &str, more: &[&str]| {
+        let mut arguments = vec![first];
+        arguments.extend(runs.iter().map(String::as_str));
+        arguments.extend(more);
+        tandem(&arguments);
+    };
+    with("calibrate", &["-o", "profile.toml"]);
+    let text = fs::read_to_string(dir.path().join("profile.toml")).unwrap();
+    let costs = [
+        ("this-machine", "post/rdma"),
+        ("this-machine", "completion/event"),
+        ("this-machine", "completion/poll"),
+        ("this-wire", "delay/rdma"),
+        ("this-wire", "delay/rdma/poll"),
+    ];
+    for (part, cost) in costs {
+        let head = format!("[parts.{part}.costs.\"{cost}\"]");
+        assert!(text.contains(&head), "no {head} in\n{text}");
+    }
+    with("validate", &["-p", "profile.toml"]);
+    for completion in ["event", "poll"] {
+        let run = dir.path().join(format!("runs/wire-rdma-read-{completion}"));
+        let run = Run::load(&run).unwrap();
+        assert_eq!(run.manifest.outcome, Outcome::Complete);
+    }
 }
 
 #[test]
@@ -111,6 +211,7 @@ fn the_doctor_finds_both_devices() {
     for device in [
         "rxe0, GID 1 (::ffff:10.79.0.1), MTU 4096 B",
         "rxe1, GID 1 (::ffff:10.79.0.2), MTU 4096 B",
+        "yes setup rdma-cm          librdmacm, and /dev/infiniband/rdma_cm",
     ] {
         assert!(text.contains(device), "{text}");
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schema::ids::StageId;
 use schema::scenario::{
     ArrivalsFile, BatchClose, CopiesOf, CopyBack, Extent, Forward, GpuUse, GpuWork, HandBack, Hop,
-    Kernels, LaunchFile, Placement, Registration, Scenario, Serve, Stage, StageRole, Transport,
-    Work,
+    Kernels, LaunchFile, Placement, Registration, Scenario, Serve, SetUp, Stage, StageRole,
+    Transport, Work,
 };
 
 use super::gdr::way_to_gpu;
@@ -14,7 +14,7 @@ use crate::accelerator::cuda;
 use crate::error::RealrunError;
 use crate::machine;
 use crate::roles::choice;
-use crate::transport::rdma::Nic;
+use crate::transport::rdma::{self, Nic};
 
 /// Shared memory that a block has without asking the driver for more, in bytes (CUDA C++ Programming
 /// Guide, technical specifications).
@@ -353,6 +353,14 @@ fn verbs_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
                     let problem = format!("{error}; `tandem simulate` runs RDMA anywhere");
                     return refuse(format!("hosts.{}.nic", scenario.hosts[host].name), problem);
                 }
+            }
+            if verbs.setup == SetUp::RdmaCm
+                && let Err(error) = rdma::connection_manager()
+            {
+                return refuse(
+                    format!("clients.{index}.path.{at}.setup"),
+                    error.to_string(),
+                );
             }
             let stage = &scenario.stages[hop.to];
             if hop.over == Transport::Gdr

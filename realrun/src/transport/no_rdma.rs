@@ -77,6 +77,14 @@ pub fn survey() -> io::Result<Vec<String>> {
     Nic::open(&Choice::default()).map(|nic| vec![nic.describe()])
 }
 
+/// Refuses.
+///
+/// # Errors
+/// Always.
+pub fn connection_manager() -> io::Result<()> {
+    survey().map(drop)
+}
+
 /// Memory of a gateway that both of its connections over verbs use: none, in this build.
 pub struct Relay(Infallible);
 

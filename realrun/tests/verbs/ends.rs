@@ -11,7 +11,7 @@ use realrun::transport::rdma::{Choice, End, Nic, Relay};
 use realrun::transport::{Address, Buffers, Carrier, Connection, Header, Hello, Listener, connect};
 use schema::ids::{ClientId, Id, RequestId};
 use schema::run::content_hash;
-use schema::scenario::{CompletionBy, Registration, Verb, Verbs};
+use schema::scenario::{CompletionBy, Registration, SetUp, Verb, Verbs};
 use tempfile::TempDir;
 
 pub(super) const MIB: usize = 1 << 20;
@@ -180,8 +180,13 @@ pub(super) fn fill(connection: &mut dyn Connection, length: usize, rng: &mut imp
     content_hash(payload)
 }
 
-/// Every way in which a hop goes over verbs.
+/// Every way in which a hop goes over verbs, joined as `TANDEM_SETUP` says.
 pub(super) fn every() -> Vec<Verbs> {
+    let setup = match std::env::var("TANDEM_SETUP").as_deref() {
+        Err(_) | Ok("tcp") => SetUp::Tcp,
+        Ok("rdma-cm") => SetUp::RdmaCm,
+        Ok(other) => panic!("TANDEM_SETUP is `{other}` (allowed: tcp, rdma-cm)"),
+    };
     let mut all = Vec::new();
     for verb in [Verb::WriteWithImmediate, Verb::Send, Verb::Read] {
         for completion in [CompletionBy::Event, CompletionBy::Poll] {
@@ -190,6 +195,7 @@ pub(super) fn every() -> Vec<Verbs> {
                 verb,
                 registration: Registration::Once,
                 queue_pairs: None,
+                setup,
             });
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::arrivals::ArrivalsFile;
 
 pub use super::hops::{HopFile, Transport};
-pub use super::verbs::{CompletionBy, NicFile, QueuePairs, Registration, Verb};
+pub use super::verbs::{CompletionBy, NicFile, QueuePairs, Registration, SetUp, Verb};
 
 use super::calls::StepFile;
 use super::fabric::{FabricFile, FaultFile};

@@ -6,7 +6,7 @@ use super::fabric::Way;
 use super::file::Forward;
 use super::plain::PolicyName;
 use super::tcp::Tcp;
-use super::verbs::{CompletionBy, QueuePairs, Registration, Verb, Verbs};
+use super::verbs::{CompletionBy, QueuePairs, Registration, SetUp, Verb, Verbs};
 use crate::ids::{HostId, StageId};
 use crate::units::Bytes;
 
@@ -32,6 +32,10 @@ pub struct HopFile {
     /// `gdr`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_pairs: Option<QueuePairs>,
+    /// On hardware, who joins the ends of its connections; they do, over TCP, if not given. Only over
+    /// `rdma` and `gdr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<SetUp>,
     /// How TCP paces its messages; nothing limits them if not given. Only over `tcp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp>,

@@ -96,6 +96,27 @@ impl Registration {
     }
 }
 
+/// Who joins the two ends of a connection on hardware; the engine's are there from the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SetUp {
+    /// They tell each other over TCP where their queue pairs are.
+    #[default]
+    Tcp,
+    /// The connection manager, librdmacm.
+    RdmaCm,
+}
+
+impl SetUp {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SetUp::Tcp => "tcp",
+            SetUp::RdmaCm => "rdma-cm",
+        }
+    }
+}
+
 /// Queue pairs that connections of a hop share, and how much each has under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -118,4 +139,6 @@ pub struct Verbs {
     pub registration: Registration,
     /// The queue pairs that its connections share; `None` if each has its own.
     pub queue_pairs: Option<QueuePairs>,
+    /// Who joins their two ends.
+    pub setup: SetUp,
 }

@@ -1,7 +1,7 @@
 //! What a user reads when a key of network adapters or of hops over them is wrong.
 
 use insta::assert_snapshot;
-use schema::scenario::{CompletionBy, GdrPath, Scenario, Verb, to_toml};
+use schema::scenario::{CompletionBy, GdrPath, Scenario, SetUp, Verb, to_toml};
 
 use crate::parse;
 
@@ -75,9 +75,12 @@ fn a_hop_sleeps_and_writes_if_it_does_not_say() {
     let text = BASE.replace(", completion = \"poll\", verb = \"read\"", "");
     let verbs = last_hop(&parse(&text).unwrap()).verbs.unwrap();
     assert_eq!(
-        (verbs.completion, verbs.verb),
-        (CompletionBy::Event, Verb::WriteWithImmediate)
+        (verbs.completion, verbs.verb, verbs.setup),
+        (CompletionBy::Event, Verb::WriteWithImmediate, SetUp::Tcp)
     );
+    let text = BASE.replace("verb = \"read\"", "setup = \"rdma-cm\"");
+    let verbs = last_hop(&parse(&text).unwrap()).verbs.unwrap();
+    assert_eq!(verbs.setup, SetUp::RdmaCm);
 }
 
 #[test]
@@ -137,6 +140,8 @@ fn a_buffer_holds_a_request_and_its_reply() {
 fn options_of_verbs_are_for_verbs_alone() {
     assert_snapshot!(message("over = \"tcp\"", "over = \"tcp\", completion = \"poll\""), @"a.toml:31: `clients.0.path.0.completion`: is for hops over `rdma` or `gdr`, found `poll` on one over `tcp`");
     assert_snapshot!(message("over = \"tcp\"", "over = \"tcp\", verb = \"send\""), @"a.toml:31: `clients.0.path.0.verb`: is for hops over `rdma` or `gdr`, found `send` on one over `tcp`");
+    assert_snapshot!(message("over = \"tcp\"", "over = \"tcp\", setup = \"rdma-cm\""), @"a.toml:31: `clients.0.path.0.setup`: is for hops over `rdma` or `gdr`, found `rdma-cm` on one over `tcp`");
+    assert_snapshot!(message("completion = \"poll\"", "setup = \"cm\""), @"a.toml:32: `clients.0.path.1.setup`: unknown value `cm` (allowed: tcp, rdma-cm)");
     assert_snapshot!(message("completion = \"poll\"", "completion = \"polling\""), @"a.toml:32: `clients.0.path.1.completion`: unknown value `polling`, did you mean `poll`? (allowed: event, poll)");
     assert_snapshot!(message("verb = \"read\"", "verb = \"write\""), @"a.toml:32: `clients.0.path.1.verb`: unknown value `write` (allowed: write-with-immediate, send, read)");
     let text = r#"format = 1

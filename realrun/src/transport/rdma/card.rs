@@ -18,6 +18,10 @@ const REFUSED: u8 = 0;
 /// Longest reason that is passed on, in bytes.
 const REASON: usize = 1000;
 
+/// Memory of a peer for messages of one direction: for whole ones, or for their headers and for their
+/// payloads.
+pub(super) type RemoteStore = (Remote, Option<Remote>);
+
 /// What an end has made for the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Card {
@@ -26,22 +30,23 @@ pub(super) struct Card {
     pub(super) first_packet: u32,
     /// `enum ibv_mtu`.
     pub(super) mtu: u8,
-    /// The longest message that its port takes, in bytes.
-    pub(super) max_message: u32,
-    pub(super) verb: Verb,
-    /// Where its messages come from, or their headers only.
-    pub(super) outgoing: Remote,
-    /// Where their payloads come from, if they do not follow the headers.
-    pub(super) outgoing_payloads: Option<Remote>,
-    /// Where messages to it go, or their headers only.
-    pub(super) incoming: Remote,
-    /// Where their payloads go, if they do not follow the headers.
-    pub(super) incoming_payloads: Option<Remote>,
+    pub(super) terms: Terms,
 }
 
-/// Where payloads lie of messages that lie in `messages`, or in both: the memory, and where in it
-/// they begin.
-pub(super) fn payloads_of(messages: Remote, payloads: Option<Remote>) -> (Remote, u64) {
+/// On what terms an end takes and gives messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Terms {
+    pub(super) verb: Verb,
+    /// The longest message that its port takes, in bytes.
+    pub(super) max_message: u32,
+    /// Where its messages come from.
+    pub(super) outgoing: RemoteStore,
+    /// Where messages to it go.
+    pub(super) incoming: RemoteStore,
+}
+
+/// Where payloads lie: the memory, and where in it they begin.
+pub(super) fn payloads_of((messages, payloads): RemoteStore) -> (Remote, u64) {
     match payloads {
         Some(payloads) => (payloads, 0),
         None => (messages, HEADER as u64),
@@ -55,18 +60,18 @@ impl Card {
         bytes[16..20].copy_from_slice(&self.queue_pair.to_le_bytes());
         bytes[20..24].copy_from_slice(&self.first_packet.to_le_bytes());
         bytes[24] = self.mtu;
-        bytes[25] = self.verb as u8;
-        bytes[108..112].copy_from_slice(&self.max_message.to_le_bytes());
+        bytes[25] = self.terms.verb as u8;
+        bytes[108..112].copy_from_slice(&self.terms.max_message.to_le_bytes());
         let nowhere = Remote {
             address: 0,
             length: 0,
             key: 0,
         };
         let places = [
-            (self.outgoing, 28),
-            (self.incoming, 48),
-            (self.outgoing_payloads.unwrap_or(nowhere), 68),
-            (self.incoming_payloads.unwrap_or(nowhere), 88),
+            (self.terms.outgoing.0, 28),
+            (self.terms.incoming.0, 48),
+            (self.terms.outgoing.1.unwrap_or(nowhere), 68),
+            (self.terms.incoming.1.unwrap_or(nowhere), 88),
         ];
         for (remote, at) in places {
             bytes[at..at + 8].copy_from_slice(&remote.address.to_le_bytes());
@@ -77,26 +82,32 @@ impl Card {
     }
 
     pub(super) fn decode(bytes: &[u8; CARD]) -> io::Result<Card> {
-        let verbs = [Verb::WriteWithImmediate, Verb::Send, Verb::Read];
-        let verb = verbs.into_iter().find(|verb| *verb as u8 == bytes[25]);
         let remote = |at| Remote {
             address: u64_at(bytes, at),
             length: u64_at(bytes, at + 8),
             key: u32_at(bytes, at + 16),
         };
+        let payloads = |at| Some(remote(at)).filter(|payloads| payloads.address != 0);
         Ok(Card {
             gid: bytes[..16].try_into().expect("sixteen bytes are a GID"),
             queue_pair: u32_at(bytes, 16),
             first_packet: u32_at(bytes, 20),
             mtu: bytes[24],
-            max_message: u32_at(bytes, 108),
-            verb: verb.ok_or_else(|| invalid("the peer uses a verb that is not known"))?,
-            outgoing: remote(28),
-            outgoing_payloads: Some(remote(68)).filter(|payloads| payloads.address != 0),
-            incoming: remote(48),
-            incoming_payloads: Some(remote(88)).filter(|payloads| payloads.address != 0),
+            terms: Terms {
+                verb: verb_of(bytes[25])
+                    .ok_or_else(|| invalid("the peer uses a verb that is not known"))?,
+                max_message: u32_at(bytes, 108),
+                outgoing: (remote(28), payloads(68)),
+                incoming: (remote(48), payloads(88)),
+            },
         })
     }
+}
+
+/// The verb whose number is `code`.
+pub(super) fn verb_of(code: u8) -> Option<Verb> {
+    let verbs = [Verb::WriteWithImmediate, Verb::Send, Verb::Read];
+    verbs.into_iter().find(|verb| *verb as u8 == code)
 }
 
 /// Tells the peer how a step went, and what it is about; then returns its result.
@@ -158,12 +169,12 @@ mod tests {
             queue_pair: 17,
             first_packet: 0x00ab_cdef,
             mtu: 5,
-            max_message: 8 << 20,
-            verb: Verb::Read,
-            outgoing: remote(1),
-            outgoing_payloads: None,
-            incoming: remote(2),
-            incoming_payloads: Some(remote(3)),
+            terms: Terms {
+                verb: Verb::Read,
+                max_message: 8 << 20,
+                outgoing: (remote(1), None),
+                incoming: (remote(2), Some(remote(3))),
+            },
         };
         assert_eq!(Card::decode(&card.encode()).unwrap(), card);
     }

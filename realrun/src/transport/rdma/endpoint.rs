@@ -32,12 +32,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use schema::scenario::{CompletionBy, Verb};
 
 use super::super::{Arrival, Connection, HEADER, Header, OnGpu, arrival};
-use super::End;
-use super::card::{Card, payloads_of};
+use super::card::{Terms, payloads_of};
+use super::cm;
 use super::failure::Failure;
 use super::queue_pair::{Completion, Piece, Pieces, QueuePair, Wake, Work};
 use super::setup::{IN_FLIGHT, agree};
 use super::store::{Store, Wanted};
+use super::{End, Role};
 use crate::clock::{Stamp, monotonic_ns};
 pub(super) use long_send::TURN;
 
@@ -62,7 +63,7 @@ pub(super) struct Endpoint {
     qp: QueuePair,
     /// Says when the peer closes or has gone.
     stream: TcpStream,
-    peer: Card,
+    peer: Terms,
     completion: CompletionBy,
     /// Longest message that both ports take, in bytes.
     limit: usize,
@@ -70,6 +71,8 @@ pub(super) struct Endpoint {
     piece: usize,
     outgoing: Store,
     incoming: Store,
+    /// Dropped after the queue pair: it tells the peer's connection manager of the end.
+    _manager: Option<cm::Id>,
     /// Work requests under way.
     in_flight: u32,
     /// Messages sent; of those, messages that the peer has let go of.
@@ -105,12 +108,13 @@ impl Endpoint {
     /// which does the same at the other end of `stream`.
     pub(super) fn establish(
         stream: TcpStream,
+        role: Role,
         end: End<'_>,
         outgoing: Wanted<'_>,
         incoming: Wanted<'_>,
     ) -> io::Result<Endpoint> {
         let (nic, verbs) = (end.nic, end.verbs);
-        let (made, peer) = agree(&stream, end, outgoing, incoming)?;
+        let (made, peer) = agree(&stream, role, end, outgoing, incoming)?;
         let limit = peer.max_message.min(nic.port.max_message) as usize;
         Ok(Endpoint {
             qp: made.qp,
@@ -121,6 +125,7 @@ impl Endpoint {
             piece: PIECE.min(limit),
             outgoing: made.outgoing,
             incoming: made.incoming,
+            _manager: made.manager,
             in_flight: 0,
             n_sent: 0,
             n_left: 0,
@@ -337,10 +342,10 @@ impl Endpoint {
 
     /// Writes the message with a payload of `length` bytes.
     fn write(&mut self, length: usize) -> io::Result<()> {
-        if self.peer.incoming_payloads.is_some() || self.outgoing.on_gpu().is_some() {
+        if self.peer.incoming.1.is_some() || self.outgoing.on_gpu().is_some() {
             return self.write_in_two(length);
         }
-        let (to, total) = (self.peer.incoming, HEADER + length);
+        let (to, total) = (self.peer.incoming.0, HEADER + length);
         let message = self.outgoing.message(length).first;
         let mut from = 0;
         let piece = |from, length| Piece {
@@ -358,19 +363,19 @@ impl Endpoint {
 
     /// Writes the payload, and after it the header: at one end they do not lie together.
     fn write_in_two(&mut self, length: usize) -> io::Result<()> {
-        let (to, begin) = payloads_of(self.peer.incoming, self.peer.incoming_payloads);
+        let (to, begin) = payloads_of(self.peer.incoming);
         for from in (0..length).step_by(self.piece) {
             let piece = self.outgoing.payload(from, self.piece.min(length - from));
             self.post(Work::Write(to, begin + from as u64), piece)?;
         }
-        let last = Work::WriteWithImmediate(self.peer.incoming, 0, self.n_taken);
+        let last = Work::WriteWithImmediate(self.peer.incoming.0, 0, self.n_taken);
         self.post(last, self.outgoing.header())
     }
 
     /// Reads the payload that a notice has announced; returns for how long it waited, in
     /// nanoseconds.
     fn read(&mut self, length: usize) -> io::Result<u64> {
-        let (at, begin) = payloads_of(self.peer.outgoing, self.peer.outgoing_payloads);
+        let (at, begin) = payloads_of(self.peer.outgoing);
         for from in (0..length).step_by(self.piece) {
             let piece = self.incoming.payload(from, self.piece.min(length - from));
             self.post(Work::Read(at, begin + from as u64), piece)?;
@@ -446,11 +451,16 @@ impl Connection for Endpoint {
         // The core time of polling is in no span, so only a thread that sleeps needs its clock twice.
         let before = (self.completion == CompletionBy::Event).then(Stamp::now);
         self.asleep = None;
+        // When a thread that polls found it; `None` if it was found before.
+        let mut found_ns = None;
         while !self.has_arrived {
-            match self.wait(Wake::Arrivals)? {
-                Some(done) => self.note(done)?,
-                None => return Ok(None),
+            let Some(done) = self.wait(Wake::Arrivals)? else {
+                return Ok(None);
+            };
+            if self.completion == CompletionBy::Poll {
+                found_ns = Some(monotonic_ns());
             }
+            self.note(done)?;
         }
         self.has_arrived = false;
         self.is_held = true;
@@ -459,7 +469,6 @@ impl Connection for Endpoint {
         let bytes = &self.incoming.host.bytes()[..HEADER];
         let header = Header::decode(bytes.try_into().expect("a buffer holds a header"))?;
         self.n_received = header.fits(self.incoming.room())?;
-        // Just found by a look, where a thread polls.
         let told = Stamp::now();
         let waited_ns = match self.peer.verb {
             Verb::Read => Some(self.read(self.n_received)?),
@@ -470,12 +479,15 @@ impl Connection for Endpoint {
         let waited_ns = waited_ns.unwrap_or(0);
         Ok(Some(match before {
             Some(before) => arrival(header, before, told, end),
-            None => Arrival {
-                header,
-                start_ns: told.at_ns,
-                end,
-                cpu_ns: end.at_ns - told.at_ns - waited_ns,
-            },
+            None => {
+                let start_ns = found_ns.unwrap_or(told.at_ns);
+                Arrival {
+                    header,
+                    start_ns,
+                    end,
+                    cpu_ns: end.at_ns - start_ns - waited_ns,
+                }
+            }
         }))
     }
 }

@@ -119,6 +119,20 @@ fn cause_of(call: &str, source: &io::Error) -> Option<String> {
             "no route or no neighbour from the address of this GID to the peer's; \
              both must be of one network"
         }
+        ("rdma_create_event_channel", _) => {
+            "this kernel has no connection manager for programs, or its module `rdma_ucm` is not loaded \
+             (`modprobe rdma_ucm`)"
+        }
+        ("rdma_bind_addr", libc::EADDRNOTAVAIL | libc::ENODEV) => {
+            "the address of its GID is on no interface of an adapter (`ip address`)"
+        }
+        (
+            "rdma_resolve_addr" | "rdma_resolve_route",
+            libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ETIMEDOUT | libc::ENODEV,
+        ) => {
+            "no route or no neighbour from the address of its GID to the peer's adapter; both must be \
+             of one network"
+        }
         ("ibv_modify_qp to RTR", libc::EINVAL) => {
             "the device does not take the GID index, the peer's GID or the MTU"
         }

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use insta::assert_snapshot;
-use schema::scenario::{Registration, Verbs};
+use schema::scenario::{Registration, SetUp, Verbs};
 
 use super::super::setup::Made;
 use super::super::{Choice, Nic};
@@ -44,6 +44,7 @@ pub(super) fn joined(
         verb,
         registration: Registration::Once,
         queue_pairs: None,
+        setup: SetUp::Tcp,
     };
     let limited = move |device, limit: u32| {
         let mut nic = nic(device);
@@ -59,7 +60,14 @@ pub(super) fn joined(
             relay: None,
             gpu: None,
         };
-        Endpoint::establish(far, end, Wanted::Own(reply), Wanted::Own(request)).unwrap()
+        Endpoint::establish(
+            far,
+            Role::Serves,
+            end,
+            Wanted::Own(reply),
+            Wanted::Own(request),
+        )
+        .unwrap()
     });
     let nic = limited("rxe0", limits[0]);
     let end = End {
@@ -68,7 +76,14 @@ pub(super) fn joined(
         relay: None,
         gpu: None,
     };
-    let near = Endpoint::establish(near, end, Wanted::Own(request), Wanted::Own(reply)).unwrap();
+    let near = Endpoint::establish(
+        near,
+        Role::Asks,
+        end,
+        Wanted::Own(request),
+        Wanted::Own(reply),
+    )
+    .unwrap();
     (near, far.join().unwrap())
 }
 
@@ -97,12 +112,12 @@ fn all<const N: usize>(errors: [io::Error; N]) -> String {
 fn a_wrong_key_is_named_by_both_ends() {
     let begin = Instant::now();
     let (mut near, mut far) = ends(Verb::WriteWithImmediate);
-    near.peer.incoming.key ^= 0xff;
+    near.peer.incoming.0.key ^= 0xff;
     near.send(&header()).unwrap();
     let writer = near.receive().unwrap_err();
     let written = far.receive().unwrap_err();
     let (mut near, mut far) = ends(Verb::Read);
-    far.peer.outgoing.key ^= 0xff;
+    far.peer.outgoing.0.key ^= 0xff;
     near.send(&header()).unwrap();
     let reader = far.receive().unwrap_err();
     let read = near.receive().unwrap_err();
@@ -130,10 +145,10 @@ fn deceived(verb: Verb, room: usize) -> (Made, Made) {
     .unwrap();
     let mut far = Made::new(&far_nic, verb, &far, Wanted::Own(REPLY), Wanted::Own(room)).unwrap();
     let mut told = far.card;
-    told.incoming.length = near.card.outgoing.length;
+    told.terms.incoming.0.length = near.card.terms.outgoing.0.length;
     near.join(&near_nic, &told).unwrap();
     let mut told = near.card;
-    told.outgoing.length = far.card.incoming.length;
+    told.terms.outgoing.0.length = far.card.terms.incoming.0.length;
     far.join(&far_nic, &told).unwrap();
     (near, far)
 }
@@ -162,7 +177,7 @@ fn a_buffer_that_is_too_small_is_named_by_both_ends() {
     near.qp.post(Work::Send(0), piece(&near)).unwrap();
     let (sender, receiver) = (failure(&mut near.qp), failure(&mut far.qp));
     let (mut near, mut far) = deceived(Verb::WriteWithImmediate, 1000);
-    let work = Work::WriteWithImmediate(far.card.incoming, 0, 0);
+    let work = Work::WriteWithImmediate(far.card.terms.incoming.0, 0, 0);
     near.qp.post(work, piece(&near)).unwrap();
     let (writer, written) = (failure(&mut near.qp), failure(&mut far.qp));
     assert_snapshot!(all([sender, receiver, writer, written]), @r"

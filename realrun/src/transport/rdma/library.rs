@@ -1,4 +1,4 @@
-//! libibverbs, loaded when the first device is asked for.
+//! libibverbs, loaded when the first device is asked for, and how libraries are loaded.
 //!
 //! Types and constants are those of the crates `ibverbs` and `ibverbs-sys`. Their functions are not
 //! called, so the linker leaves the library out: a program with this feature starts, and says what
@@ -29,11 +29,11 @@ macro_rules! functions {
 
         $(const _: unsafe extern "C" fn($($argument),*) $(-> $result)? = sys::$symbol;)*
 
-        fn find_all(library: NonNull<c_void>) -> Result<Functions, String> {
+        fn find_all(library: &Library) -> Result<Functions, String> {
             Ok(Functions {
-                $($field: find(library, stringify!($symbol))?,)*
+                $($field: library.find(stringify!($symbol))?,)*
                 // Since version 1.12 of the interface (rdma-core 34).
-                reg_dmabuf_mr: find(library, "ibv_reg_dmabuf_mr").ok(),
+                reg_dmabuf_mr: library.find("ibv_reg_dmabuf_mr").ok(),
             })
         }
     };
@@ -74,7 +74,8 @@ functions! {
 /// The library; loaded by the first call.
 pub(super) fn library() -> Result<&'static Functions, Failure> {
     static LOADED: OnceLock<Result<Functions, String>> = OnceLock::new();
-    LOADED.get_or_init(load).as_ref().map_err(|problem| {
+    let loaded = LOADED.get_or_init(|| find_all(&Library::load(LIBRARY)?));
+    loaded.as_ref().map_err(|problem| {
         Failure::new("dlopen", problem).because(format!(
             "install the library {LIBRARY} and the drivers of your adapter \
              (Debian: libibverbs1 and ibverbs-providers; Red Hat: libibverbs)"
@@ -82,34 +83,42 @@ pub(super) fn library() -> Result<&'static Functions, Failure> {
     })
 }
 
-#[expect(unsafe_code, reason = "functions of a library loaded at run time")]
-fn load() -> Result<Functions, String> {
-    let name = CString::new(LIBRARY).expect("the name has no zero");
-    // SAFETY: the name is a C string. The library's constructors are those of a system library, and
-    // it is never unloaded.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-    let handle = NonNull::new(handle).ok_or_else(|| {
-        // SAFETY: dlerror returns null or a C string that lives until the next call of this thread.
-        let said = NonNull::new(unsafe { libc::dlerror() });
-        // SAFETY: as above; it is copied at once.
-        said.map_or_else(String::new, |s| unsafe {
-            CStr::from_ptr(s.as_ptr()).to_string_lossy().into_owned()
-        })
-    })?;
-    find_all(handle)
+/// A library that has been loaded, and is never unloaded.
+pub(super) struct Library {
+    name: &'static str,
+    handle: NonNull<c_void>,
 }
 
-/// The function called `name`, of type `F`.
-#[expect(unsafe_code, reason = "functions of a library loaded at run time")]
-fn find<F: Copy>(library: NonNull<c_void>, name: &str) -> Result<F, String> {
-    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) }
-    let symbol = CString::new(name).expect("no name of a function has a zero");
-    // SAFETY: the handle is of a loaded library, the name a C string.
-    let symbol = NonNull::new(unsafe { libc::dlsym(library.as_ptr(), symbol.as_ptr()) });
-    let symbol = symbol.ok_or_else(|| format!("{LIBRARY} has no {name}"))?;
-    // SAFETY: `F` is the type that the bindings give the function, an address of the size of this
-    // one.
-    Ok(unsafe { std::mem::transmute_copy::<NonNull<c_void>, F>(&symbol) })
+impl Library {
+    /// Loads the library called `name`.
+    #[expect(unsafe_code, reason = "a library loaded at run time")]
+    pub(super) fn load(name: &'static str) -> Result<Library, String> {
+        let file = CString::new(name).expect("the name has no zero");
+        // SAFETY: the name is a C string. The library's constructors are those of a system library.
+        let handle = unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        let handle = NonNull::new(handle).ok_or_else(|| {
+            // SAFETY: dlerror returns null or a C string that lives until the next call of this thread.
+            let said = NonNull::new(unsafe { libc::dlerror() });
+            // SAFETY: as above; it is copied at once.
+            said.map_or_else(String::new, |s| unsafe {
+                CStr::from_ptr(s.as_ptr()).to_string_lossy().into_owned()
+            })
+        })?;
+        Ok(Library { name, handle })
+    }
+
+    /// The function called `name`, of type `F`.
+    #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
+    pub(super) fn find<F: Copy>(&self, name: &str) -> Result<F, String> {
+        const { assert!(size_of::<F>() == size_of::<*mut c_void>()) }
+        let symbol = CString::new(name).expect("no name of a function has a zero");
+        // SAFETY: the handle is of a loaded library, the name a C string.
+        let symbol = NonNull::new(unsafe { libc::dlsym(self.handle.as_ptr(), symbol.as_ptr()) });
+        let symbol = symbol.ok_or_else(|| format!("{} has no {name}", self.name))?;
+        // SAFETY: `F` is the type that the function's declaration gives it, an address of the size of
+        // this one.
+        Ok(unsafe { std::mem::transmute_copy::<NonNull<c_void>, F>(&symbol) })
+    }
 }
 
 /// What a call that returns an error number says.

@@ -1,9 +1,11 @@
 //! RDMA verbs: messages go from registered memory to registered memory, without the kernel.
 //!
-//! A connection is a queue pair of type RC, set up over a TCP connection to the stage's port, which
-//! then stays open to tell when the peer has gone. `endpoint` says how messages pass.
+//! A connection is a queue pair of type RC, set up over a TCP connection to the stage's port, or by the
+//! connection manager (`cm`) with the help of one; it stays open to tell when the peer has gone.
+//! `endpoint` says how messages pass.
 //! Types and constants of verbs are those of the crates `ibverbs` and `ibverbs-sys`. All unsafe code
-//! is in the layer over libibverbs: `library`, `device`, `memory` and `queue_pair`.
+//! is in the layer over libibverbs: `library`, `device`, `memory` and `queue_pair`; and in the one over
+//! librdmacm, below `cm`.
 //!
 //! An end may have its payloads in memory of a GPU (GPUDirect RDMA, `store`).
 //!
@@ -12,6 +14,7 @@
 
 pub mod bare;
 mod card;
+mod cm;
 mod device;
 mod endpoint;
 mod failure;
@@ -195,6 +198,21 @@ impl Relay {
     }
 }
 
+/// Whether connections can be set up by the connection manager, librdmacm, on this machine.
+///
+/// # Errors
+/// If its library or its part of the kernel is not there.
+pub fn connection_manager() -> io::Result<()> {
+    Ok(cm::is_there()?)
+}
+
+/// Which end of a connection it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Asks,
+    Serves,
+}
+
 /// How an end of a connection works over its adapter.
 #[derive(Clone, Copy)]
 pub struct End<'a> {
@@ -215,7 +233,7 @@ pub(super) fn accept(
     buffers: Buffers,
 ) -> io::Result<Box<dyn Connection>> {
     let (request, reply) = memory_of(end, buffers);
-    join(stream, end, reply, request)
+    join(stream, Role::Serves, end, reply, request)
 }
 
 /// The end that asks; `stream` has carried the hello.
@@ -225,7 +243,7 @@ pub(super) fn connect(
     buffers: Buffers,
 ) -> io::Result<Box<dyn Connection>> {
     let (request, reply) = memory_of(end, buffers);
-    join(stream, end, request, reply)
+    join(stream, Role::Asks, end, request, reply)
 }
 
 /// What requests and what replies are to lie in.
@@ -242,10 +260,11 @@ fn memory_of<'a>(end: End<'a>, buffers: Buffers) -> (Wanted<'a>, Wanted<'a>) {
 
 fn join(
     stream: TcpStream,
+    role: Role,
     end: End<'_>,
     outgoing: Wanted<'_>,
     incoming: Wanted<'_>,
 ) -> io::Result<Box<dyn Connection>> {
-    let end = Endpoint::establish(stream, end, outgoing, incoming)?;
+    let end = Endpoint::establish(stream, role, end, outgoing, incoming)?;
     Ok(Box::new(end))
 }

@@ -97,15 +97,35 @@ pub(super) struct Depths {
     pub(super) inline: u32,
 }
 
-/// Where the other end of a queue pair is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Destination {
-    pub(super) gid: Gid,
-    pub(super) queue_pair: u32,
-    /// Sequence number of its first packet.
-    pub(super) first_packet: u32,
+/// Reads of the other side that may be under way; what common adapters allow.
+pub(super) const READS: u8 = 16;
+
+/// How packets get to the other end of a queue pair.
+#[derive(Clone, Copy)]
+pub(super) struct Path {
+    pub(super) address: sys::ibv_ah_attr,
     /// `enum ibv_mtu`.
-    pub(super) mtu: u8,
+    pub(super) mtu: u32,
+    /// The queue pair there.
+    pub(super) queue_pair: u32,
+    /// Sequence numbers of the first packets from there and to there.
+    pub(super) first_packet_in: u32,
+    pub(super) first_packet_out: u32,
+}
+
+/// The address `gid`, from this end's address at `gid_index`.
+pub(super) fn address(gid: Gid, gid_index: u8) -> sys::ibv_ah_attr {
+    sys::ibv_ah_attr {
+        grh: sys::ibv_global_route {
+            dgid: sys::ibv_gid { raw: gid },
+            sgid_index: gid_index,
+            hop_limit: 64,
+            ..sys::ibv_global_route::default()
+        },
+        is_global: 1,
+        port_num: PORT,
+        ..sys::ibv_ah_attr::default()
+    }
 }
 
 /// A queue pair with a completion queue, a completion channel and the memory it uses.
@@ -276,33 +296,16 @@ impl QueuePair {
         self.modify("ibv_modify_qp to INIT", attributes, mask)
     }
 
-    /// Joins it to the other end; `gid_index` is of this end's address.
-    pub(super) fn connect(
-        &mut self,
-        to: &Destination,
-        gid_index: u8,
-        first_packet: u32,
-    ) -> Result<(), Failure> {
-        /// Reads of the other side that may be under way; what common adapters allow.
-        const READS: u8 = 16;
+    /// Joins it to the other end.
+    pub(super) fn connect(&mut self, path: &Path) -> Result<(), Failure> {
         let receiving = sys::ibv_qp_attr {
             qp_state: sys::ibv_qp_state::IBV_QPS_RTR,
-            path_mtu: u32::from(to.mtu),
-            dest_qp_num: to.queue_pair,
-            rq_psn: to.first_packet,
+            path_mtu: path.mtu,
+            dest_qp_num: path.queue_pair,
+            rq_psn: path.first_packet_in,
             max_dest_rd_atomic: READS,
             min_rnr_timer: 12, // 0.64 ms; never waited for, see `rnr_retry`
-            ah_attr: sys::ibv_ah_attr {
-                grh: sys::ibv_global_route {
-                    dgid: sys::ibv_gid { raw: to.gid },
-                    sgid_index: gid_index,
-                    hop_limit: 64,
-                    ..sys::ibv_global_route::default()
-                },
-                is_global: 1,
-                port_num: PORT,
-                ..sys::ibv_ah_attr::default()
-            },
+            ah_attr: path.address,
             ..sys::ibv_qp_attr::default()
         };
         let mask = attribute::IBV_QP_STATE
@@ -315,7 +318,7 @@ impl QueuePair {
         self.modify("ibv_modify_qp to RTR", receiving, mask)?;
         let sending = sys::ibv_qp_attr {
             qp_state: sys::ibv_qp_state::IBV_QPS_RTS,
-            sq_psn: first_packet,
+            sq_psn: path.first_packet_out,
             // The peer is given up after 0.9 s, or up to four times as long where an adapter takes
             // the time-out as the specification lets it. Soft-RoCE never gives up at 7 retries.
             timeout: 15, // 4.096 us << 15 = 134 ms

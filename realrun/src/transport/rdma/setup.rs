@@ -5,15 +5,16 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use schema::scenario::Verb;
+use schema::scenario::{SetUp, Verb};
 
-use super::card::{Card, hear, payloads_of, tell};
+use super::card::{Card, RemoteStore, Terms, hear, payloads_of, tell};
+use super::cm;
 use super::endpoint::TURN;
 use super::failure::Failure;
-use super::memory::{Access, Remote};
-use super::queue_pair::{Depths, Destination, QueuePair};
+use super::memory::Access;
+use super::queue_pair::{Depths, Path, QueuePair, address};
 use super::store::{Store, Wanted};
-use super::{End, Nic};
+use super::{End, Nic, Role};
 use crate::clock::monotonic_ns;
 
 /// Work requests that may be under way.
@@ -23,31 +24,41 @@ pub(super) const RECEIVES: u32 = 2;
 /// Longest payload that is copied into a work request, in bytes, where the device allows it.
 const INLINE: u32 = 220;
 /// How long the peer may take for a step of setting the connection up.
-const SET_UP_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const SET_UP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Makes an end for messages of up to `outgoing` and `incoming` and joins it to the peer's, which
 /// does the same at the other end of `stream`; returns what the peer has told too.
 pub(super) fn agree(
     stream: &TcpStream,
+    role: Role,
     end: End<'_>,
     outgoing: Wanted<'_>,
     incoming: Wanted<'_>,
-) -> io::Result<(Made, Card)> {
+) -> io::Result<(Made, Terms)> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SET_UP_LIMIT))?;
     let made = Made::new(end.nic, end.verbs.verb, stream, outgoing, incoming);
-    let mut made = tell(stream, made, |made| made.card.encode().to_vec())?;
-    let peer = Card::decode(&heard(stream, &made.qp)?)?;
-    let joined = made.join(end.nic, &peer);
-    tell(stream, joined, |()| Vec::new())?;
+    let (made, peer) = match end.verbs.setup {
+        SetUp::Tcp => exchange(stream, end.nic, made)?,
+        SetUp::RdmaCm => cm::agree(stream, end.nic, role, made)?,
+    };
     heard::<0>(stream, &made.qp)?;
     stream.set_read_timeout(None)?;
     watch(stream)?;
     Ok((made, peer))
 }
 
+/// Joins what has been made, or tells the peer why there is none, by what both tell over TCP.
+fn exchange(stream: &TcpStream, nic: &Nic, made: io::Result<Made>) -> io::Result<(Made, Terms)> {
+    let mut made = tell(stream, made, |made| made.card.encode().to_vec())?;
+    let peer = Card::decode(&heard(stream, &made.qp)?)?;
+    let joined = made.join(nic, &peer);
+    tell(stream, joined.map_err(io::Error::from), |()| Vec::new())?;
+    Ok((made, peer.terms))
+}
+
 /// Hears how the peer's step of setting up went.
-fn heard<const N: usize>(stream: &TcpStream, qp: &QueuePair) -> io::Result<[u8; N]> {
+pub(super) fn heard<const N: usize>(stream: &TcpStream, qp: &QueuePair) -> io::Result<[u8; N]> {
     hear(stream).map_err(|error| {
         let problem = match error.kind() {
             // The peer's own words.
@@ -82,6 +93,8 @@ pub(super) struct Made {
     pub(super) outgoing: Store,
     pub(super) incoming: Store,
     pub(super) card: Card,
+    /// What the connection manager knows of it, if that has joined it.
+    pub(super) manager: Option<cm::Id>,
 }
 
 impl Made {
@@ -128,49 +141,54 @@ impl Made {
             // Any number does that no packet of an earlier queue pair of this number has.
             first_packet: monotonic_ns() as u32 & 0x00ff_ffff,
             mtu: nic.port.mtu,
-            max_message: nic.port.max_message,
-            verb,
-            outgoing: qp.remote(outgoing.region),
-            outgoing_payloads: outgoing.remote_payloads(&qp),
-            incoming: qp.remote(incoming.region),
-            incoming_payloads: incoming.remote_payloads(&qp),
+            terms: Terms {
+                verb,
+                max_message: nic.port.max_message,
+                outgoing: outgoing.remote(&qp),
+                incoming: incoming.remote(&qp),
+            },
         };
         Ok(Made {
             qp,
             outgoing,
             incoming,
             card,
+            manager: None,
         })
     }
 
-    pub(super) fn join(&mut self, nic: &Nic, peer: &Card) -> io::Result<()> {
+    /// Joins it to the peer's, which it does by what the peer has told.
+    pub(super) fn join(&mut self, nic: &Nic, peer: &Card) -> Result<(), Failure> {
+        self.takes(&peer.terms)?;
+        self.qp.connect(&Path {
+            address: address(peer.gid, nic.gid_index),
+            mtu: peer.mtu.min(self.card.mtu).into(),
+            queue_pair: peer.queue_pair,
+            first_packet_in: peer.first_packet,
+            first_packet_out: self.card.first_packet,
+        })
+    }
+
+    /// Checks that the peer's messages are those of this end.
+    pub(super) fn takes(&self, peer: &Terms) -> Result<(), Failure> {
         let differ = |what: &str| {
             let problem = format!("the two ends differ in {what}");
-            let failure = Failure::new("setting up a connection", problem)
-                .because("both must run the same scenario");
-            Err(self.qp.named(failure).into())
+            let failure = Failure::new("setting up a connection", problem);
+            Err(self
+                .qp
+                .named(failure.because("both must run the same scenario")))
         };
-        if peer.verb != self.card.verb {
+        if peer.verb != self.card.terms.verb {
             return differ("the verb");
         }
-        let room = |messages: Remote, payloads| {
-            let (memory, begin) = payloads_of(messages, payloads);
+        let room = |store| {
+            let (memory, begin) = payloads_of(store);
             memory.length.checked_sub(begin)
         };
-        let is_same = |peer: Option<u64>, own: &Store| peer == Some(own.room() as u64);
-        let incoming = room(peer.incoming, peer.incoming_payloads);
-        let outgoing = room(peer.outgoing, peer.outgoing_payloads);
-        if !is_same(incoming, &self.outgoing) || !is_same(outgoing, &self.incoming) {
+        let is_same = |peer: RemoteStore, own: &Store| room(peer) == Some(own.room() as u64);
+        if !is_same(peer.incoming, &self.outgoing) || !is_same(peer.outgoing, &self.incoming) {
             return differ("the size of messages");
         }
-        let to = Destination {
-            gid: peer.gid,
-            queue_pair: peer.queue_pair,
-            first_packet: peer.first_packet,
-            mtu: peer.mtu.min(self.card.mtu),
-        };
-        Ok(self
-            .qp
-            .connect(&to, nic.gid_index, self.card.first_packet)?)
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use schema::scenario::Verb;
 
 use super::super::HEADER;
+use super::card::RemoteStore;
 use super::memory::{Access, Buffer, Remote};
 use super::queue_pair::{Piece, Pieces, QueuePair, RegionId};
 use crate::accelerator::cuda::{CudaAccelerator, PeerBuffer};
@@ -69,14 +70,14 @@ impl Store {
         self.gpu.as_ref().map(|(payloads, _)| &**payloads)
     }
 
-    /// The memory of payloads as the peer needs to know it, if it is a GPU's.
-    pub(super) fn remote_payloads(&self, qp: &QueuePair) -> Option<Remote> {
-        let (payloads, region) = self.gpu.as_ref()?;
-        Some(Remote {
+    /// The memory as the peer needs to know it.
+    pub(super) fn remote(&self, qp: &QueuePair) -> RemoteStore {
+        let payloads = self.gpu.as_ref().map(|(payloads, region)| Remote {
             // A buffer of no bytes is registered with one.
             length: payloads.len() as u64,
             ..qp.remote(*region)
-        })
+        });
+        (qp.remote(self.region), payloads)
     }
 
     /// `length` bytes of the payload, from the one at `from` on.

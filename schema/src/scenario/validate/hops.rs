@@ -192,6 +192,7 @@ impl Check<'_> {
             verb: None,
             registration: None,
             queue_pairs: None,
+            setup: None,
             tcp: None,
             payload: None,
             reply: None,

@@ -4,7 +4,7 @@ use super::Check;
 use crate::error::FileError;
 use crate::ids::{ClassId, HostId};
 use crate::scenario::{
-    CompletionBy, GpuUse, Hop, HopFile, QueuePairs, Registration, Scenario, Serve, Stage,
+    CompletionBy, GpuUse, Hop, HopFile, QueuePairs, Registration, Scenario, Serve, SetUp, Stage,
     StageRole, Transport, Verb, Verbs,
 };
 
@@ -38,6 +38,7 @@ impl Check<'_> {
             verb: hop.verb.unwrap_or_default(),
             registration: self.registration(key, hop, over)?,
             queue_pairs: self.queue_pairs(key, hop)?,
+            setup: hop.setup.unwrap_or_default(),
         }))
     }
 
@@ -74,6 +75,7 @@ impl Check<'_> {
             ("verb", hop.verb.map(Verb::name)),
             ("registration", hop.registration.map(Registration::name)),
             ("queue-pairs", hop.queue_pairs.map(|_| "a table")),
+            ("setup", hop.setup.map(SetUp::name)),
         ];
         for (option, value) in given {
             if let Some(found) = value {
