@@ -52,6 +52,7 @@ fn findings() -> Vec<Finding> {
         shared_memory(),
         namespaces(),
         gpu(),
+        service(),
         rdma(),
         peer_memory(),
     ]
@@ -131,6 +132,14 @@ fn gpu() -> Finding {
             "",
         ),
         Err(error) => finding("GPU", Some((error.to_string(), remedy)), ""),
+    }
+}
+
+fn service() -> Finding {
+    let remedy = "only `gpu.mps` needs it; `tandem measure` starts it where its program is on PATH";
+    match realrun::launch::mps_state() {
+        Ok(how) => finding("Multi-Process Service", None, &how),
+        Err(problem) => finding("Multi-Process Service", Some((problem, remedy)), ""),
     }
 }
 
