@@ -4,6 +4,8 @@
 //! They need the stand-in in place of the driver, as `tests/cuda/run` puts it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "failing.rs"]
+mod failing;
 #[path = "sharing.rs"]
 mod sharing;
 
