@@ -6,6 +6,8 @@
 
 #[path = "failing.rs"]
 mod failing;
+#[path = "first_hour.rs"]
+mod first_hour;
 #[path = "sharing.rs"]
 mod sharing;
 

@@ -20,7 +20,7 @@ echo "$command" >>"${0%/*}/log"
 "#;
 
 /// Puts a program into `dir`.
-fn program(dir: &Path, name: &str, text: &str) {
+pub(super) fn program(dir: &Path, name: &str, text: &str) {
     let path = dir.join(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
