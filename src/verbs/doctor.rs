@@ -53,6 +53,7 @@ fn findings() -> Vec<Finding> {
         shared_memory(),
         namespaces(),
         gpu(),
+        service(),
         rdma(),
         connection_manager(),
         peer_memory(),
@@ -136,6 +137,14 @@ fn gpu() -> Finding {
             "",
         ),
         Err(error) => finding("GPU", Some((error.to_string(), remedy)), ""),
+    }
+}
+
+fn service() -> Finding {
+    let remedy = "only `gpu.mps` needs it; `tandem measure` starts it where its program is on PATH";
+    match realrun::launch::mps_state() {
+        Ok(how) => finding("Multi-Process Service", None, &how),
+        Err(problem) => finding("Multi-Process Service", Some((problem, remedy)), ""),
     }
 }
 

@@ -62,6 +62,7 @@ const GPU_COPIES: Builtin = builtin!("probes/gpu-copies.toml");
 const GPU_BLOCKS: Builtin = builtin!("probes/gpu-blocks.toml");
 const GPU_MEMORY: Builtin = builtin!("probes/gpu-memory.toml");
 const GPU_BATCHES: Builtin = builtin!("probes/gpu-batches.toml");
+const GPU_GRAPHS: Builtin = builtin!("probes/gpu-graphs.toml");
 /// Sizes of copies: from where the fixed part of their cost is nearly all to where it is nearly none.
 const COPIED: [&str; 5] = ["4 kB", "64 kB", "602112 B", "4 MB", "16 MB"];
 /// Threads of the blocks that are counted: the first three tell numbers of multiprocessors and of
@@ -74,6 +75,8 @@ const BLOCKS_PER_SM: [u32; 3] = [16, 24, 32];
 const READING: [u32; 6] = [1, 2, 4, 8, 12, 16];
 /// Sizes of batches.
 const BATCHES: [u32; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
+/// Kernels of a graph.
+const IN_A_GRAPH: [usize; 2] = [4, 128];
 /// Multiprocessors and their threads where no driver says: an H100's.
 const UNKNOWN: (u32, u32) = (132, 2048);
 
@@ -99,7 +102,8 @@ fn over_rdma(near: &str, far: &str) -> Vec<Planned> {
     probes
 }
 
-/// The probes of a GPU; of copies a run each size and kind of host memory, of batches one each size.
+/// The probes of a GPU; of copies a run each size and kind of host memory, of batches and graphs one each
+/// size.
 fn of_a_gpu() -> Vec<Planned> {
     let (sms, threads) = realrun::accelerator::cuda::shape(0).unwrap_or(UNKNOWN);
     let mut probes: Vec<Planned> = OF_A_GPU
@@ -142,6 +146,11 @@ fn of_a_gpu() -> Vec<Planned> {
         ];
         let name = format!("{}-{batch}", stem(GPU_BATCHES.path));
         probes.push((name, GPU_BATCHES, overrides));
+    }
+    for n in IN_A_GRAPH {
+        let nothing = work("graphs", &vec![(1, 32); n], "0 ns", "");
+        let name = format!("{}-{n}", stem(GPU_GRAPHS.path));
+        probes.push((name, GPU_GRAPHS, vec![nothing]));
     }
     probes
 }

@@ -4,6 +4,13 @@
 //! They need the stand-in in place of the driver, as `tests/cuda/run` puts it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "failing.rs"]
+mod failing;
+#[path = "first_hour.rs"]
+mod first_hour;
+#[path = "sharing.rs"]
+mod sharing;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -226,6 +233,34 @@ fn streams_of_a_process_compute_at_once_and_processes_take_turns() {
     assert!(sum > union, "they are interrupted: {sum} ns");
 }
 
+/// The same scenario as a graph, with results by the legacy default stream: the spans are the same but for
+/// those of kernels.
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn graphs_are_launched_and_results_come_by_the_default_stream() {
+    let settings = [
+        "stages.net.gpu.launch=graph",
+        "stages.net.gpu.d2h=default-stream",
+        "stages.net.gpu.streams=1",
+    ];
+    let run = measured(&settings);
+    let count = |name| run.trace.iter().filter(|span| span.name == name).count();
+    for name in [
+        SpanName::Request,
+        SpanName::H2d,
+        SpanName::Inference,
+        SpanName::D2h,
+    ] {
+        assert_eq!(count(name), 66, "{name:?}");
+    }
+    assert_eq!(count(SpanName::Kernel), 0);
+    let least = |name| services(&run, name, None).into_iter().min().unwrap();
+    let inference = least(SpanName::Inference);
+    assert!(inference.abs_diff(5_000_000) < 200_000, "{inference} ns");
+    let d2h = least(SpanName::D2h);
+    assert!((20_000..2_000_000).contains(&d2h), "{d2h} ns");
+}
+
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn a_batch_has_its_kernels_once_and_copies_a_request() {
@@ -426,9 +461,6 @@ fn refusal(setting: &str) -> String {
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn what_only_the_engine_has_is_refused_by_its_key() {
-    insta::assert_snapshot!(refusal("stages.net.gpu.launch=graph"), @"error: SCENARIO with --set stages.net.gpu.launch=graph: `stages.net.gpu.launch`: kernels are launched one by one on hardware; `tandem simulate` runs others");
-    insta::assert_snapshot!(refusal("stages.net.gpu.mps={}"), @"error: SCENARIO with --set stages.net.gpu.mps={}: `stages.net.gpu.mps`: processes take turns on hardware; `tandem simulate` runs others");
-    insta::assert_snapshot!(refusal("stages.net.gpu.d2h=default-stream"), @"error: SCENARIO with --set stages.net.gpu.d2h=default-stream: `stages.net.gpu.d2h`: results are copied back in the request's stream on hardware; `tandem simulate` runs others");
     insta::assert_snapshot!(refusal("stages.net.gpu.process=shared"), @"error: SCENARIO with --set stages.net.gpu.process=shared: `stages.net.gpu.process`: each stage is a process of its own on hardware; `tandem simulate` runs others");
     insta::assert_snapshot!(refusal("hosts.box.gpus.0.clock=0.5"), @"error: SCENARIO with --set hosts.box.gpus.0.clock=0.5: `hosts.box.gpus.0.clock`: a GPU runs at its own clock on hardware; `tandem simulate` runs others");
     insta::assert_snapshot!(refusal("stages.net.serve.kernels.work.1.kernel.registers=32"), @"error: SCENARIO with --set stages.net.serve.kernels.work.1.kernel.registers=32: `stages.net.serve.kernels.work.1.kernel.registers`: the compiler chose the registers of the kernel that runs on hardware; `tandem simulate` runs others");
@@ -465,6 +497,6 @@ fn the_doctor_says_which_gpus_there_are_or_what_is_wrong_with_the_driver() {
     insta::assert_snapshot!(doctor(&rig, &old), @"no GPU cuDriverGetVersion: the driver is for CUDA 10.2, and 11.0 is needed; install NVIDIA's driver 450 or newer");
     let failing = standin(dir.path(), "failures = [{ call = \"cuInit\", code = 999 }]");
     insta::assert_snapshot!(doctor(&rig, &failing), @"no GPU cuInit on this machine: CUDA_ERROR_UNKNOWN (999); the device is lost to this process: look for `Xid` in the kernel's log (dmesg), and measure again; what was recorded until now is kept");
-    insta::assert_snapshot!(doctor(&rig.join("stub"), &two), @"no GPU loading libcuda.so.1: it has no cuGetErrorName, cuDeviceGetCount, cuDeviceGet, cuDeviceGetName, cuDeviceGetAttribute, cuDeviceGetPCIBusId, cuDeviceTotalMem_v2, cuCtxCreate_v2, cuCtxDestroy_v2, cuCtxPopCurrent_v2, cuCtxSetCurrent, cuCtxSynchronize, cuCtxGetStreamPriorityRange, cuMemGetInfo_v2, cuMemGetAddressRange_v2, cuMemAlloc_v2, cuMemFree_v2, cuPointerSetAttribute, cuMemHostAlloc, cuMemFreeHost, cuMemcpyHtoDAsync_v2, cuMemcpyDtoHAsync_v2, cuModuleLoadData, cuModuleUnload, cuModuleGetFunction, cuLaunchKernel, cuStreamCreateWithPriority, cuStreamDestroy_v2, cuStreamGetPriority, cuStreamSynchronize, cuEventCreate, cuEventDestroy_v2, cuEventRecord, cuEventElapsedTime; it is older than this program needs, or a stub: install NVIDIA's driver 450 (CUDA 11.0) or newer, and take folders named `stubs` off LD_LIBRARY_PATH");
+    insta::assert_snapshot!(doctor(&rig.join("stub"), &two), @"no GPU loading libcuda.so.1: it has no cuGetErrorName, cuDeviceGetCount, cuDeviceGet, cuDeviceGetName, cuDeviceGetAttribute, cuDeviceGetPCIBusId, cuDeviceTotalMem_v2, cuCtxCreate_v2, cuCtxDestroy_v2, cuCtxPopCurrent_v2, cuCtxSetCurrent, cuCtxSynchronize, cuCtxGetStreamPriorityRange, cuMemGetInfo_v2, cuMemGetAddressRange_v2, cuMemAlloc_v2, cuMemFree_v2, cuPointerSetAttribute, cuMemHostAlloc, cuMemFreeHost, cuMemcpyHtoDAsync_v2, cuMemcpyDtoHAsync_v2, cuMemcpyDtoH_v2, cuModuleLoadData, cuModuleUnload, cuModuleGetFunction, cuLaunchKernel, cuStreamCreateWithPriority, cuStreamDestroy_v2, cuStreamGetPriority, cuStreamSynchronize, cuEventCreate, cuEventDestroy_v2, cuEventRecord, cuEventElapsedTime; it is older than this program needs, or a stub: install NVIDIA's driver 450 (CUDA 11.0) or newer, and take folders named `stubs` off LD_LIBRARY_PATH");
     insta::assert_snapshot!(doctor(dir.path(), &two), @"no GPU loading libcuda.so.1: it is not there or cannot be loaded; install NVIDIA's driver, and put the folder of the library on LD_LIBRARY_PATH if it is in none that the loader searches");
 }

@@ -26,7 +26,7 @@ pub(super) fn fit(part: &str, runs: &[Seen<'_>]) -> Vec<FitReport> {
                 let (direction, bytes) = match done.what {
                     What::H2d(bytes) => (cost::H2D, bytes),
                     What::D2h(bytes) => (cost::D2H, bytes),
-                    What::Kernel(..) => continue,
+                    What::Kernel(..) | What::Graph(_) => continue,
                 };
                 let key = format!("{direction}/{}", run.memory(*stage));
                 let (sizes, sources) = kinds.entry(key).or_default();

@@ -1,5 +1,7 @@
 //! What a device adds to kernels of known work: the time between two that the host has launched long
-//! before.
+//! before, and between two of a graph.
+
+use std::collections::BTreeMap;
 
 use schema::profile::{Parameter, parameter};
 use schema::scenario::KernelFile;
@@ -54,9 +56,51 @@ pub(super) fn launch_interval(part: &str, runs: &[Seen<'_>]) -> Option<Parameter
     })
 }
 
+/// The same for kernels of a graph: what graphs of kernels without work take longer, the more they
+/// have. What a graph takes whatever is in it is the same for both, and left out.
+pub(super) fn graph_launch_interval(part: &str, runs: &[Seen<'_>]) -> Option<ParameterReport> {
+    let mut lengths: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    let mut sources: Vec<&str> = Vec::new();
+    for run in runs.iter().filter(|run| run.is_alone) {
+        for ((stage, _), done) in &run.contexts {
+            let Some(kernels) = run.kernels(*stage) else {
+                continue;
+            };
+            let graphs = done.iter().filter(|done| done.what == What::Graph(1));
+            let found: Vec<f64> = graphs.map(Done::length_s).collect();
+            if found.is_empty() || !kernels.iter().all(|kernel| is_idle(kernel)) {
+                continue;
+            }
+            lengths.entry(kernels.len()).or_default().extend(found);
+            sources.push(run.source);
+        }
+    }
+    let ((few, short), (many, long)) = (lengths.first_key_value()?, lengths.last_key_value()?);
+    let more = (many - few) as f64;
+    if many == few {
+        return None;
+    }
+    let (short, long) = (Centre::of(short, 1.0)?, Centre::of(long, 1.0)?);
+    Some(ParameterReport {
+        part: part.to_owned(),
+        name: parameter::GRAPH_LAUNCH_INTERVAL.to_owned(),
+        estimate: Parameter {
+            value: (long.value - short.value) / more,
+            standard_error: long.error.hypot(short.error) / more,
+            unit: "s".to_owned(),
+            range: None,
+            source: names(sources),
+        },
+        warnings: Vec::new(),
+    })
+}
+
+fn is_idle(kernel: &KernelFile) -> bool {
+    kernel.time.as_ps() == 0 && kernel.dram.0 == 0
+}
+
 /// The longest run of kernels without work, behind some that hold the stream.
 fn longest_idle(kernels: &[&KernelFile]) -> Option<std::ops::Range<usize>> {
-    let is_idle = |kernel: &KernelFile| kernel.time.as_ps() == 0 && kernel.dram.0 == 0;
     let mut longest: Option<std::ops::Range<usize>> = None;
     let (mut held_s, mut start) = (0.0, 0);
     for (index, kernel) in kernels.iter().enumerate() {

@@ -81,6 +81,7 @@ pub(crate) fn fit(sources: &[Source<'_>]) -> Fitted {
         let interval = kernels::launch_interval(&part, &runs);
         let interval_s = interval.as_ref().map_or(0.0, |r| r.estimate.value);
         parameters.extend(interval);
+        parameters.extend(kernels::graph_launch_interval(&part, &runs));
         let room = blocks::fit(&part, &runs, interval_s);
         let room = room.map(|(room, reports)| {
             parameters.extend(reports);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ids::{RequestId, StageId};
 use schema::run::{Run, Span, SpanName, Status};
 use schema::scenario::{
-    GpuUse, GpuWork, HostMemory, KernelFile, Kernels, Placement, Scenario, Serve, Work,
+    GpuUse, GpuWork, HostMemory, KernelFile, Kernels, LaunchFile, Placement, Scenario, Serve, Work,
 };
 
 use crate::Source;
@@ -46,6 +46,8 @@ pub(super) enum What {
     D2h(u64),
     /// A kernel, with its number in the stage's work and the requests of its batch.
     Kernel(u32, u32),
+    /// All kernels of the stage's work as a graph, with the requests of its batch.
+    Graph(u32),
 }
 
 impl Done {
@@ -67,7 +69,7 @@ pub(super) fn seen<'a>(sources: &'a [Source<'a>]) -> BTreeMap<String, Vec<Seen<'
             if !counts || !is_sound {
                 continue;
             }
-            let Some(what) = what(span, &sizes) else {
+            let Some(what) = what(&source.run.scenario, span, &sizes) else {
                 continue;
             };
             let Some(part) = part(&source.run.scenario, span) else {
@@ -112,13 +114,25 @@ fn batches(run: &Run) -> BTreeMap<(u32, StageId, u32, u32), u32> {
     sizes
 }
 
-fn what(span: &Span, sizes: &BTreeMap<(u32, StageId, u32, u32), u32>) -> Option<What> {
+fn what(
+    scenario: &Scenario,
+    span: &Span,
+    sizes: &BTreeMap<(u32, StageId, u32, u32), u32>,
+) -> Option<What> {
+    let is_graph = || {
+        let gpu = serve(scenario, span.stage).and_then(|serve| serve.gpu.as_ref());
+        gpu.is_some_and(|gpu| gpu.launch == LaunchFile::Graph)
+    };
     match (span.name, span.kernel) {
         (SpanName::H2d, _) => Some(What::H2d(span.bytes)),
         (SpanName::D2h, _) => Some(What::D2h(span.bytes)),
         (SpanName::Kernel, Some(number)) => {
             let key = (span.replication, span.stage, span.context, span.batch);
             Some(What::Kernel(number, sizes.get(&key).copied().unwrap_or(1)))
+        }
+        (SpanName::Inference, _) if is_graph() => {
+            let key = (span.replication, span.stage, span.context, span.batch);
+            Some(What::Graph(sizes.get(&key).copied().unwrap_or(1)))
         }
         _ => None,
     }

@@ -29,6 +29,15 @@ pub enum CudaError {
         /// Names of the functions.
         missing: Vec<&'static str>,
     },
+    /// A library of the driver that lacks functions of graphs.
+    #[error(
+        "loading libcuda.so.1: it has no {}, which `gpu.launch = \"graph\"` needs; install NVIDIA's \
+         driver 470 (CUDA 11.4) or newer, or launch kernels one by one", missing.join(", ")
+    )]
+    NoGraphs {
+        /// Names of the functions.
+        missing: Vec<&'static str>,
+    },
     /// A driver whose version is too low.
     #[error(
         "cuDriverGetVersion: the driver is for CUDA {}, and {} is needed; install NVIDIA's driver \
@@ -118,7 +127,7 @@ impl Cause {
             600 => Cause::NotReady,
             800 | 805..=809 => Cause::InUse,
             3 | 4 | 34 | 100..=102 | 802..=804 => Cause::Driver,
-            1 | 201 | 400 | 401 | 709 | 712 | 713 => Cause::Misuse,
+            1 | 201 | 400 | 401 | 709 | 712 | 713 | 900..=908 => Cause::Misuse,
             _ => Cause::Other,
         }
     }

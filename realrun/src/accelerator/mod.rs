@@ -169,7 +169,8 @@ pub struct PhaseTimes {
     /// nanoseconds. The device began no earlier.
     pub began_ns: u64,
     /// When each operation of the phase had ended, counted from when the device began with the first:
-    /// one of a copy, one a kernel of an inference. Empty if the phase had nothing to do.
+    /// one of a copy, one a kernel of an inference, or one of all kernels that are launched as a graph.
+    /// Empty if the phase had nothing to do.
     pub ends: Vec<Duration>,
 }
 

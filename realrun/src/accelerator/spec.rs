@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use schema::scenario::{HostMemory, HostWait};
+use schema::scenario::{CopyBack, Device, GpuUse, HostMemory, HostWait, LaunchFile};
 
 use super::AcceleratorError;
 use super::nets::NetName;
@@ -47,6 +47,42 @@ pub struct GpuPlace {
     pub host_memory: HostMemory,
     /// What a thread does while the GPU works for it.
     pub wait: HostWait,
+    /// How the kernels of a net are launched.
+    pub launch: LaunchFile,
+    /// How results are copied back.
+    pub d2h: CopyBack,
+}
+
+impl GpuPlace {
+    /// On a device, as a stage uses it. An instance of a partitioned GPU is the only device that its
+    /// process sees.
+    #[must_use]
+    pub fn of(device: Device, uses: &GpuUse) -> GpuPlace {
+        GpuPlace {
+            device: match device.instance {
+                Some(_) => 0,
+                None => device.gpu,
+            },
+            priority: uses.priority,
+            host_memory: uses.host_memory,
+            wait: uses.wait,
+            launch: uses.launch,
+            d2h: uses.d2h,
+        }
+    }
+
+    /// On the GPU of this number, as a stage uses it that says nothing else.
+    #[must_use]
+    pub const fn plain(device: u32) -> GpuPlace {
+        GpuPlace {
+            device,
+            priority: 0,
+            host_memory: HostMemory::Pinned,
+            wait: HostWait::Block,
+            launch: LaunchFile::Kernels,
+            d2h: CopyBack::Stream,
+        }
+    }
 }
 
 /// Kernels that run one after the other, and what is copied before and after.
@@ -91,10 +127,19 @@ pub struct Line {
 }
 
 impl Line {
-    /// Operations of a pass: copies in, kernels, copies out.
+    /// Operations of a pass: copies in, kernels or their graph, copies out.
     #[must_use]
     pub fn n_operations(&self) -> usize {
-        self.n_copies_in() + self.work.kernels.len() + self.n_copies_out()
+        self.n_copies_in() + self.n_launches() + self.n_copies_out()
+    }
+
+    /// Launches of a pass: one a kernel, or one of all as a graph.
+    #[must_use]
+    pub fn n_launches(&self) -> usize {
+        match self.place.launch {
+            LaunchFile::Kernels => self.work.kernels.len(),
+            LaunchFile::Graph => self.work.kernels.len().min(1),
+        }
     }
 
     /// Copies in of a pass: one a request, none of requests without bytes.

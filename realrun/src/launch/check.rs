@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use schema::ids::StageId;
 use schema::scenario::{
     ArrivalsFile, BatchClose, CopiesOf, CopyBack, Extent, Forward, GpuUse, GpuWork, HandBack, Hop,
-    Kernels, LaunchFile, Placement, Registration, Scenario, Serve, SetUp, Stage, StageRole,
-    Transport, Work,
+    Kernels, Placement, Registration, Scenario, Serve, SetUp, Stage, StageRole, Transport, Work,
 };
 
 use super::gdr::way_to_gpu;
@@ -239,19 +238,19 @@ fn gpu_can_be_used(
             &format!("{problem}; `tandem simulate` runs others"),
         )
     };
-    let key = |below: &str| format!("stages.{}.gpu.{below}", stage.name);
+    let key = |below: &str| key_of(stage, below);
     if gpu.process.is_some() && scenario.placement != Placement::Device {
         let problem = "each stage is a process of its own on hardware";
         return refuse(key("process"), problem);
     }
-    if gpu.mps.is_some() {
-        return refuse(key("mps"), "processes take turns on hardware");
+    if gpu.mps.is_some() && scenario.placement == Placement::Device {
+        let problem = "clients of the Multi-Process Service are processes of their own, and with \
+                       placement `device` there are none";
+        return refuse(key("mps"), problem);
     }
-    if gpu.launch != LaunchFile::Kernels {
-        return refuse(key("launch"), "kernels are launched one by one on hardware");
-    }
-    if gpu.d2h != CopyBack::Stream {
-        let problem = "results are copied back in the request's stream on hardware";
+    if gpu.d2h != CopyBack::Stream && scenario.placement == Placement::Device {
+        let problem = "results are copied back in the request's stream with placement `device`, where \
+                       nothing waits for a copy before it hands over what follows";
         return refuse(key("d2h"), problem);
     }
     if gpu.copies != CopiesOf::Request && serve.batch.max > 1 {
@@ -273,11 +272,21 @@ fn gpu_can_be_used(
     for device in &gpu.devices {
         let row = &host.gpus[device.gpu as usize];
         let key = |below: &str| format!("hosts.{}.gpus.{}{below}", host.key, device.gpu);
-        if !row.mig.is_empty() {
-            return refuse(key(".mig"), "whole GPUs are used on hardware");
+        if device.instance.is_some() && scenario.placement == Placement::Device {
+            let problem = "a process sees one instance of a GPU, which is chosen when it starts; with \
+                           placement `device` there are no processes to start";
+            return refuse(key(".mig"), problem);
+        }
+        if device.instance.is_some() && gpu.devices.len() > 1 {
+            let problem = "a process sees one instance of a GPU and nothing else on hardware; give each \
+                           instance a stage of its own";
+            return refuse(key_of(stage, "devices"), problem);
         }
         if (row.clock - 1.0).abs() > f64::EPSILON {
             return refuse(key(".clock"), "a GPU runs at its own clock on hardware");
+        }
+        if instance_of(scenario, stage)?.is_some() {
+            continue;
         }
         if let Err(error) = cuda::find(device.gpu) {
             let problem = format!("{error}; `tandem simulate` runs GPUs anywhere");
@@ -285,6 +294,36 @@ fn gpu_can_be_used(
         }
     }
     Ok(())
+}
+
+fn key_of(stage: &Stage, below: &str) -> String {
+    format!("stages.{}.gpu.{below}", stage.name)
+}
+
+/// UUID of the instance of a GPU that a stage runs on; `None` if it runs on whole GPUs or on none.
+///
+/// # Errors
+/// If this machine has no such instance.
+pub(super) fn instance_of(
+    scenario: &Scenario,
+    stage: &Stage,
+) -> Result<Option<String>, RealrunError> {
+    let StageRole::Serve(Serve { gpu: Some(gpu), .. }) = &stage.role else {
+        return Ok(None);
+    };
+    let Some(device) = gpu.devices.iter().find(|device| device.instance.is_some()) else {
+        return Ok(None);
+    };
+    let host = &scenario.hosts[stage.host];
+    let mig = &host.gpus[device.gpu as usize].mig;
+    super::mig::uuid(*device, mig)
+        .map(Some)
+        .map_err(|problem| RealrunError::Unsupported {
+            key: scenario
+                .source()
+                .position(&format!("hosts.{}.gpus.{}.mig", host.key, device.gpu)),
+            problem: format!("{problem}; `tandem simulate` runs instances anywhere"),
+        })
 }
 
 /// Refuses work on a GPU that only the engine does.
@@ -378,6 +417,11 @@ fn verbs_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
                 }
                 if gpu.devices.len() > 1 {
                     return refuse(key("devices"), several("device"));
+                }
+                if gpu.devices[0].instance.is_some() {
+                    let problem = "must be a whole GPU over `gdr` on hardware; `tandem simulate` runs \
+                                   instances";
+                    return refuse(key("devices"), problem.to_owned());
                 }
             }
             if hop.over == Transport::Gdr

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use schema::ids::{ClientId, RequestId, StageId};
 use schema::run::{Leg, Manifest, Outcome, Run, Span, SpanName, Status};
-use schema::scenario::{Extent, Scenario, Serve, StageRole, Work};
+use schema::scenario::{Extent, LaunchFile, Scenario, Serve, StageRole, Work};
 use schema::workload::ClientPlan;
 
 use crate::accelerator::{AcceleratorError, GpuPlace, KernelsSpec, Line, cuda};
@@ -86,23 +86,18 @@ fn served(scenario: &Scenario) -> Vec<Served> {
                 continue;
             }
             let process = context / gpu.streams;
-            let device = gpu.devices[(process / gpu.processes) as usize].gpu;
+            let device = gpu.devices[(process / gpu.processes) as usize];
             let owner = match &gpu.process {
                 Some(name) => format!("process {name}"),
                 None => format!("stage {} {process}", row.name),
             };
             let n = processes.len();
-            let process = *processes.entry((device, owner)).or_insert(n);
+            let process = *processes.entry((device.gpu, owner)).or_insert(n);
             all.push(Served {
                 stage,
                 context,
                 line: Line {
-                    place: GpuPlace {
-                        device,
-                        priority: gpu.priority,
-                        host_memory: gpu.host_memory,
-                        wait: gpu.wait,
-                    },
+                    place: GpuPlace::of(device, gpu),
                     process,
                     work: KernelsSpec {
                         kernels: kernel_specs(kernels),
@@ -196,7 +191,7 @@ fn base(
 fn of_request(line: &Line, slot: usize, base: Span, payload: u64, dates: &[u64]) -> Vec<Span> {
     let (first, last) = (dates[0], dates[dates.len() - 1]);
     let copied_in = line.n_copies_in();
-    let computed = copied_in + line.work.kernels.len();
+    let computed = copied_in + line.n_launches();
     let span = |name, bytes, [ready_ns, start_ns, end_ns]: [u64; 3]| Span {
         name,
         bytes,
@@ -220,7 +215,8 @@ fn of_request(line: &Line, slot: usize, base: Span, payload: u64, dates: &[u64])
     let (start_ns, end_ns) = (dates[copied_in], dates[computed]);
     let times = [ready_ns, start_ns, end_ns];
     spans.push(span(SpanName::Inference, payload, times));
-    if slot == 0 {
+    // Of a graph nothing tells when each kernel ended.
+    if slot == 0 && line.place.launch == LaunchFile::Kernels {
         for (index, pair) in dates[copied_in..=computed].windows(2).enumerate() {
             spans.push(Span {
                 kernel: Some(index as u32),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use schema::scenario::{Hop, HostMemory, HostWait, Scenario, StageRole};
+use schema::scenario::{Hop, Scenario, StageRole};
 
 use crate::accelerator::GpuPlace;
 use crate::accelerator::cuda::{self, CudaAccelerator};
@@ -42,12 +42,7 @@ pub fn ways_to_gpus() -> io::Result<Vec<io::Result<String>>> {
 
 fn way(nic: &Choice, gpu: u32) -> io::Result<String> {
     let nic = Nic::open(nic)?;
-    let place = GpuPlace {
-        device: gpu,
-        priority: 0,
-        host_memory: HostMemory::Pinned,
-        wait: HostWait::Block,
-    };
+    let place = GpuPlace::plain(gpu);
     let gpu = CudaAccelerator::new(place).map_err(io::Error::other)?;
     let way = nic.way_to(&gpu)?;
     Ok(format!("GPU {} from {} by {way}", place.device, nic.name()))

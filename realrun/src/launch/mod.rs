@@ -4,12 +4,15 @@ mod assemble;
 mod check;
 mod device;
 mod gdr;
+mod mig;
+mod mps;
 mod placement;
 mod process;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +24,7 @@ use schema::run::{
 use schema::scenario::{Placement, Scenario, Stage, StageRole, Transport, Work};
 
 pub use gdr::ways_to_gpus;
+pub use mps::mps_state;
 pub use placement::netns_problem;
 
 use crate::accelerator::cpu::THREADS_VARIABLE;
@@ -31,6 +35,7 @@ use crate::journal::Writing;
 use crate::machine;
 use crate::roles::{Assignment, Order, Report, Role, core_time_file, roles, write_core_time};
 use crate::transport::Address;
+use mps::Mps;
 use placement::Place;
 use process::{Happened, Process, What};
 
@@ -94,15 +99,21 @@ pub fn measure(
     if scenario.placement == Placement::Device {
         refuse_to_overwrite(&options.out)?;
         progress(Progress::Running(Duration::ZERO));
-        let run = device::measure(scenario, manifest)?;
+        let mut run = device::measure(scenario, manifest)?;
+        run.manifest.warnings.extend(mps::warning_here());
         run.save(&options.out)?;
         return Ok(run);
     }
+    let mps = Mps::find(scenario)?;
     let journals = make_folder(&options.out)?;
     let place = Place::make(scenario)?;
+    if let (Some(mps), Some(measured)) = (&mps, &mut manifest.measured) {
+        let facts = &mut measured.machine;
+        facts.insert("Multi-Process Service".to_owned(), mps.describe());
+    }
     write_json(&journals.join(MANIFEST_FILE), &manifest)?;
     let writing = Writing::into(&journals)?;
-    let mut crew = start(scenario, options, &journals, &place)?;
+    let mut crew = start(scenario, options, &journals, &place, mps.as_ref())?;
     manifest.warnings = std::mem::take(&mut crew.warnings);
     write_json(&journals.join(MANIFEST_FILE), &manifest)?;
     let before = machine::machine_time();
@@ -111,6 +122,7 @@ pub fn measure(
     manifest.outcome = crew.watch(start_ns, &journals, progress)?;
     let after = machine::machine_time();
     drop(crew);
+    drop(mps);
     drop(place);
     drop(writing);
     progress(Progress::Assembling);
@@ -179,10 +191,10 @@ fn facts(scenario: &Scenario) -> BTreeMap<String, String> {
         StageRole::Serve(serve) => serve.gpu.is_some(),
         _ => false,
     };
-    if scenario.stages.rows().iter().any(uses_gpus)
-        && let Ok(gpus) = cuda::survey()
-    {
-        facts.insert("GPUs".to_owned(), gpus.join("; "));
+    if scenario.stages.rows().iter().any(uses_gpus) {
+        let gpus = cuda::survey().map(|gpus| gpus.join("; "));
+        // Without them nothing is measured; what a device does not tell of itself does no harm.
+        facts.insert("GPUs".to_owned(), gpus.unwrap_or_else(|e| e.to_string()));
     }
     let mut hops = scenario.groups.rows().iter().flat_map(|group| &group.path);
     if let Some(hop) = hops.find(|hop| hop.over == Transport::Gdr)
@@ -249,6 +261,7 @@ fn start(
     options: &MeasureOptions,
     journals: &Path,
     place: &Place,
+    mps: Option<&Mps>,
 ) -> Result<Crew, RealrunError> {
     let (tell, happened) = mpsc::channel();
     let mut crew = Crew {
@@ -275,6 +288,9 @@ fn start(
         let mut command = place.command(host, &options.executable);
         // One thread a context: what an instance computes is on its own thread's clock.
         command.arg("role").env(THREADS_VARIABLE, "1");
+        if let Role::Server { stage } = &role {
+            see_gpus(&mut command, scenario, stage, mps, journals)?;
+        }
         let process = Process::spawn(command, &assignment, crew.processes.len(), tell.clone())?;
         crew.processes.push(process);
         let (port, socket, warnings) = crew.ready(&role)?;
@@ -296,6 +312,24 @@ fn start(
         }
     }
     Ok(crew)
+}
+
+/// Sets which GPUs the process of a stage sees, and whether it is a client of the Multi-Process Service.
+fn see_gpus(
+    command: &mut Command,
+    scenario: &Scenario,
+    stage: &str,
+    mps: Option<&Mps>,
+    journals: &Path,
+) -> Result<(), RealrunError> {
+    let mut rows = scenario.stages.rows().iter();
+    let row = rows.find(|row| row.name == stage);
+    let row = row.expect("a role's stage is the scenario's");
+    mps::set_environment(command, row, mps, &journals.join("no-mps"));
+    if let Some(uuid) = check::instance_of(scenario, row)? {
+        command.env(mig::VISIBLE, uuid);
+    }
+    Ok(())
 }
 
 /// Where the stages that listen already are reached from `host`.

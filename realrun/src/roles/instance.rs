@@ -2,14 +2,15 @@
 //! on the cores or on a GPU.
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use schema::ids::StageId;
-use schema::scenario::{GpuUse, GpuWork, InputFile, Kernels, Serve, Work};
+use schema::scenario::{GpuUse, GpuWork, InputFile, Kernels, LaunchFile, Serve, Work};
 
 use super::Shared;
-use super::line::{Handover, Line};
+use super::line::{Handover, Line, poll};
 use crate::accelerator::cpu::CpuAccelerator;
 use crate::accelerator::cuda::CudaAccelerator;
 use crate::accelerator::{
@@ -56,14 +57,44 @@ pub(super) const NO_TIMES: Times = Times {
     d2h: None,
 };
 
-/// Starts the instances and waits until each has run its net once; returns their warnings, and the
-/// GPU if there is one: of several the first.
+/// How long instances may take to end; a GPU that is lost may keep them for ever.
+const END_LIMIT: Duration = Duration::from_millis(500);
+
+/// The instances of a server.
+pub(super) struct Instances {
+    line: Arc<Line<Job>>,
+    threads: Vec<JoinHandle<()>>,
+    gpus: Vec<Arc<CudaAccelerator>>,
+    /// What to know of them.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Instances {
+    /// The GPU, if there is one: of several the first.
+    pub(super) fn gpu(&self) -> Option<Weak<CudaAccelerator>> {
+        self.gpus.first().map(Arc::downgrade)
+    }
+
+    /// Ends them when the line is empty, and frees what they hold of devices.
+    pub(super) fn end(self) {
+        self.line.close();
+        poll(END_LIMIT, || {
+            (self.threads.iter().all(JoinHandle::is_finished)).then_some(())
+        });
+        for thread in self.threads.into_iter().filter(JoinHandle::is_finished) {
+            // Whoever waits for its requests has been told.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// Starts the instances and waits until each has run its net once.
 pub(super) fn start_instances(
     shared: &Arc<Shared>,
     stage: StageId,
     serve: &Serve,
     line: &Arc<Line<Job>>,
-) -> Result<(Vec<String>, Option<Arc<CudaAccelerator>>), RealrunError> {
+) -> Result<Instances, RealrunError> {
     let failed = |source: AcceleratorError| RealrunError::Accelerator {
         stage: shared.scenario.stages[stage].name.clone(),
         source: Box::new(source),
@@ -83,34 +114,45 @@ pub(super) fn start_instances(
     };
     let spec = context_spec(shared, stage, serve);
     let (tell, heard) = mpsc::channel();
+    let mut threads = Vec::new();
     for (index, accelerator) in accelerators.iter().enumerate() {
         let (accelerator, spec) = (Arc::clone(accelerator), spec.clone());
         let (line, tell) = (Arc::clone(line), tell.clone());
-        let (is_raw, batch_max) = (serve.work.is_raw(), serve.batch.max as usize);
-        std::thread::spawn(move || {
+        let (work, batch_max) = (Phases::of(serve), serve.batch.max as usize);
+        threads.push(std::thread::spawn(move || {
             let context = accelerator.context(&spec);
             match context {
                 Ok(context) => {
                     // The receiver is gone only if another instance has failed.
                     let _gone = tell.send(Ok(()));
-                    run_instance(context, index as u32, &line, is_raw, batch_max);
+                    run_instance(context, index as u32, &line, work, batch_max);
                 }
                 Err(error) => {
                     let _gone = tell.send(Err(error));
                 }
             }
-        });
+        }));
     }
-    for _ in &accelerators {
-        let started = heard.recv().expect("every instance says how it started");
-        started.map_err(failed)?;
-    }
+    let started: Vec<_> = (accelerators.iter())
+        .map(|_| heard.recv().expect("every instance says how it started"))
+        .collect();
     let mut warnings: Vec<String> = accelerators
         .iter()
         .flat_map(|accelerator| accelerator.describe().warnings)
         .collect();
     warnings.dedup();
-    Ok((warnings, gpus.into_iter().next()))
+    let instances = Instances {
+        line: Arc::clone(line),
+        threads,
+        gpus,
+        warnings,
+    };
+    drop(accelerators);
+    if let Some(error) = started.into_iter().find_map(Result::err) {
+        instances.end();
+        return Err(failed(error));
+    }
+    Ok(instances)
 }
 
 /// The accelerator of each instance: one a process on each device, for all of its streams.
@@ -118,12 +160,7 @@ fn on_gpus(gpu: &GpuUse) -> Result<Vec<Arc<CudaAccelerator>>, CudaError> {
     let mut accelerators = Vec::new();
     for device in &gpu.devices {
         for _ in 0..gpu.processes {
-            let process = Arc::new(CudaAccelerator::new(GpuPlace {
-                device: device.gpu,
-                priority: gpu.priority,
-                host_memory: gpu.host_memory,
-                wait: gpu.wait,
-            })?);
+            let process = Arc::new(CudaAccelerator::new(GpuPlace::of(*device, gpu))?);
             for _ in 0..gpu.streams {
                 accelerators.push(Arc::clone(&process));
             }
@@ -210,17 +247,38 @@ pub(crate) fn kernel_specs(kernels: &Kernels) -> Vec<KernelSpec> {
     kernels.work.iter().map(spec).collect()
 }
 
+/// What a batch goes through.
+#[derive(Clone, Copy)]
+struct Phases {
+    /// Whether inputs are preprocessed.
+    is_raw: bool,
+    /// Whether each kernel is timed by itself.
+    has_kernels: bool,
+}
+
+impl Phases {
+    fn of(serve: &Serve) -> Phases {
+        let is_graph = |gpu: &GpuUse| gpu.launch == LaunchFile::Graph;
+        Phases {
+            is_raw: serve.work.is_raw(),
+            has_kernels: !serve.gpu.as_ref().is_some_and(is_graph),
+        }
+    }
+}
+
 fn run_instance(
     mut context: Box<dyn Context>,
     index: u32,
     line: &Line<Job>,
-    is_raw: bool,
+    phases: Phases,
     batch_max: usize,
 ) {
     static BATCHES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let mut batch: Vec<Job> = Vec::with_capacity(batch_max);
     loop {
-        line.take(&mut batch);
+        if !line.take(&mut batch) {
+            return;
+        }
         let taken_ns = clock::monotonic_ns();
         let number = BATCHES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         for job in &mut batch {
@@ -231,7 +289,7 @@ fn run_instance(
                 ..NO_TIMES
             };
         }
-        let failed = run_batch(&mut *context, &mut batch, is_raw)
+        let failed = run_batch(&mut *context, &mut batch, phases)
             .err()
             .map(|error| error.to_string());
         for mut job in batch.drain(..) {
@@ -302,7 +360,7 @@ fn place(job: &mut Job) -> Option<InPlace<'_>> {
 fn run_batch(
     context: &mut dyn Context,
     batch: &mut [Job],
-    is_raw: bool,
+    phases: Phases,
 ) -> Result<(), AcceleratorError> {
     let mut progress = Progress { last: Stamp::now() };
     for (slot, job) in batch.iter_mut().enumerate() {
@@ -313,7 +371,7 @@ fn run_batch(
         context.copy_in(slot, job.connection.received())?;
         job.times.h2d = progress.phase(context);
     }
-    if is_raw {
+    if phases.is_raw {
         context.preprocess(batch.len())?;
         context.synchronize()?;
         let phase = progress.phase(context);
@@ -324,7 +382,7 @@ fn run_batch(
     context.synchronize()?;
     let phase = progress.phase(context);
     (batch.iter_mut()).for_each(|job| job.times.inference = phase);
-    if let Some(first) = batch.first_mut() {
+    if let (Some(first), true) = (batch.first_mut(), phases.has_kernels) {
         first.kernels = kernels_of(context);
     }
     for (slot, job) in batch.iter_mut().enumerate() {

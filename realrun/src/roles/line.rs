@@ -2,12 +2,15 @@
 //! request.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// A first-in-first-out line that several threads fill and several empty, in batches.
 pub(super) struct Line<T> {
     waiting: Mutex<VecDeque<(u64, T)>>,
+    /// Whether nobody joins any more; set by who holds the line.
+    is_closed: AtomicBool,
     arrived: Condvar,
     batch_max: usize,
     batch_delay: Duration,
@@ -18,6 +21,7 @@ impl<T> Line<T> {
     pub(super) fn new(capacity: usize, batch_max: usize, batch_delay: Duration) -> Line<T> {
         Line {
             waiting: Mutex::new(VecDeque::with_capacity(capacity)),
+            is_closed: AtomicBool::new(false),
             arrived: Condvar::new(),
             batch_max,
             batch_delay,
@@ -32,13 +36,25 @@ impl<T> Line<T> {
         self.arrived.notify_one();
     }
 
-    /// Waits for a batch and moves it into `batch`, which must be empty.
+    /// Closes the line: who takes from it goes on until it is empty.
+    pub(super) fn close(&self) {
+        let waiting = self.lock();
+        self.is_closed.store(true, Ordering::Relaxed);
+        drop(waiting);
+        self.arrived.notify_all();
+    }
+
+    /// Waits for a batch and moves it into `batch`, which must be empty; `false` if there will be none,
+    /// since the line is empty and closed.
     ///
     /// It closes when it is full, or when its first item has waited for the batch delay.
-    pub(super) fn take(&self, batch: &mut Vec<T>) {
+    pub(super) fn take(&self, batch: &mut Vec<T>) -> bool {
         let mut waiting = self.lock();
         loop {
             let Some((since_ns, _)) = waiting.front() else {
+                if self.is_closed.load(Ordering::Relaxed) {
+                    return false;
+                }
                 waiting = self
                     .arrived
                     .wait(waiting)
@@ -56,7 +72,7 @@ impl<T> Line<T> {
                     // Whoever was woken for these may have found this thread in its way.
                     self.arrived.notify_one();
                 }
-                return;
+                return true;
             }
             let rest = self.batch_delay - waited;
             let (guard, _) = self
@@ -132,8 +148,24 @@ mod tests {
 
     fn take(line: &Line<u32>) -> Vec<u32> {
         let mut batch = Vec::new();
-        line.take(&mut batch);
+        assert!(line.take(&mut batch));
         batch
+    }
+
+    #[test]
+    fn a_line_that_is_closed_is_emptied_first() {
+        let line = std::sync::Arc::new(Line::new(8, 1, Duration::ZERO));
+        line.join(monotonic_ns(), 1);
+        let other = std::sync::Arc::clone(&line);
+        let taker = std::thread::spawn(move || {
+            let mut n = 0;
+            while other.take(&mut Vec::new()) {
+                n += 1;
+            }
+            n
+        });
+        line.close();
+        assert_eq!(taker.join().unwrap(), 1);
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub(crate) struct Shared {
     nic: OnceLock<Nic>,
     /// Connections that are being served.
     n_open: AtomicUsize,
+    /// What is to be done when all connections are closed.
+    ends: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
 /// A connection that is being served; dropped when its last request has been recorded.
@@ -167,6 +169,12 @@ impl Drop for Open {
 }
 
 impl Shared {
+    /// Lets `end` be called when the role ends and all connections are closed.
+    fn at_end(&self, end: impl FnOnce() + Send + 'static) {
+        let mut ends = self.ends.lock().expect("no thread panics while it ends");
+        ends.push(Box::new(end));
+    }
+
     fn report(&self, report: &Report) {
         let mut line = serde_json::to_string(report).expect("a report can be written as JSON");
         line.push('\n');
@@ -311,6 +319,7 @@ pub fn run(
         reports: Mutex::new(Box::new(output)),
         nic: OnceLock::new(),
         n_open: AtomicUsize::new(0),
+        ends: Mutex::new(Vec::new()),
     });
     let player = Arc::clone(&shared);
     std::thread::spawn(move || {
@@ -334,6 +343,8 @@ pub fn run(
     line::poll(END_LIMIT, || {
         (shared.n_open.load(Ordering::Acquire) == 0).then_some(())
     });
+    let mut ends = shared.ends.lock().expect("no thread panics while it ends");
+    ends.drain(..).for_each(|end| end());
     Ok(())
 }
 

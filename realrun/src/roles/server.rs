@@ -4,7 +4,7 @@
 //! one to the other, so that the instance copies straight from and to its buffers.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use schema::ids::{ClassId, HostId, Id, StageId};
 use schema::run::{Leg, Span, SpanName, Status};
@@ -29,7 +29,9 @@ pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunEr
     };
     let delay = std::time::Duration::from_nanos(serve.batch.delay.as_ns());
     let line = Arc::new(Line::new(1024, serve.batch.max as usize, delay));
-    let (warnings, gpu) = start_instances(shared, stage, serve, &line)?;
+    let mut instances = start_instances(shared, stage, serve, &line)?;
+    let (gpu, warnings) = (instances.gpu(), std::mem::take(&mut instances.warnings));
+    shared.at_end(move || instances.end());
     let socket = shared
         .assignment
         .dir
@@ -42,6 +44,8 @@ pub(super) fn play(shared: &Arc<Shared>, stage: StageId) -> Result<(), RealrunEr
         let (shared, line, gpu) = (Arc::clone(&shared), Arc::clone(&line), gpu.clone());
         std::thread::spawn(move || {
             let _open = Open::new(&shared);
+            // It goes before the connection counts as closed, and with it the device's memory.
+            let gpu = gpu.as_ref().and_then(Weak::upgrade);
             if let Err(error) = serve_connection(&shared, stage, &line, gpu.as_deref(), pending) {
                 shared.fail(&error.in_full());
             }

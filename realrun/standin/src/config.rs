@@ -15,6 +15,14 @@
 //! dma-buf = true                # the driver says that it gives memory as dma-bufs; what it gives no
 //!                               # adapter takes; false if not given
 //!
+//! # CUDA_VISIBLE_DEVICES that names an instance of a GPU leaves one device, whose name says so; it has
+//! # all of the part. Where CUDA_MPS_PIPE_DIRECTORY is a folder with a `control` in it, contexts are
+//! # clients of the Multi-Process Service, each with the share and priority of its environment; others of
+//! # other processes have GPUs of their own.
+//!
+//! accounts = "/tmp/accounts"     # a folder: each process leaves a file there when it ends, named by its
+//!                               # number, with what it still holds and how often it called what
+//!
 //! [[failures]]                  # calls that fail, the first that fits
 //! call = "cuMemAlloc_v2"        # any function by its name in the library
 //! code = 2                      # what it returns
@@ -28,7 +36,7 @@ use std::path::{Path, PathBuf};
 use schema::profile::{CostLaw, Part, Profile, cost, parameter};
 use schema::units::{Bytes, SimDuration};
 use serde::Deserialize;
-use sim::gpu::GpuSpec;
+use sim::gpu::{GpuSpec, MpsSpec};
 
 use crate::Code;
 use crate::memory::Addresses;
@@ -65,6 +73,8 @@ struct File {
     #[serde(default)]
     dma_buf: bool,
     #[serde(default)]
+    accounts: Option<PathBuf>,
+    #[serde(default)]
     failures: Vec<Failure>,
 }
 
@@ -96,14 +106,19 @@ pub(crate) struct Failure {
 /// What was asked for, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) part: String,
+    /// Name of every device.
+    pub(crate) name: String,
     pub(crate) gpu: GpuSpec,
+    /// What its contexts are as clients of the Multi-Process Service; `None` if they are none.
+    pub(crate) mps: Option<MpsSpec>,
     pub(crate) devices: u32,
     /// Of each device, in bytes.
     pub(crate) memory: u64,
     /// What a context takes of it, in bytes.
     pub(crate) context_memory: u64,
     pub(crate) launch_interval: SimDuration,
+    /// The same for a kernel of a graph.
+    pub(crate) graph_launch_interval: SimDuration,
     pub(crate) copies: Copies,
     pub(crate) driver_version: i32,
     pub(crate) time: Time,
@@ -113,6 +128,8 @@ pub(crate) struct Config {
     pub(crate) addresses: Addresses,
     /// Whether the driver says that it gives memory as dma-bufs.
     pub(crate) dma_buf: bool,
+    /// Where a process says what it holds when it ends.
+    pub(crate) accounts: Option<PathBuf>,
     pub(crate) failures: Vec<Failure>,
 }
 
@@ -148,20 +165,29 @@ impl Config {
         let gpu = sim::gpu_of_part(&file.part, part, "`part`").map_err(|e| e.to_string())?;
         let value = |name: &str, or: f64| part.parameters.get(name).map_or(or, |p| p.value);
         let memory = value(parameter::MEMORY, MEMORY as f64) as u64;
-        let launch_interval = value(parameter::LAUNCH_INTERVAL, 0.0);
+        let visible = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+        let interval = |name| SimDuration::from_secs_f64(value(name, 0.0));
         Ok(Config {
             gpu,
-            devices: file.devices.unwrap_or(1),
+            devices: match visible.starts_with("MIG-") {
+                true => 1,
+                false => file.devices.unwrap_or(1),
+            },
             memory: file.memory.map_or(memory, |memory| memory.0),
             context_memory: value(parameter::CONTEXT_MEMORY, 0.0) as u64,
-            launch_interval: SimDuration::from_secs_f64(launch_interval),
+            launch_interval: interval(parameter::LAUNCH_INTERVAL),
+            graph_launch_interval: interval(parameter::GRAPH_LAUNCH_INTERVAL),
             copies: Copies {
                 h2d_pinned: law(part, cost::H2D, "pinned")?,
                 h2d_pageable: law(part, cost::H2D, "pageable")?,
                 d2h_pinned: law(part, cost::D2H, "pinned")?,
                 d2h_pageable: law(part, cost::D2H, "pageable")?,
             },
-            part: file.part,
+            name: match visible.strip_prefix("MIG-") {
+                Some(instance) => format!("Tandem stand-in for {}, MIG-{instance}", file.part),
+                None => format!("Tandem stand-in for {}", file.part),
+            },
+            mps: mps()?,
             driver_version: file.driver_version.unwrap_or(DRIVER_VERSION),
             time: file.clock,
             preprocess_block: file.preprocess_block.unwrap_or(PREPROCESS_BLOCK),
@@ -171,9 +197,29 @@ impl Config {
                 false => Addresses::Own,
             },
             dma_buf: file.dma_buf,
+            accounts: file.accounts,
             failures: file.failures,
         })
     }
+}
+
+/// What the environment makes of this process: a client where there are pipes of the service.
+fn mps() -> Result<Option<MpsSpec>, String> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let Some(pipes) = variable("CUDA_MPS_PIPE_DIRECTORY") else {
+        return Ok(None);
+    };
+    if !Path::new(&pipes).join("control").exists() {
+        return Ok(None);
+    }
+    let number = |name: &str, or: f64| {
+        let value = variable(name).map_or(Ok(or), |text| text.parse());
+        value.map_err(|error| format!("{name}: {error}"))
+    };
+    Ok(Some(MpsSpec {
+        cap: number("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", 100.0)? / 100.0,
+        level: number("CUDA_MPS_CLIENT_PRIORITY", 0.0)? as u8,
+    }))
 }
 
 fn law(part: &Part, direction: &str, memory: &str) -> Result<CostLaw, String> {

@@ -167,11 +167,16 @@ impl Function {
 }
 
 impl Launched {
-    /// The kernel for the model.
+    /// The kernel for the model, whose blocks may start `overhead` after it could.
     ///
     /// # Errors
     /// If the device has no room for a block.
-    pub(crate) fn kernel(&self, shape: Shape, config: &Config) -> Result<Kernel, Code> {
+    pub(crate) fn kernel(
+        &self,
+        shape: Shape,
+        overhead: SimDuration,
+        config: &Config,
+    ) -> Result<Kernel, Code> {
         let too_large = shape.threads > THREADS || shape.shared_memory > SHARED_MEMORY;
         if shape.blocks == 0 || shape.threads == 0 || shape.threads > THREADS {
             return Err(code::INVALID_VALUE);
@@ -183,7 +188,7 @@ impl Launched {
             Launched::Preprocess { .. } => (config.preprocess_block, 0),
         };
         let kernel = Kernel {
-            overhead: config.launch_interval,
+            overhead,
             blocks: shape.blocks,
             shape: BlockShape {
                 threads: shape.threads,

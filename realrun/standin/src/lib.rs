@@ -13,9 +13,10 @@
 //! - The clock is the machine's, or a virtual one that stands still except while a call waits.
 //! - Any call can be told to fail (`src/config.rs`), and all that is made is counted (`src/control.rs`).
 //!
-//! What is left out: other kernels, graphs, events across streams, peer copies, the legacy default
-//! stream, the Multi-Process Service, and every other process: two processes that load it have a GPU
-//! each.
+//! What is left out: other kernels, graphs of anything but kernels in order, events across streams, peer
+//! copies, on the legacy default stream all but copies back, the multiprocessors of an instance of a
+//! GPU, and every other process: two processes that load it have a GPU each, clients of the
+//! Multi-Process Service too.
 
 mod clock;
 mod config;
@@ -47,10 +48,11 @@ mod code {
     pub(crate) const ILLEGAL_ADDRESS: Code = 700;
     pub(crate) const LAUNCH_OUT_OF_RESOURCES: Code = 701;
     pub(crate) const NOT_SUPPORTED: Code = 801;
+    pub(crate) const CAPTURE_UNSUPPORTED: Code = 900;
     pub(crate) const UNKNOWN: Code = 999;
 
     /// Names of those, and of others that tests let calls return.
-    pub(crate) const NAMES: [(Code, &std::ffi::CStr); 18] = [
+    pub(crate) const NAMES: [(Code, &std::ffi::CStr); 19] = [
         (SUCCESS, c"CUDA_SUCCESS"),
         (INVALID_VALUE, c"CUDA_ERROR_INVALID_VALUE"),
         (OUT_OF_MEMORY, c"CUDA_ERROR_OUT_OF_MEMORY"),
@@ -67,6 +69,10 @@ mod code {
             c"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
         ),
         (NOT_SUPPORTED, c"CUDA_ERROR_NOT_SUPPORTED"),
+        (
+            CAPTURE_UNSUPPORTED,
+            c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+        ),
         (UNKNOWN, c"CUDA_ERROR_UNKNOWN"),
         (46, c"CUDA_ERROR_DEVICE_UNAVAILABLE"),
         (222, c"CUDA_ERROR_UNSUPPORTED_PTX_VERSION"),

@@ -1,6 +1,7 @@
 //! All that the stand-in holds, and how a call gets at it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::c_int;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use sim::gpu::{Gpu, HostSpec, ProcessId, ProcessSpec, StreamId};
 
 use crate::clock::Clock;
 use crate::config::{Config, Failure};
+use crate::control::leave_account;
 use crate::kernels::Function;
 use crate::memory::Memory;
-use crate::streams::{EventRow, OpRow, StreamRow};
+use crate::streams::{EventRow, GraphRow, OpRow, StreamRow};
 use crate::{Code, code};
 
 /// What a caller holds of a thing: never an address that may be followed.
@@ -30,6 +32,9 @@ pub(crate) struct Standin {
     pub(crate) contexts: BTreeMap<Handle, ContextRow>,
     pub(crate) streams: BTreeMap<Handle, StreamRow>,
     pub(crate) events: BTreeMap<Handle, EventRow>,
+    pub(crate) graphs: BTreeMap<Handle, GraphRow>,
+    /// Graphs that are ready to be launched.
+    pub(crate) executables: BTreeMap<Handle, GraphRow>,
     /// By module, the functions that its text has.
     pub(crate) modules: BTreeMap<Handle, ModuleRow>,
     pub(crate) functions: BTreeMap<Handle, FunctionRow>,
@@ -53,6 +58,8 @@ pub(crate) struct ContextRow {
     pub(crate) failed: Option<Code>,
     /// Streams of the model that it has not given out.
     pub(crate) free: BTreeSet<StreamId>,
+    /// Its legacy default stream, once that was used.
+    pub(crate) legacy: Option<Handle>,
 }
 
 /// A module.
@@ -100,11 +107,23 @@ fn lock() -> MutexGuard<'static, Option<Standin>> {
     STANDIN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The stand-in, unless a call holds it.
+pub(crate) fn try_hold() -> Option<MutexGuard<'static, Option<Standin>>> {
+    STANDIN.try_lock().ok()
+}
+
+unsafe extern "C" {
+    /// Of the C library.
+    fn atexit(function: extern "C" fn()) -> c_int;
+}
+
 /// The stand-in; configured from the environment if it is not yet.
 pub(crate) fn hold() -> Result<Held, String> {
     let mut guard = lock();
     if guard.is_none() {
         *guard = Some(Standin::new(Config::from_environment()?));
+        // SAFETY: the function lives as long as this library, with which the C library calls it.
+        let _refused = unsafe { atexit(leave_account) };
     }
     Ok(Held(Some(guard)))
 }
@@ -173,6 +192,8 @@ impl Standin {
             contexts: BTreeMap::new(),
             streams: BTreeMap::new(),
             events: BTreeMap::new(),
+            graphs: BTreeMap::new(),
+            executables: BTreeMap::new(),
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),
             memory: Memory::default(),
@@ -189,7 +210,7 @@ impl Standin {
     /// Counts the call, and fails it if it is to fail, or its context has.
     fn begin(&mut self, name: &'static str, context: Option<Handle>) -> Result<(), Code> {
         *self.calls.entry(name).or_default() += 1;
-        let needs_init = !matches!(name, "cuInit" | "cuDriverGetVersion");
+        let needs_init = !matches!(name, "cuInit" | "cuDriverGetVersion" | "cuGetErrorName");
         if needs_init && name.starts_with("cu") && !self.is_initialized {
             return Err(code::NOT_INITIALIZED);
         }
@@ -250,7 +271,12 @@ impl Standin {
             return Err(code::OUT_OF_MEMORY);
         }
         let (process, free) = self.idle[device].pop().unwrap_or_else(|| {
-            let process = self.gpu.add_process(device, &ProcessSpec { mps: None });
+            let process = self.gpu.add_process(
+                device,
+                &ProcessSpec {
+                    mps: self.config.mps,
+                },
+            );
             // All at once, since the model takes streams only before there is work.
             let streams = (0..STREAMS).map(|_| self.gpu.add_stream(process)).collect();
             (process, streams)
@@ -266,9 +292,47 @@ impl Standin {
                 spins,
                 failed: None,
                 free,
+                legacy: None,
             },
         );
         Ok(handle)
+    }
+
+    /// A new stream of a context.
+    pub(crate) fn make_stream(
+        &mut self,
+        context: Handle,
+        priority: i32,
+        is_in_line: bool,
+    ) -> Result<Handle, Code> {
+        let row = self.contexts.get_mut(&context);
+        let row = row.ok_or(code::INVALID_CONTEXT)?;
+        let id = row.free.pop_first().ok_or(code::OUT_OF_MEMORY)?;
+        let handle = self.handle();
+        let row = StreamRow {
+            context,
+            id,
+            priority,
+            is_in_line,
+            queued: 0,
+            ended: 0,
+            captured: None,
+        };
+        self.streams.insert(handle, row);
+        Ok(handle)
+    }
+
+    /// The legacy default stream of a context.
+    pub(crate) fn legacy_stream(&mut self, context: Handle) -> Result<Handle, Code> {
+        let known = self.contexts.get(&context).and_then(|row| row.legacy);
+        if let Some(stream) = known {
+            return Ok(stream);
+        }
+        let stream = self.make_stream(context, 0, true)?;
+        if let Some(row) = self.contexts.get_mut(&context) {
+            row.legacy = Some(stream);
+        }
+        Ok(stream)
     }
 
     /// The context goes, with all that is still on it.
@@ -281,6 +345,8 @@ impl Standin {
         row.free.extend(streams.map(|stream| stream.id));
         self.streams.retain(|_, row| row.context != handle);
         self.events.retain(|_, row| row.context != handle);
+        self.graphs.retain(|_, row| row.context != handle);
+        self.executables.retain(|_, row| row.context != handle);
         self.modules.retain(|_, row| row.context != handle);
         self.functions.retain(|_, row| row.context != handle);
         self.idle[row.device].push((row.process, row.free));

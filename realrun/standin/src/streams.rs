@@ -14,9 +14,19 @@ pub(crate) struct StreamRow {
     pub(crate) context: Handle,
     pub(crate) id: StreamId,
     pub(crate) priority: i32,
+    /// Whether the legacy default stream waits for it, and it for that.
+    pub(crate) is_in_line: bool,
     /// Operations that were queued on it, and those that have ended.
     pub(crate) queued: u64,
     pub(crate) ended: u64,
+    /// Kernels that were launched while it is captured.
+    pub(crate) captured: Option<Vec<(Shape, Launched)>>,
+}
+
+/// A graph, or one that is ready to be launched: kernels in order.
+pub(crate) struct GraphRow {
+    pub(crate) context: Handle,
+    pub(crate) kernels: Vec<(Shape, Launched)>,
 }
 
 /// An event.
@@ -62,7 +72,7 @@ pub(crate) enum Effect {
         from: u64,
         bytes: usize,
     },
-    Kernel(Shape, Launched),
+    Kernels(Vec<(Shape, Launched)>),
 }
 
 impl Standin {
@@ -81,12 +91,25 @@ impl Standin {
                 };
                 (Direction::D2h, law, *from, *bytes)
             }
-            Effect::Kernel(..) => unreachable!("a kernel is no copy"),
+            Effect::Kernels(_) => unreachable!("a kernel is no copy"),
         };
         self.memory.range(device, bytes)?;
         let total = SimDuration::from_secs_f64(law.expected(bytes as f64));
         let copy = CopySpec::by_law(law, direction, bytes as u64, total);
-        self.queue(stream, Op::Copy(copy), effect)
+        let row = self.streams.get(&stream).ok_or(code::INVALID_HANDLE)?;
+        let context = self.contexts.get(&row.context);
+        let is_legacy = context.is_some_and(|context| context.legacy == Some(stream));
+        // Of streams that do not wait for it the model knows nothing, so with one of those it waits for
+        // none.
+        let mut others = self
+            .streams
+            .iter()
+            .filter(|(handle, other)| other.context == row.context && **handle != stream);
+        let op = match is_legacy && others.all(|(_, other)| other.is_in_line) {
+            true => Op::DefaultStreamCopy(copy),
+            false => Op::Copy(copy),
+        };
+        self.queue(stream, op, effect)
     }
 
     /// Gives a copy from pageable memory its bytes; one that takes no time has ended without.
@@ -104,19 +127,58 @@ impl Standin {
         shape: Shape,
         launched: Launched,
     ) -> Result<(), Code> {
-        let kernel = launched.kernel(shape, &self.config)?;
+        let kernel = launched.kernel(shape, self.config.launch_interval, &self.config)?;
+        let row = self.streams.get_mut(&stream).ok_or(code::INVALID_HANDLE)?;
+        if let Some(captured) = &mut row.captured {
+            captured.push((shape, launched));
+            return Ok(());
+        }
+        self.queue_run(
+            stream,
+            [Step::Kernel(kernel)].into(),
+            vec![(shape, launched)],
+        )
+    }
+
+    /// Queues the kernels of a graph.
+    pub(crate) fn queue_graph(
+        &mut self,
+        stream: Handle,
+        kernels: Vec<(Shape, Launched)>,
+    ) -> Result<(), Code> {
+        let interval = self.config.graph_launch_interval;
+        let step = |(shape, launched): &(Shape, Launched)| {
+            let kernel = launched.kernel(*shape, interval, &self.config);
+            kernel.map(Step::Kernel)
+        };
+        let steps = kernels.iter().map(step).collect::<Result<Vec<_>, _>>()?;
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.queue_run(stream, steps.into(), kernels)
+    }
+
+    fn queue_run(
+        &mut self,
+        stream: Handle,
+        steps: Arc<[Step]>,
+        kernels: Vec<(Shape, Launched)>,
+    ) -> Result<(), Code> {
         let run = Run {
-            steps: Arc::new([Step::Kernel(kernel)]),
+            steps,
             factor: 1.0,
             pace: SimDuration::ZERO,
         };
-        self.queue(stream, Op::Run(run), Effect::Kernel(shape, launched))?;
+        self.queue(stream, Op::Run(run), Effect::Kernels(kernels))?;
         Ok(())
     }
 
     fn queue(&mut self, stream: Handle, op: Op, effect: Effect) -> Result<u64, Code> {
         self.advance();
         let row = self.streams.get_mut(&stream).ok_or(code::INVALID_HANDLE)?;
+        if row.captured.is_some() {
+            return Err(code::CAPTURE_UNSUPPORTED);
+        }
         row.queued += 1;
         let (id, priority) = (row.id, row.priority);
         let token = self.next_op;
@@ -177,8 +239,12 @@ impl Standin {
                 let to = unsafe { std::slice::from_raw_parts_mut(*to as *mut u8, *bytes) };
                 to.copy_from_slice(from);
             }
-            Effect::Kernel(..) if !self.config.effects => {}
-            Effect::Kernel(shape, launched) => launched.take_effect(*shape, &mut self.memory)?,
+            Effect::Kernels(_) if !self.config.effects => {}
+            Effect::Kernels(kernels) => {
+                for (shape, launched) in kernels {
+                    launched.take_effect(*shape, &mut self.memory)?;
+                }
+            }
         }
         Ok(())
     }
@@ -186,6 +252,9 @@ impl Standin {
     pub(crate) fn record(&mut self, event: Handle, stream: Handle) -> Result<(), Code> {
         self.advance();
         let row = self.streams.get(&stream).ok_or(code::INVALID_HANDLE)?;
+        if row.captured.is_some() {
+            return Err(code::CAPTURE_UNSUPPORTED);
+        }
         let recorded = self.clock.now();
         let state = if row.ended == row.queued {
             EventState::Past(recorded)

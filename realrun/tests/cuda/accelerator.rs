@@ -9,16 +9,24 @@ use realrun::accelerator::{
     KernelsSpec, SyntheticSpec, Workload, folded,
 };
 use schema::random::{Seed, stream};
-use schema::scenario::{HostMemory, HostWait};
+use schema::scenario::{CopyBack, HostMemory, HostWait, LaunchFile};
 
-use crate::support::{CALLS, Standin};
+use crate::support::{CALLS, FREES, GRAPH_CALLS, Standin};
 
 fn place(host_memory: HostMemory) -> GpuPlace {
     GpuPlace {
-        device: 0,
-        priority: 0,
         host_memory,
         wait: HostWait::Spin,
+        ..GpuPlace::plain(0)
+    }
+}
+
+/// Kernels as a graph, and results by the legacy default stream.
+fn graph() -> GpuPlace {
+    GpuPlace {
+        launch: LaunchFile::Graph,
+        d2h: CopyBack::DefaultStream,
+        ..place(HostMemory::Pinned)
     }
 }
 
@@ -43,8 +51,8 @@ fn two_kernels() -> ContextSpec {
 }
 
 /// A batch of two, and what each of its phases took, in microseconds.
-fn batch_of_two(host_memory: HostMemory) -> Result<Vec<Vec<u128>>, AcceleratorError> {
-    let accelerator = CudaAccelerator::new(place(host_memory))?;
+fn batch_of_two(place: GpuPlace) -> Result<Vec<Vec<u128>>, AcceleratorError> {
+    let accelerator = CudaAccelerator::new(place)?;
     let mut context = accelerator.context(&two_kernels())?;
     let mut took = Vec::new();
     let mut note = |context: &dyn Context| {
@@ -74,13 +82,19 @@ fn an_inference_context_says_what_each_phase_took() {
     // Copies of 10 us and 10 GB/s, none of an empty payload; the first kernel has one wave of a
     // batch of two, the second two.
     assert_eq!(
-        batch_of_two(HostMemory::Pinned).unwrap(),
+        batch_of_two(place(HostMemory::Pinned)).unwrap(),
         [vec![110], vec![], vec![100, 500], vec![20], vec![20]]
+    );
+    assert_eq!(standin.held(), []);
+    // Of a graph there is one end; nothing else is under way for which a copy back would wait.
+    assert_eq!(
+        batch_of_two(graph()).unwrap(),
+        [vec![110], vec![], vec![500], vec![20], vec![20]]
     );
     assert_eq!(standin.held(), []);
     // 4 GB/s.
     assert_eq!(
-        batch_of_two(HostMemory::Pageable).unwrap(),
+        batch_of_two(place(HostMemory::Pageable)).unwrap(),
         [vec![260], vec![], vec![100, 500], vec![35], vec![35]]
     );
 }
@@ -214,15 +228,23 @@ fn work_that_is_not_for_gpus_and_grids_that_are_too_large_are_refused() {
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn an_inference_context_leaves_nothing_behind_whichever_call_fails() {
     let standin = Standin::new("");
-    batch_of_two(HostMemory::Pinned).unwrap();
-    let calls = CALLS.into_iter().filter(|call| *call != "cuMemFree_v2");
+    for place in [place(HostMemory::Pinned), graph()] {
+        leaves_nothing_behind(&standin, place);
+    }
+}
+
+fn leaves_nothing_behind(standin: &Standin, place: GpuPlace) {
+    standin.configure("");
+    batch_of_two(place).unwrap();
+    let calls = CALLS.into_iter().chain(GRAPH_CALLS);
+    let calls = calls.filter(|call| !FREES.contains(call));
     let n_calls: Vec<_> = calls.map(|call| (call, standin.count(call))).collect();
     for (call, n) in n_calls {
         for after in 0..n {
             standin.configure(&format!(
                 "failures = [{{ call = '{call}', code = 719, after = {after}, sticky = true }}]"
             ));
-            let result = batch_of_two(HostMemory::Pinned);
+            let result = batch_of_two(place);
             let when = format!("call {after} of {call}: {result:?}");
             assert!(
                 matches!(

@@ -1,15 +1,19 @@
 //! What errors say, and that nothing is left behind.
 
-use realrun::accelerator::CudaError;
 use realrun::accelerator::cuda::{
-    CudaEvent, CudaStream, DeviceBuffer, Grid, Image, Kernels, PTX, PinnedBuffer,
+    CudaAccelerator, CudaEvent, CudaStream, DeviceBuffer, Grid, Image, Kernels, PTX, PeerBuffer,
+    PinnedBuffer,
 };
+use realrun::accelerator::{CudaError, GpuPlace};
 
-use crate::support::{CALLS, Standin, context, grid};
+use crate::support::{CALLS, FREES, Standin, context, grid};
 
 /// Everything that the layer does, once.
 fn everything() -> Result<(), CudaError> {
-    let context = context()?;
+    let accelerator = CudaAccelerator::new(GpuPlace::plain(0))?;
+    let context = accelerator.cuda_context().clone();
+    // The stand-in's descriptor is no dma-buf, but one that is to be closed.
+    PeerBuffer::new(&accelerator, 100)?.dma_buf()?;
     let streams = [
         CudaStream::new(&context, -1)?,
         CudaStream::new(&context, 0)?,
@@ -47,7 +51,7 @@ fn everything() -> Result<(), CudaError> {
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn nothing_is_left_behind_whichever_call_fails() {
-    let standin = Standin::new("");
+    let standin = Standin::new("dma-buf = true");
     everything().unwrap();
     let n_calls = CALLS.map(|call| standin.count(call));
     for (call, n) in CALLS.into_iter().zip(n_calls) {
@@ -55,7 +59,7 @@ fn nothing_is_left_behind_whichever_call_fails() {
         for after in 0..n {
             for (code, sticky) in [(999, true), (2, false)] {
                 standin.configure(&format!(
-                    "failures = [{{ call = '{call}', code = {code}, after = {after}, times = 1, \
+                    "dma-buf = true\nfailures = [{{ call = '{call}', code = {code}, after = {after}, times = 1, \
                      sticky = {sticky} }}]"
                 ));
                 let result = everything();
@@ -64,12 +68,21 @@ fn nothing_is_left_behind_whichever_call_fails() {
                     Err(CudaError::Call { code: found, .. }) => assert_eq!(found, code, "{when}"),
                     Err(other) => panic!("{when}: {other}"),
                     // What fails while things are freed has nobody to be told to.
-                    Ok(()) => assert!(matches!(call, "cuCtxSetCurrent" | "cuMemFree_v2"), "{when}"),
+                    Ok(()) => assert!(call == "cuCtxSetCurrent" || FREES.contains(&call), "{when}"),
                 }
                 assert_eq!(standin.held(), [], "{when}");
             }
         }
     }
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn an_error_that_the_driver_does_not_name_is_told_by_its_number() {
+    let standin = Standin::new("");
+    let failing =
+        "failures = [{ call = 'cuGetErrorName', code = 1 }, { call = 'cuMemAlloc_v2', code = 2 }]";
+    insta::assert_snapshot!(message(&standin, failing), @"cuMemAlloc of 65536 B on GPU 0 (Tandem stand-in for two-sms): an error without a name (2); the memory is taken: by contexts, by buffers of a large `batch.max`, or by another process (nvidia-smi lists them)");
 }
 
 /// The message of what `everything` fails with.
@@ -88,7 +101,7 @@ fn errors_name_the_call_the_device_and_the_usual_cause() {
         let failure = format!("failures = [{{ call = '{call}', code = {code}, sticky = true }}]");
         message(&standin, &failure)
     };
-    insta::assert_snapshot!(message(&standin, "memory = '600 B'"), @"cuMemAlloc of 768 B on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_OUT_OF_MEMORY (2); the memory is taken: by contexts, by buffers of a large `batch.max`, or by another process (nvidia-smi lists them)");
+    insta::assert_snapshot!(message(&standin, "memory = '600 B'"), @"cuMemAlloc of 65536 B on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_OUT_OF_MEMORY (2); the memory is taken: by contexts, by buffers of a large `batch.max`, or by another process (nvidia-smi lists them)");
     insta::assert_snapshot!(fail("cuStreamSynchronize", 700), @"cuStreamSynchronize on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_ILLEGAL_ADDRESS (700); a kernel or copy reached memory that is not its own; compute-sanitizer names the instruction");
     insta::assert_snapshot!(fail("cuMemcpyHtoDAsync_v2", 999), @"cuMemcpyHtoDAsync of 64 B on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_UNKNOWN (999); the device is lost to this process: look for `Xid` in the kernel's log (dmesg), and measure again; what was recorded until now is kept");
     insta::assert_snapshot!(fail("cuStreamSynchronize", 719), @"cuStreamSynchronize on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_LAUNCH_FAILED (719); the device is lost to this process: look for `Xid` in the kernel's log (dmesg), and measure again; what was recorded until now is kept");

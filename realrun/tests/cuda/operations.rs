@@ -176,6 +176,42 @@ fn blocks_of_the_stream_with_the_greater_priority_go_first() {
     assert_close(events[1].since(&events[0]).unwrap(), 300);
 }
 
+type MakeStream = fn(&CudaContext, i32) -> Result<CudaStream, CudaError>;
+
+/// A copy on the legacy default stream waits for streams in line with it, and for no others.
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn a_copy_on_the_default_stream_waits_for_streams_in_line() {
+    let _standin = Standin::new("");
+    let context = context().unwrap();
+    let kernels = Kernels::load(&context).unwrap();
+    let device = DeviceBuffer::new(&context, 100_000).unwrap();
+    let mut pinned = PinnedBuffer::new(&context, 100_000).unwrap();
+    let events = [(); 3].map(|()| CudaEvent::new(&context).unwrap());
+    // The kernel takes 2 ms, the copy 20 us; the second stream has nothing to do.
+    for (make, waits_us) in [
+        (CudaStream::in_line as MakeStream, 2000),
+        (CudaStream::new as MakeStream, 0),
+    ] {
+        let streams = [(); 2].map(|()| make(&context, 0).unwrap());
+        streams[0]
+            .run(|busy| {
+                busy.record(&events[0])?;
+                kernels.spin(busy, grid(1, 32), 2_000_000, 0, &device)?;
+                streams[1].run(|other| {
+                    other.copy_out_alone(&mut pinned, &device, 0)?;
+                    other.record(&events[1])
+                })?;
+                kernels.spin(busy, grid(1, 32), 100_000, 0, &device)?;
+                busy.record(&events[2])
+            })
+            .unwrap();
+        assert_close(events[1].since(&events[0]).unwrap(), waits_us + 20);
+        let last = if waits_us > 0 { 2120 } else { 2100 };
+        assert_close(events[2].since(&events[0]).unwrap(), last);
+    }
+}
+
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn images_become_the_tensors_that_the_cpu_makes_of_them() {

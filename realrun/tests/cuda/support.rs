@@ -16,10 +16,11 @@ pub(crate) struct Standin {
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// What is counted and must be gone in the end.
-pub(crate) const HELD: [&str; 6] = [
+pub(crate) const HELD: [&str; 7] = [
     "contexts",
     "streams",
     "events",
+    "graphs",
     "modules",
     "device-buffers",
     "pinned-buffers",
@@ -106,8 +107,26 @@ pub(crate) fn assert_close(found: Duration, expected_us: u64) {
     );
 }
 
-/// The functions that the layer calls, but for those that free.
-pub(crate) const CALLS: [&str; 23] = [
+/// Those that nets as graphs call, and a copy on the legacy default stream.
+pub(crate) const GRAPH_CALLS: [&str; 5] = [
+    "cuStreamBeginCapture_v2",
+    "cuStreamEndCapture",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphLaunch",
+    "cuMemcpyDtoH_v2",
+];
+
+/// Those that free: what they fail with has nobody to be told to.
+pub(crate) const FREES: [&str; 5] = [
+    "cuMemFree_v2",
+    "cuMemFreeHost",
+    "cuModuleUnload",
+    "cuStreamDestroy_v2",
+    "cuEventDestroy_v2",
+];
+
+/// The functions that the layer calls, but for those of graphs, of starting and of what a device is.
+pub(crate) const CALLS: [&str; 30] = [
     "cuDeviceGetCount",
     "cuDeviceGet",
     "cuDeviceGetName",
@@ -131,4 +150,11 @@ pub(crate) const CALLS: [&str; 23] = [
     "cuEventRecord",
     "cuEventElapsedTime",
     "cuMemFree_v2",
+    "cuMemFreeHost",
+    "cuModuleUnload",
+    "cuStreamDestroy_v2",
+    "cuEventDestroy_v2",
+    "cuMemGetAddressRange_v2",
+    "cuMemGetHandleForAddressRange",
+    "cuPointerSetAttribute",
 ];

@@ -19,18 +19,12 @@ use realrun::transport::Connection;
 use realrun::transport::rdma::Relay;
 use schema::random::{Seed, stream};
 use schema::run::content_hash;
-use schema::scenario::{HostMemory, HostWait, Verbs};
+use schema::scenario::Verbs;
 
 use ends::{BUFFERS, Ends, MIB, Over, Pairs, every, fill, header, nic, on};
 
 fn gpu() -> Arc<CudaAccelerator> {
-    let place = GpuPlace {
-        device: 0,
-        priority: 0,
-        host_memory: HostMemory::Pinned,
-        wait: HostWait::Block,
-    };
-    Arc::new(CudaAccelerator::new(place).unwrap())
+    Arc::new(CudaAccelerator::new(GpuPlace::plain(0)).unwrap())
 }
 
 /// Two kernels of a batch of one, whose replies are so long.

@@ -52,6 +52,7 @@ pub(crate) fn known(seed: u64) -> Profile {
         (parameter::LAUNCH_INTERVAL, between(1e-6, 6e-6), "s"),
         (parameter::DRAM_BANDWIDTH, between(100e9, 4e12), "B/s"),
         (parameter::DRAM_OCCUPANCY, between(0.1, 0.6), "1"),
+        (parameter::GRAPH_LAUNCH_INTERVAL, between(0.5e-6, 3e-6), "s"),
         (parameter::MEMORY, 40e9, "B"),
     ];
     for (name, value, unit) in numbers {

@@ -1,7 +1,7 @@
 //! Contexts: what a process has of a device. Kernels of two contexts take turns on it.
 
 use std::ffi::c_uint;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::sys::{self, CUctx_flags, CUresult};
 
@@ -28,6 +28,8 @@ pub struct CudaContext {
 struct Owned {
     raw: sys::CUcontext,
     device: Device,
+    /// What it ended with, if it has: each later call fails alike, whatever it is.
+    ended: OnceLock<CudaError>,
 }
 
 #[expect(
@@ -68,6 +70,7 @@ impl CudaContext {
             owned: Arc::new(Owned {
                 raw,
                 device: device.clone(),
+                ended: OnceLock::new(),
             }),
         };
         let mut popped = std::ptr::null_mut();
@@ -118,12 +121,18 @@ impl CudaContext {
         self.checked(result, || "cuCtxSetCurrent".to_owned())
     }
 
-    /// What `call` returned.
+    /// What `call` returned; of a context that has ended, what that ended with.
     pub(super) fn checked(
         &self,
         result: CUresult,
         call: impl FnOnce() -> String,
     ) -> Result<(), CudaError> {
-        checked(result, || self.owned.device.describe(), call)
+        let checked = checked(result, || self.owned.device.describe(), call);
+        checked.map_err(|error| match &error {
+            CudaError::Call { cause, .. } if cause.ends_context() => {
+                self.owned.ended.get_or_init(|| error).clone()
+            }
+            _ => error,
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
 use super::super::cuda_error::{Cause, CudaError};
+use super::{graph, peer};
 
 /// The lowest version of the driver that loads the program's kernels (PTX 7.0), as
 /// `cuDriverGetVersion` counts.
@@ -13,7 +14,7 @@ const NEEDED_VERSION: c_int = 11_000;
 
 /// Every function of the driver that is called, looked up before the first call: cudarc ends the
 /// process at the first use of one that is missing.
-const FUNCTIONS: [&str; 36] = [
+const FUNCTIONS: [&str; 37] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -38,6 +39,7 @@ const FUNCTIONS: [&str; 36] = [
     "cuMemFreeHost",
     "cuMemcpyHtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoH_v2",
     "cuModuleLoadData",
     "cuModuleUnload",
     "cuModuleGetFunction",
@@ -51,6 +53,13 @@ const FUNCTIONS: [&str; 36] = [
     "cuEventRecord",
     "cuEventElapsedTime",
 ];
+
+/// The names of all functions of the driver that are called: those that everything needs, those of
+/// graphs, and that of exports to network adapters.
+pub fn functions() -> impl Iterator<Item = &'static str> {
+    let more = graph::FUNCTIONS.into_iter().chain([peer::EXPORT]);
+    FUNCTIONS.into_iter().chain(more)
+}
 
 /// The driver, loaded and initialised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,12 +12,13 @@
 //!
 //! A [`PeerBuffer`] is memory that network adapters reach too (GPUDirect RDMA).
 //!
-//! Left out: graphs, memory pools, peer copies, the Multi-Process Service.
+//! Left out: graphs of anything but kernels in order, memory pools, peer copies, the Multi-Process Service.
 
 use std::collections::BTreeSet;
 
 mod context;
 mod driver;
+mod graph;
 mod memory;
 mod module;
 mod net;
@@ -28,7 +29,7 @@ mod stream;
 mod together;
 
 pub use context::{CudaContext, Wait};
-pub use driver::{Device, Driver};
+pub use driver::{Device, Driver, functions};
 pub use memory::{DeviceBuffer, PinnedBuffer, Sink};
 pub use module::{Grid, Image, Kernels, PTX};
 pub use net::CudaAccelerator;

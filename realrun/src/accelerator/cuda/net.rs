@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use schema::scenario::{HostMemory, HostWait};
+use schema::scenario::{CopyBack, HostMemory, HostWait, LaunchFile};
 
 use super::super::error::room_for;
 use super::super::{
@@ -15,6 +15,7 @@ use super::super::{
 };
 use super::context::{CudaContext, Wait};
 use super::driver::Driver;
+use super::graph::CudaGraph;
 use super::memory::{DeviceBuffer, PinnedBuffer};
 use super::module::{Kernels, NetKernel, kernels_of};
 use super::requests::{Requests, Row};
@@ -75,13 +76,16 @@ impl Accelerator for CudaAccelerator {
         if stands_in(&device) {
             warnings.push(stand_in_warning(&device));
         }
-        if let Ok((least, greatest)) = CudaStream::priorities(&self.context)
-            && !(greatest..=least).contains(&self.place.priority)
-        {
-            warnings.push(format!(
-                "{device} has stream priorities from {greatest} to {least}, so `priority` {} is cut",
-                self.place.priority
-            ));
+        let priority = self.place.priority;
+        match CudaStream::priorities(&self.context) {
+            Ok((least, greatest)) if !(greatest..=least).contains(&priority) => {
+                warnings.push(format!(
+                    "{device} has stream priorities from {greatest} to {least}, so `priority` \
+                     {priority} is cut"
+                ));
+            }
+            Ok(_) => {}
+            Err(error) => warnings.push(error.to_string()),
         }
         Description {
             backend: "cuda",
@@ -119,6 +123,9 @@ struct KernelContext {
     copied: Vec<usize>,
     requests: Requests,
     net: Vec<NetKernel>,
+    /// By the size of the batch, from one on; none if kernels are launched one by one.
+    graphs: Vec<CudaGraph>,
+    d2h: CopyBack,
     read: DeviceBuffer,
     /// Pinned memory for an input and for an output; `None` if copies are of pageable memory.
     staging: Option<Staging>,
@@ -177,8 +184,11 @@ impl KernelContext {
         let reads = spec.kernels.iter().any(|kernel| kernel.dram_bytes > 0);
         let n_events = spec.kernels.len().max(1) + 1;
         let events = (0..n_events).map(|_| CudaEvent::new(context));
-        Ok(KernelContext {
-            stream: CudaStream::new(context, place.priority)?,
+        let mut context = KernelContext {
+            stream: match place.d2h {
+                CopyBack::Stream => CudaStream::new(context, place.priority)?,
+                CopyBack::DefaultStream => CudaStream::in_line(context, place.priority)?,
+            },
             kernels: Kernels::load(context)?,
             events: events.collect::<Result<_, _>>()?,
             input: Slots::new(context, max_batch, spec.max_payload_bytes)?,
@@ -186,13 +196,62 @@ impl KernelContext {
             copied: vec![0; max_batch],
             requests: Requests::new(context, max_batch, spec.output_bytes)?,
             net: kernels_of(spec),
+            graphs: Vec::new(),
+            d2h: place.d2h,
             read: DeviceBuffer::new(context, if reads { READ_BYTES } else { NOTHING })?,
             staging,
             n_inferred: 0,
             times: PhaseTimes::default(),
             max_batch,
             spec: spec.clone(),
-        })
+        };
+        if place.launch == LaunchFile::Graph && !spec.kernels.is_empty() {
+            context.graphs = context.graphs()?;
+        }
+        Ok(context)
+    }
+
+    /// A graph of the kernels for each size of a batch.
+    fn graphs(&self) -> Result<Vec<CudaGraph>, CudaError> {
+        let of = |batch| {
+            CudaGraph::of(&self.stream, |on| {
+                (self.net.iter()).try_for_each(|kernel| self.queue_kernel(on, *kernel, batch))
+            })
+        };
+        (1..=self.max_batch).map(of).collect()
+    }
+
+    #[expect(unsafe_code, reason = "a launch of a kernel of ours")]
+    fn queue_kernel<'env>(
+        &'env self,
+        on: &Operations<'env>,
+        kernel: NetKernel,
+        batch: usize,
+    ) -> Result<(), CudaError> {
+        let (kernels, read) = (&self.kernels, &self.read);
+        // SAFETY: the rows name slots of ours and, while `infer_in_place` waits, what it borrows.
+        unsafe { kernels.serve(on, kernel, batch, read, &self.requests) }
+    }
+
+    /// Queues what a batch does, with an event of `after` behind each launch.
+    #[expect(unsafe_code, reason = "a launch of kernels of ours")]
+    fn queue_net<'env>(
+        &'env self,
+        on: &Operations<'env>,
+        batch: usize,
+        after: &'env [CudaEvent],
+    ) -> Result<(), CudaError> {
+        if let Some(graph) = self.graphs.get(batch - 1) {
+            // SAFETY: the graph is ours, and so is all that its kernels use, but for what rows name;
+            // of those as in `queue_kernel`.
+            unsafe { on.launch_graph(graph) }?;
+            return on.record(&after[0]);
+        }
+        for (kernel, event) in self.net.iter().zip(after) {
+            self.queue_kernel(on, *kernel, batch)?;
+            on.record(event)?;
+        }
+        Ok(())
     }
 
     /// Where the request in a slot lies.
@@ -273,7 +332,6 @@ impl Context for KernelContext {
         self.infer_in_place(&vec![None; batch])
     }
 
-    #[expect(unsafe_code, reason = "launches of kernels of ours")]
     fn infer_in_place(&mut self, places: &[Option<InPlace<'_>>]) -> Result<(), AcceleratorError> {
         let batch = places.len();
         assert!(
@@ -284,17 +342,14 @@ impl Context for KernelContext {
         for (slot, place) in places.iter().enumerate() {
             self.requests.set(slot, self.row(slot, place.as_ref()));
         }
-        let (net, kernels, read) = (&self.net, &self.kernels, &self.read);
-        let requests = &self.requests;
-        self.times = timed(&self.stream, &self.events, net.len(), |on, after| {
-            for (kernel, event) in net.iter().zip(after) {
-                // SAFETY: the rows name slots of ours and what `places` borrows, which is longer than
-                // the stream is waited for.
-                unsafe { kernels.serve(on, *kernel, batch, read, requests) }?;
-                on.record(event)?;
-            }
-            Ok(())
+        let n = match self.graphs.is_empty() {
+            true => self.net.len(),
+            false => 1,
+        };
+        let times = timed(&self.stream, &self.events, n, |on, after| {
+            self.queue_net(on, batch, after)
         })?;
+        self.times = times;
         self.n_inferred = batch;
         Ok(())
     }
@@ -311,9 +366,13 @@ impl Context for KernelContext {
             self.times = PhaseTimes::default();
             return Ok(0);
         };
+        let (d2h, at) = (self.d2h, slot * output.stride);
         let copy = |to: &mut [u8]| {
             timed(&self.stream, &self.events, 1, |on, after| {
-                on.copy_out(to, &output.buffer, slot * output.stride)?;
+                match d2h {
+                    CopyBack::Stream => on.copy_out(to, &output.buffer, at)?,
+                    CopyBack::DefaultStream => on.copy_out_alone(to, &output.buffer, at)?,
+                }
                 on.record(&after[0])
             })
         };

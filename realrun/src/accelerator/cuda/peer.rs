@@ -22,7 +22,8 @@ use super::net::CudaAccelerator;
 
 /// What allocations are rounded up to, in bytes: the page of a GPU's memory as adapters map it.
 const GRANULE: usize = 64 << 10;
-const EXPORT: &str = "cuMemGetHandleForAddressRange";
+/// The function that exports memory.
+pub(super) const EXPORT: &str = "cuMemGetHandleForAddressRange";
 
 /// Memory of a device that may be registered with an adapter; freed when dropped.
 #[derive(Debug)]

@@ -11,11 +11,11 @@ use cudarc::driver::sys::{self, CUevent_flags, CUstream_flags};
 
 use super::super::cuda_error::CudaError;
 use super::context::CudaContext;
+use super::graph::CudaGraph;
 use super::memory::{DeviceBuffer, Sink};
 use super::module::{Grid, Kernel};
 
-/// A stream, on which operations run one after the other. It does not wait for the legacy default
-/// stream.
+/// A stream, on which operations run one after the other.
 #[derive(Debug)]
 pub struct CudaStream {
     context: CudaContext,
@@ -64,16 +64,33 @@ pub(super) enum Argument {
 }
 
 impl CudaStream {
-    /// A stream with this priority: 0, or less for one whose kernels go first. Levels that the device
+    /// A stream with this priority, which does not wait for the legacy default stream: 0, or less for one whose kernels go first. Levels that the device
     /// lacks are cut to those it has. Copies know no priority.
     ///
     /// # Errors
     /// If the context has ended.
-    #[expect(unsafe_code, reason = "a call of the CUDA driver")]
     pub fn new(context: &CudaContext, priority: i32) -> Result<CudaStream, CudaError> {
+        CudaStream::with_flags(context, priority, CUstream_flags::CU_STREAM_NON_BLOCKING)
+    }
+
+    /// A stream that waits for what was given to the legacy default stream before, and for which that
+    /// waits: as all streams of a process in which a copy goes there ([`Operations::copy_out_alone`]).
+    ///
+    /// # Errors
+    /// If the context has ended.
+    pub fn in_line(context: &CudaContext, priority: i32) -> Result<CudaStream, CudaError> {
+        CudaStream::with_flags(context, priority, CUstream_flags::CU_STREAM_DEFAULT)
+    }
+
+    #[expect(unsafe_code, reason = "a call of the CUDA driver")]
+    fn with_flags(
+        context: &CudaContext,
+        priority: i32,
+        flags: CUstream_flags,
+    ) -> Result<CudaStream, CudaError> {
         context.enter()?;
         let mut raw = std::ptr::null_mut();
-        let flags = CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint;
+        let flags = flags as c_uint;
         // SAFETY: the context is current; the address is of a variable.
         let result =
             unsafe { sys::cuStreamCreateWithPriority(&raw mut raw, flags, priority as c_int) };
@@ -168,6 +185,22 @@ impl CudaStream {
         ended.into_iter().collect()
     }
 
+    /// Queues what `queue` asks for, without waiting: while kernels are captured.
+    pub(super) fn queue<'env, T>(
+        &'env self,
+        queue: impl FnOnce(&Operations<'env>) -> Result<T, CudaError>,
+    ) -> Result<T, CudaError> {
+        queue(&Operations {
+            stream: self,
+            env: PhantomData,
+        })
+    }
+
+    /// The driver's handle.
+    pub(super) fn raw(&self) -> sys::CUstream {
+        self.raw
+    }
+
     #[expect(unsafe_code, reason = "a call of the CUDA driver")]
     fn synchronize(&self) -> Result<(), CudaError> {
         self.context.enter()?;
@@ -251,6 +284,45 @@ impl<'env> Operations<'env> {
         let result =
             unsafe { sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from, to.len(), raw) };
         self.checked(result, || format!("cuMemcpyDtoHAsync of {} B", to.len()))
+    }
+
+    /// Copies as [`copy_out`](Self::copy_out) does, but on the legacy default stream, and returns when
+    /// the copy has ended. It waits for all that was queued before on streams
+    /// [in line](CudaStream::in_line), and what is queued on them after waits for it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If there are not so many bytes.
+    #[expect(unsafe_code, reason = "a call of the CUDA driver")]
+    pub fn copy_out_alone(
+        &self,
+        to: &mut [u8],
+        from: &'env DeviceBuffer,
+        at: usize,
+    ) -> Result<(), CudaError> {
+        let from = from.range(at, to.len());
+        if to.is_empty() {
+            return Ok(());
+        }
+        self.enter()?;
+        // SAFETY: both ranges are borrowed until the copy has ended, the host's exclusively.
+        let result = unsafe { sys::cuMemcpyDtoH_v2(to.as_mut_ptr().cast(), from, to.len()) };
+        self.checked(result, || format!("cuMemcpyDtoH of {} B", to.len()))
+    }
+
+    /// Launches the kernels of a graph.
+    ///
+    /// # Safety
+    /// What they use lives for `'env`, and the graph is under way on no other stream.
+    #[expect(unsafe_code, reason = "a call of the CUDA driver")]
+    pub(super) unsafe fn launch_graph(&self, graph: &'env CudaGraph) -> Result<(), CudaError> {
+        self.enter()?;
+        // SAFETY: the graph is borrowed until the stream has been waited for; the rest is as the
+        // caller says.
+        let result = unsafe { sys::cuGraphLaunch(graph.raw, self.stream.raw) };
+        self.checked(result, || "cuGraphLaunch".to_owned())
     }
 
     /// Copies from the start of `from` on the device to memory that nobody reads, as much of it as that

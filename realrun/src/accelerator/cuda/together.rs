@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use schema::scenario::HostMemory;
+use schema::scenario::{HostMemory, LaunchFile};
 
-use super::super::{CudaError, Line};
+use super::super::{CudaError, KernelSpec, Line};
 use super::context::{CudaContext, Wait};
 use super::driver::Driver;
+use super::graph::CudaGraph;
 use super::memory::{DeviceBuffer, PinnedBuffer, Sink};
 use super::module::{Grid, Kernels};
 use super::net::{NOTHING, READ_BYTES};
@@ -36,6 +37,8 @@ struct Ready<'a> {
     /// Of the host and of the device; `None` if nothing is copied in.
     input: Option<(Source, DeviceBuffer)>,
     output: Option<(Sink, DeviceBuffer)>,
+    /// All kernels of a pass, if they are launched at once.
+    graph: Option<CudaGraph>,
     /// One before everything, one after each operation.
     events: Vec<CudaEvent>,
 }
@@ -118,6 +121,23 @@ fn processes(lines: &[Line]) -> Result<Processes, CudaError> {
     Ok(processes)
 }
 
+/// Queues a kernel of a pass.
+fn queue_kernel<'env>(
+    process: &'env Process,
+    line: &Line,
+    kernel: &KernelSpec,
+    on: &Operations<'env>,
+) -> Result<(), CudaError> {
+    let batch = u32::try_from(line.batch).expect("a batch is of clients, counted in 32 bits");
+    let grid = Grid {
+        blocks: kernel.blocks.saturating_mul(batch),
+        threads: kernel.threads,
+        shared_memory: kernel.shared_memory,
+    };
+    let Process { kernels, read, .. } = process;
+    kernels.spin(on, grid, kernel.time_ns, kernel.dram_bytes, read)
+}
+
 impl<'a> Ready<'a> {
     fn new(line: &'a Line, processes: &'a Processes) -> Result<Ready<'a>, CudaError> {
         let process = &processes[&(line.place.device, line.process)];
@@ -133,6 +153,16 @@ impl<'a> Ready<'a> {
             bytes if is_pinned => Some((Sink::pinned(context, bytes)?, bytes)),
             bytes => Some((Sink::pageable(bytes), bytes)),
         };
+        let graph = match line.place.launch {
+            LaunchFile::Graph if !line.work.kernels.is_empty() => {
+                let stream = CudaStream::new(context, line.place.priority)?;
+                let kernels = &line.work.kernels;
+                Some(CudaGraph::of(&stream, |on| {
+                    (kernels.iter()).try_for_each(|kernel| queue_kernel(process, line, kernel, on))
+                })?)
+            }
+            _ => None,
+        };
         let n_events = 1 + line.passes * line.n_operations();
         let events = (0..n_events).map(|_| CudaEvent::new(context));
         Ok(Ready {
@@ -146,11 +176,13 @@ impl<'a> Ready<'a> {
                 Some((to, bytes)) => Some((to, DeviceBuffer::new(context, bytes)?)),
                 None => None,
             },
+            graph,
             events: events.collect::<Result<_, _>>()?,
         })
     }
 
     /// Queues a pass, with one of `after` behind each operation, as far as there are any.
+    #[expect(unsafe_code, reason = "a launch of kernels of ours")]
     fn queue_pass<'env>(
         &'env self,
         on: &Operations<'env>,
@@ -167,17 +199,16 @@ impl<'a> Ready<'a> {
                 record()?;
             }
         }
-        let batch =
-            u32::try_from(self.line.batch).expect("a batch is of clients, counted in 32 bits");
-        for kernel in &self.line.work.kernels {
-            let grid = Grid {
-                blocks: kernel.blocks.saturating_mul(batch),
-                threads: kernel.threads,
-                shared_memory: kernel.shared_memory,
-            };
-            let Process { kernels, read, .. } = self.process;
-            kernels.spin(on, grid, kernel.time_ns, kernel.dram_bytes, read)?;
+        if let Some(graph) = &self.graph {
+            // SAFETY: what its kernels use is the process's, which is borrowed; passes are queued on
+            // one stream.
+            unsafe { on.launch_graph(graph) }?;
             record()?;
+        } else {
+            for kernel in &self.line.work.kernels {
+                queue_kernel(self.process, self.line, kernel, on)?;
+                record()?;
+            }
         }
         if let Some((to, from)) = &self.output {
             for _ in 0..self.line.batch {

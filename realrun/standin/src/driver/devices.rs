@@ -27,7 +27,7 @@ fn device_of(held: &Held, device: c_int) -> Result<usize, Code> {
 
 /// Name of a device.
 fn device_name(held: &Held) -> String {
-    format!("Tandem stand-in for {}", held.config.part)
+    held.config.name.clone()
 }
 
 /// Address of a device on the PCI bus.
@@ -58,11 +58,12 @@ unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> Code {
 /// As `cuda.h` says.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGetErrorName(error: Code, name: *mut *const c_char) -> Code {
-    let known = code::NAMES.iter().find(|(code, _)| *code == error);
-    let text = known.map_or(c"CUDA_ERROR_OF_A_TEST", |(_, name)| name);
-    // SAFETY: as the caller says.
-    let given = unsafe { give(name, text.as_ptr()) };
-    given.err().unwrap_or(code::SUCCESS)
+    call("cuGetErrorName", None, |_| {
+        let known = code::NAMES.iter().find(|(code, _)| *code == error);
+        let text = known.map_or(c"CUDA_ERROR_OF_A_TEST", |(_, name)| name);
+        // SAFETY: as the caller says.
+        unsafe { give(name, text.as_ptr()) }
+    })
 }
 
 /// Has none, which NVRTC and CUDA's runtime ask for.

@@ -6,7 +6,7 @@ use std::os::fd::IntoRawFd;
 use super::{give, on_context};
 use crate::kernels::{Function, Shape};
 use crate::state::{FunctionRow, Handle, ModuleRow};
-use crate::streams::{Effect, EventRow, EventState, StreamRow};
+use crate::streams::{Effect, EventRow, EventState, GraphRow};
 use crate::{Code, code};
 
 /// # Safety
@@ -49,6 +49,8 @@ extern "C" fn cuMemFree_v2(address: u64) -> Code {
     on_context("cuMemFree_v2", |held, _| held.memory.free(address))
 }
 
+/// `CU_STREAM_NON_BLOCKING`.
+const NON_BLOCKING: c_uint = 1;
 /// `CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`.
 const SYNC_MEMOPS: c_int = 6;
 /// `CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD`.
@@ -174,6 +176,22 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
     })
 }
 
+/// Copies on the legacy default stream of the thread's context, and returns when that has ended.
+///
+/// # Safety
+/// As `cuda.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut c_void, from: u64, bytes: usize) -> Code {
+    on_context("cuMemcpyDtoH_v2", |held, context| {
+        let (to, stream) = (to as usize, held.legacy_stream(context)?);
+        held.queue_copy(stream, Effect::CopyOut { to, from, bytes })?;
+        let spins = held.contexts[&context].spins;
+        held.wait(spins, |it| it.is_idle(stream))?;
+        let failed = held.contexts.get(&context).and_then(|row| row.failed);
+        failed.map_or(Ok(()), Err)
+    })
+}
+
 /// # Safety
 /// As `cuda.h` says, of an image that is PTX: a text that ends with a zero.
 #[unsafe(no_mangle)]
@@ -269,25 +287,88 @@ unsafe extern "C" fn cuLaunchKernel(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamCreateWithPriority(
     stream: *mut Handle,
-    _flags: c_uint,
+    flags: c_uint,
     priority: c_int,
 ) -> Code {
     on_context("cuStreamCreateWithPriority", |held, context| {
         let levels = held.config.gpu.devices[0].priority_levels as c_int;
-        let row = held.contexts.get_mut(&context);
-        let row = row.ok_or(code::INVALID_CONTEXT)?;
-        let id = row.free.pop_first().ok_or(code::OUT_OF_MEMORY)?;
-        let handle = held.handle();
-        let row = StreamRow {
-            context,
-            id,
-            priority: priority.clamp(1 - levels, 0),
-            queued: 0,
-            ended: 0,
-        };
-        held.streams.insert(handle, row);
+        let priority = priority.clamp(1 - levels, 0);
+        let handle = held.make_stream(context, priority, flags & NON_BLOCKING == 0)?;
         // SAFETY: as the caller says.
         unsafe { give(stream, handle) }
+    })
+}
+
+/// Begins to take kernels that are launched on the stream for a graph.
+#[unsafe(no_mangle)]
+extern "C" fn cuStreamBeginCapture_v2(stream: Handle, _mode: c_int) -> Code {
+    on_context("cuStreamBeginCapture_v2", |held, _| {
+        let row = held.streams.get_mut(&stream).ok_or(code::INVALID_HANDLE)?;
+        if row.captured.is_some() {
+            return Err(code::CAPTURE_UNSUPPORTED);
+        }
+        row.captured = Some(Vec::new());
+        Ok(())
+    })
+}
+
+/// # Safety
+/// As `cuda.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamEndCapture(stream: Handle, graph: *mut Handle) -> Code {
+    on_context("cuStreamEndCapture", |held, context| {
+        let row = held.streams.get_mut(&stream).ok_or(code::INVALID_HANDLE)?;
+        let kernels = row.captured.take().ok_or(code::INVALID_VALUE)?;
+        let handle = held.handle();
+        held.graphs.insert(handle, GraphRow { context, kernels });
+        // SAFETY: as the caller says.
+        unsafe { give(graph, handle) }
+    })
+}
+
+/// # Safety
+/// As `cuda.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuGraphInstantiateWithFlags(
+    executable: *mut Handle,
+    graph: Handle,
+    _flags: u64,
+) -> Code {
+    on_context("cuGraphInstantiateWithFlags", |held, context| {
+        let row = held.graphs.get(&graph).ok_or(code::INVALID_VALUE)?;
+        let kernels = row.kernels.clone();
+        let handle = held.handle();
+        (held.executables).insert(handle, GraphRow { context, kernels });
+        // SAFETY: as the caller says.
+        unsafe { give(executable, handle) }
+    })
+}
+
+/// Queues the kernels of a graph.
+#[unsafe(no_mangle)]
+extern "C" fn cuGraphLaunch(executable: Handle, stream: Handle) -> Code {
+    on_context("cuGraphLaunch", |held, _| {
+        let row = held.executables.get(&executable);
+        let kernels = row.ok_or(code::INVALID_VALUE)?.kernels.clone();
+        held.queue_graph(stream, kernels)
+    })
+}
+
+/// Destroys a graph that is ready to be launched.
+#[unsafe(no_mangle)]
+extern "C" fn cuGraphExecDestroy(executable: Handle) -> Code {
+    on_context("cuGraphExecDestroy", |held, _| {
+        let gone = held.executables.remove(&executable);
+        gone.map(|_| ()).ok_or(code::INVALID_VALUE)
+    })
+}
+
+/// Destroys a graph.
+#[unsafe(no_mangle)]
+extern "C" fn cuGraphDestroy(graph: Handle) -> Code {
+    on_context("cuGraphDestroy", |held, _| {
+        let gone = held.graphs.remove(&graph);
+        gone.map(|_| ()).ok_or(code::INVALID_VALUE)
     })
 }
 
