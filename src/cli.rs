@@ -54,6 +54,8 @@ pub(crate) enum Verb {
     Simulate(Simulate),
     /// Simulates every point of a study's grid, and goes on where it was stopped
     Sweep(Sweep),
+    /// Runs every study of a folder, and makes one HTML page of their figures
+    Reproduce(Reproduce),
     /// Where the time of a simulated scenario goes, and what would help
     Explain(Explain),
     /// The difference of two simulated scenarios, with common random numbers
@@ -189,6 +191,26 @@ pub(crate) struct Sweep {
     #[arg(short, long)]
     pub(crate) out: Option<PathBuf>,
     /// Number of replications of each point, in place of the study's
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) replications: Option<u32>,
+    /// Threads to use; the result does not depend on it
+    #[arg(short = 'j', long, default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+/// Arguments of `reproduce`.
+#[derive(Debug, Args)]
+pub(crate) struct Reproduce {
+    /// Folder with study files
+    #[arg(long, default_value = "scenarios/study")]
+    pub(crate) studies: PathBuf,
+    /// Runs only the study with this name; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Folder for tables, figures and the page; points that are there already are not simulated again
+    #[arg(short, long, default_value = "tandem-out/reproduce")]
+    pub(crate) out: PathBuf,
+    /// Number of replications of each point, in place of the studies'
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) replications: Option<u32>,
     /// Threads to use; the result does not depend on it

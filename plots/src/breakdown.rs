@@ -1,5 +1,7 @@
 //! Where the time of a request goes: one bar a run, one segment a part.
 
+use std::collections::BTreeMap;
+
 use schema::csv::{Csv, bound};
 use schema::run::{RunKind, SpanName};
 use schema::stats::Estimate;
@@ -62,6 +64,83 @@ pub fn draw(name: &str, pairs: &[Pair<&Summary>]) -> Result<Figure, PlotError> {
     })
 }
 
+/// A simulated bar without intervals of its parts.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parts {
+    /// What it is called.
+    pub label: String,
+    /// Mean time of each part, by the name of its span, in seconds.
+    pub parts: BTreeMap<String, f64>,
+    /// Mean end-to-end time; what the parts do not cover is `other`.
+    pub end_to_end: Estimate,
+}
+
+/// Draws the mean time of each part of a request, a bar for each of `all`.
+///
+/// # Errors
+/// If there is none, a time is not finite or a part is unknown.
+pub fn draw_parts(name: &str, caption: String, all: &[Parts]) -> Result<Figure, PlotError> {
+    if all.is_empty() {
+        return Err(PlotError::Empty {
+            figure: name.to_owned(),
+            what: "point".to_owned(),
+        });
+    }
+    let mut csv = Csv::new(&["bar", "part", "mean_s", "low_s", "high_s"]);
+    let mut groups = Vec::new();
+    for one in all {
+        let bar = bar_of_parts(name, one)?;
+        for (part, mean) in &bar.segments {
+            csv.row(&[&one.label, &part_name(*part), mean, &"", &""]);
+        }
+        let mean = bar.end_to_end;
+        let (low, high) = (bound(mean.low), bound(mean.high));
+        csv.row(&[&one.label, &"end-to-end", &mean.value, &low, &high]);
+        groups.push((one.label.as_str(), vec![bar]));
+    }
+    Ok(Figure {
+        name: name.to_owned(),
+        caption,
+        csv: csv.finish(),
+        drawing: drawing(&groups),
+    })
+}
+
+fn bar_of_parts(figure: &str, one: &Parts) -> Result<Bar, PlotError> {
+    check_parts(figure, &one.label, one.parts.keys())?;
+    let mut segments = Vec::new();
+    for part in SpanName::parts() {
+        if let Some(time) = one.parts.get(part.name()) {
+            let what = format!("the mean time of `{}`", part.name());
+            segments.push((Some(*part), finite(figure, &one.label, &what, *time)?));
+        }
+    }
+    let covered: f64 = segments.iter().map(|(_, time)| time).sum();
+    let whole = one.end_to_end.value;
+    let whole = finite(figure, &one.label, "the mean end-to-end time", whole)?;
+    segments.push((None, (whole - covered).max(0.0)));
+    Ok(Bar {
+        kind: RunKind::Simulated,
+        segments,
+        end_to_end: one.end_to_end,
+    })
+}
+
+fn check_parts<'a>(
+    figure: &str,
+    label: &str,
+    parts: impl IntoIterator<Item = &'a String>,
+) -> Result<(), PlotError> {
+    match parts.into_iter().find(|part| !is_part(part)) {
+        None => Ok(()),
+        Some(part) => Err(PlotError::UnknownPart {
+            figure: figure.to_owned(),
+            label: label.to_owned(),
+            part: part.clone(),
+        }),
+    }
+}
+
 fn bars(figure: &str, pair: &Pair<&Summary>) -> Result<Vec<Bar>, PlotError> {
     let bars = pair
         .present()
@@ -77,13 +156,7 @@ fn bars(figure: &str, pair: &Pair<&Summary>) -> Result<Vec<Bar>, PlotError> {
 }
 
 fn bar(figure: &str, label: &str, kind: RunKind, summary: &Summary) -> Result<Bar, PlotError> {
-    if let Some(part) = summary.parts.keys().find(|part| !is_part(part)) {
-        return Err(PlotError::UnknownPart {
-            figure: figure.to_owned(),
-            label: label.to_owned(),
-            part: part.clone(),
-        });
-    }
+    check_parts(figure, label, summary.parts.keys())?;
     let mut segments = Vec::new();
     for part in SpanName::parts() {
         if let Some(times) = summary.parts.get(part.name()) {

@@ -9,6 +9,7 @@
 //! - [`cdf`]: distributions of the end-to-end time;
 //! - [`load_curve`]: end-to-end time and throughput against load;
 //! - [`curves`]: scenarios side by side, against the size of requests or the number of clients;
+//! - [`study`]: what a study found, over its factors;
 //! - [`accuracy`]: signed errors of the simulation beside the noise of the measurement;
 //! - [`gantt`]: what each GPU, context and host did when.
 //!
@@ -31,6 +32,7 @@ pub mod curves;
 pub mod gantt;
 pub mod load_curve;
 pub mod report;
+pub mod study;
 
 mod axis;
 mod drawing;

@@ -86,7 +86,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use schema::profile::Profile;
-use schema::run::{Manifest, Outcome, RUN_FORMAT, Run, RunKind, Span};
+use schema::run::{CpuUse, Manifest, Outcome, RUN_FORMAT, Run, RunKind, Span};
 use schema::scenario::Scenario;
 use schema::summary::Summary;
 
@@ -243,8 +243,16 @@ fn alone(scenario: &Scenario, replication: &Replication) -> Run {
         replication: 0,
         ..*span
     };
+    let mut manifest = manifest(scenario, 1, Vec::new());
+    let cpu = replication.cpu.iter().cloned();
+    manifest.cpu = cpu
+        .map(|cpu| CpuUse {
+            replication: 0,
+            ..cpu
+        })
+        .collect();
     Run {
-        manifest: manifest(scenario, 1, Vec::new()),
+        manifest,
         scenario: scenario.clone(),
         trace: replication.trace.iter().map(as_first).collect(),
         kept: None,
@@ -265,10 +273,29 @@ pub fn summaries(
     if let Some(network) = Network::of(scenario) {
         return network.summaries(&options.plan(scenario));
     }
+    let runs = runs(scenario, profile, options)?;
+    Ok(runs.iter().map(Run::summary).collect())
+}
+
+/// Each replication of stages on hosts alone, as a run with its trace; replication `i` of any scenario
+/// with the same seed draws from the same streams.
+///
+/// # Errors
+/// As [`simulate`].
+///
+/// # Panics
+/// If all stages are plain: what those keep is not a trace.
+pub fn runs(
+    scenario: &Scenario,
+    profile: Option<&Profile>,
+    options: &Options,
+) -> Result<Vec<Run>, SimError> {
+    assert!(!scenario.is_plain(), "the stages are plain");
+    let scenario = &warmup::resolve(scenario, profile, options)?;
     let tables = Tables::compile(scenario, profile.ok_or(SimError::NoProfile)?)?;
     let replications = replicate(&tables, 0..options.replications, options, Detail::Trace)?;
-    let summaries = replications.iter().map(|r| alone(scenario, r).summary());
-    Ok(summaries.collect())
+    let runs = replications.iter().map(|r| alone(scenario, r));
+    Ok(runs.collect())
 }
 
 /// What a replication served, without its spans.

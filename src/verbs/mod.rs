@@ -11,6 +11,7 @@ mod probe;
 mod quickstart;
 mod recover;
 mod report;
+mod reproduce;
 mod simulate;
 mod sweep;
 mod validate;
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Calibrate(arguments) => calibrate::run(&common, &arguments),
         Verb::Simulate(arguments) => simulate::run(&common, &arguments),
         Verb::Sweep(arguments) => sweep::run(&common, &arguments),
+        Verb::Reproduce(arguments) => reproduce::run(&common, &arguments),
         Verb::Explain(arguments) => explain::run(&common, &arguments),
         Verb::Compare(arguments) => compare::run(&common, &arguments),
         Verb::Validate(arguments) => validate::run(&common, &arguments),

@@ -1,22 +1,26 @@
 //! `tandem sweep STUDY [-p PROFILE]`: simulates every point of a grid, and goes on where it was
 //! stopped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use plots::Figure;
 use rayon::prelude::*;
 use schema::comparison::Metric;
 use schema::profile::Profile;
 use schema::run::content_hash;
 use schema::scenario::Scenario;
-use schema::study::{Outcome, PointResult, Replication, Results, STUDY_FORMAT, Study};
-use sim::{Arrivals, Keep, Options};
+use schema::study::{Intervals, Outcome, PointResult, Replication, Results, STUDY_FORMAT, Study};
+use sim::{Arrivals, Keep, Options, SimError};
 
 use super::simulate::inputs;
 use crate::cli::{Common, Sweep};
-use crate::failure::Failure;
+use crate::failure::{Failure, Usage};
 use crate::progress::Steps;
+
+/// The folder of figures in that of a study's results.
+pub(super) const FIGURES: &str = "figures";
 
 /// A point that is to be simulated.
 struct Task {
@@ -40,12 +44,80 @@ pub(super) fn run(common: &Common, arguments: &Sweep) -> Result<ExitCode, Failur
     if !arguments.profile.is_empty() {
         study.profiles.clone_from(&arguments.profile);
     }
-    let profile = Profile::load_all(&study.profiles)?;
-    // All points are read before the first is run: a study with a mistake runs nothing.
-    let tasks = tasks(common, &study)?;
     let default = || PathBuf::from("tandem-out").join(&study.name);
     let out = arguments.out.clone().unwrap_or_else(default);
-    let results = Results::open(&out)?;
+    let swept = sweep(common, study, &out, arguments.threads)?;
+    report(common, &swept)?;
+    let figures = swept.figures()?;
+    for figure in &figures {
+        figure.save(&out.join(FIGURES))?;
+    }
+    if !common.quiet {
+        eprintln!("{} points in {}", swept.tasks.len(), swept.table.display());
+        if !figures.is_empty() {
+            eprintln!(
+                "{} figures in {}",
+                figures.len(),
+                out.join(FIGURES).display()
+            );
+        }
+    }
+    Ok(match swept.failed() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// A study and what was found at each of its points.
+pub(super) struct Swept {
+    /// The study.
+    pub(super) study: Study,
+    /// In the order of [`Study::points`].
+    pub(super) outcomes: Vec<Outcome>,
+    tasks: Vec<Task>,
+    table: PathBuf,
+}
+
+impl Swept {
+    /// The figures of the study; none where no point was found.
+    pub(super) fn figures(&self) -> Result<Vec<Figure>, Failure> {
+        let is_found = |outcome: &Outcome| matches!(outcome, Outcome::Found(_));
+        if !self.outcomes.iter().any(is_found) {
+            return Ok(Vec::new());
+        }
+        let all = self.study.figures.iter();
+        let all = all.map(|figure| Ok(plots::study::draw(&self.study, &self.outcomes, figure)?));
+        all.collect()
+    }
+
+    /// Says what has failed, and how many points.
+    pub(super) fn failed(&self) -> usize {
+        let mut n = 0;
+        for (task, outcome) in self.tasks.iter().zip(&self.outcomes) {
+            if let Outcome::Failed(error) = outcome {
+                eprintln!("error: point {}: {error}", label(&task.levels));
+                n += 1;
+            }
+        }
+        n
+    }
+}
+
+/// Simulates the points of `study` that are not in the folder `out` yet, and writes its table there.
+pub(super) fn sweep(
+    common: &Common,
+    study: Study,
+    out: &Path,
+    threads: usize,
+) -> Result<Swept, Failure> {
+    let profile = Profile::load_all(&study.profiles)?;
+    if study.intervals == Intervals::Profile && profile.is_none() {
+        let problem = "intervals of a profile need one: give the study `profiles`, or -p";
+        return Err(Usage(problem.to_owned()).into());
+    }
+    // All points are read before the first is run: a study with a mistake runs nothing.
+    let tasks = tasks(common, &study)?;
+    let results = Results::open(out)?;
     let mut outcomes = Vec::new();
     for task in &tasks {
         outcomes.push(match results.load(&task.name)? {
@@ -64,7 +136,7 @@ pub(super) fn run(common: &Common, arguments: &Sweep) -> Result<ExitCode, Failur
         );
     }
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(arguments.threads)
+        .num_threads(threads)
         .build()?;
     let steps = Steps::new(common, missing.len());
     let found: Result<Vec<(usize, Outcome)>, Failure> = pool.install(|| {
@@ -87,13 +159,11 @@ pub(super) fn run(common: &Common, arguments: &Sweep) -> Result<ExitCode, Failur
         outcomes[index] = outcome;
     }
     let table = results.save_table(&study, &outcomes)?;
-    report(common, &tasks, &outcomes)?;
-    if !common.quiet {
-        eprintln!("{} points in {}", tasks.len(), table.display());
-    }
-    Ok(match failed(&tasks, &outcomes) {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    Ok(Swept {
+        study,
+        outcomes,
+        tasks,
+        table,
     })
 }
 
@@ -114,7 +184,8 @@ fn tasks(common: &Common, study: &Study) -> Result<Vec<Task>, Failure> {
             .with_context(|| format!("point {}", label(&levels)))?;
         let mut depends_on = profiles.clone();
         depends_on.extend(inputs(&scenario)?.into_values());
-        let name = Results::name(&scenario, &depends_on, study.replications, &program);
+        let how = (study.replications, study.intervals);
+        let name = Results::name(&scenario, &depends_on, how, &program);
         Ok(Task {
             levels,
             scenario,
@@ -130,6 +201,22 @@ fn program() -> Result<Vec<u8>, Failure> {
 }
 
 fn simulate(study: &Study, task: &Task, profile: Option<&Profile>) -> Outcome {
+    match replications(study, &task.scenario, profile) {
+        Ok(replications) => Outcome::Found(PointResult {
+            format: STUDY_FORMAT,
+            levels: task.levels.iter().cloned().collect(),
+            replications,
+        }),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+/// What each replication of a point finds, with a profile of its own if intervals are over profiles.
+fn replications(
+    study: &Study,
+    scenario: &Scenario,
+    profile: Option<&Profile>,
+) -> Result<Vec<Replication>, Failure> {
     let options = Options {
         replications: study.replications,
         arrivals: Arrivals::Independent,
@@ -137,30 +224,31 @@ fn simulate(study: &Study, task: &Task, profile: Option<&Profile>) -> Outcome {
         precision: None,
         keep: Keep::Statistics,
     };
-    match sim::summaries(&task.scenario, profile, &options) {
-        Ok(summaries) => Outcome::Found(PointResult {
-            format: STUDY_FORMAT,
-            levels: task.levels.iter().cloned().collect(),
-            replications: summaries.iter().map(Replication::of).collect(),
-        }),
-        Err(error) => Outcome::Failed(Failure::from(error).to_string()),
+    if scenario.is_plain() {
+        let summaries = sim::summaries(scenario, profile, &options)?;
+        return Ok(summaries.iter().map(Replication::of).collect());
     }
-}
-
-/// Says what has failed, and how many points.
-fn failed(tasks: &[Task], outcomes: &[Outcome]) -> usize {
-    let mut n = 0;
-    for (task, outcome) in tasks.iter().zip(outcomes) {
-        if let Outcome::Failed(error) = outcome {
-            eprintln!("error: point {}: {error}", label(&task.levels));
-            n += 1;
-        }
+    if study.intervals == Intervals::Replications {
+        let runs = sim::runs(scenario, profile, &options)?;
+        return Ok(runs.iter().map(Replication::of_run).collect());
     }
-    n
+    let profile = profile.ok_or(SimError::NoProfile)?;
+    let one = Options {
+        replications: 1,
+        ..options
+    };
+    let all = (0..study.replications).map(|index| {
+        let seed = scenario.seed.replication(index);
+        let scenario = scenario.clone().with_seed(seed);
+        let runs = sim::runs(&scenario, Some(&profile.drawn(seed)), &one)?;
+        Ok(Replication::of_run(&runs[0]))
+    });
+    all.collect()
 }
 
 /// Prints the points with their means, or with `--json` all that was found.
-fn report(common: &Common, tasks: &[Task], outcomes: &[Outcome]) -> Result<(), Failure> {
+fn report(common: &Common, swept: &Swept) -> Result<(), Failure> {
+    let (tasks, outcomes) = (&swept.tasks, &swept.outcomes);
     let found = |outcome: &Outcome| match outcome {
         Outcome::Found(found) => Some(found.clone()),
         Outcome::Failed(_) | Outcome::Missing => None,
@@ -180,7 +268,8 @@ fn report(common: &Common, tasks: &[Task], outcomes: &[Outcome]) -> Result<(), F
     for (task, outcome) in tasks.iter().zip(outcomes) {
         let mut line = format!("{:<width$}", label(&task.levels));
         for (metric, column) in metrics.into_iter().zip([11, 11, 15]) {
-            let estimate = found(outcome).and_then(|found| found.estimate(metric));
+            let estimate =
+                found(outcome).and_then(|found| found.estimate(metric, swept.study.intervals));
             let Some(estimate) = estimate else {
                 line += &format!(" {:>column$} {:>8}", "-", "");
                 continue;

@@ -4,6 +4,7 @@
 //! a batch, …), and *parameters*, plain numbers. A cost is
 //! `(base + slope · driver) · residual`, the residual a random factor of mean one.
 
+mod draw;
 mod law;
 mod names;
 

@@ -1,5 +1,6 @@
 //! Grids of scenarios: which keys take which values, and what was found at each point.
 
+mod figures;
 mod results;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::FileError;
 use crate::scenario::Source;
+use crate::stats::{Estimate, mean_interval, quantile};
+use crate::summary::CONFIDENCE;
 
+pub use figures::{
+    BreakdownFile, CurvesFile, Draw, DrawFile, FigureFile, HeatMapFile, SavingsFile, StudyFigure,
+};
 pub use results::{Outcome, PointResult, Replication, Results};
 
 /// The version of the study format that this program reads and writes.
@@ -27,6 +33,9 @@ pub struct StudyFile {
     pub format: u32,
     /// Name of the study, in tables and figures.
     pub name: String,
+    /// What it asks, for the report; one paragraph a line.
+    #[serde(default)]
+    pub about: Vec<String>,
     /// The scenario file, relative to the study's.
     pub scenario: String,
     /// The profile files, relative to the study's; those of the command line if there are none.
@@ -35,11 +44,66 @@ pub struct StudyFile {
     /// Replications of each point; 5 if not given.
     #[serde(default = "default_replications")]
     pub replications: u32,
+    /// What intervals hold.
+    #[serde(default)]
+    pub intervals: Intervals,
     /// Keys of the scenario that have another value at every point.
     #[serde(default)]
     pub set: BTreeMap<String, toml::Value>,
     /// What is varied, the last fastest.
     pub factors: Vec<FactorFile>,
+    /// What is drawn of what was found.
+    #[serde(default)]
+    pub figures: Vec<FigureFile>,
+}
+
+/// What the interval of a figure holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Intervals {
+    /// The mean over replications, at 95%, by Student's t; that mean is the estimate. Random numbers of
+    /// the requests and the costs are all that varies.
+    #[default]
+    Replications,
+    /// 90% of what each replication finds with a profile of its own, drawn within what is known of
+    /// every number ([`Profile::drawn`](crate::profile::Profile::drawn)); the median of these is the
+    /// estimate. Replication `i` draws the same profile at every point.
+    Profile,
+}
+
+impl Intervals {
+    /// The part of the draws that an interval of [`Intervals::Profile`] holds.
+    pub const OF_DRAWS: f64 = 0.9;
+
+    /// The estimate from a value for each replication.
+    ///
+    /// # Panics
+    /// If there is no value.
+    pub fn estimate(self, values: &[f64]) -> Estimate {
+        match self {
+            Intervals::Replications => mean_interval(values, CONFIDENCE),
+            Intervals::Profile => {
+                let mut sorted = values.to_vec();
+                sorted.sort_by(f64::total_cmp);
+                let tail = (1.0 - Intervals::OF_DRAWS) / 2.0;
+                Estimate {
+                    value: quantile(&sorted, 0.5),
+                    low: quantile(&sorted, tail),
+                    high: quantile(&sorted, 1.0 - tail),
+                }
+            }
+        }
+    }
+
+    /// What an interval is, in a caption.
+    pub const fn caption(self) -> &'static str {
+        match self {
+            Intervals::Replications => "95% intervals of the mean over replications",
+            Intervals::Profile => {
+                "medians and central 90% of profiles drawn within the uncertainty of every number"
+            }
+        }
+    }
 }
 
 /// Something that is varied: one key or several at once, over some values; or named levels.
@@ -79,14 +143,20 @@ const fn default_replications() -> u32 {
 pub struct Study {
     /// Its name.
     pub name: String,
+    /// What it asks, a paragraph each.
+    pub about: Vec<String>,
     /// The scenario file.
     pub scenario: PathBuf,
     /// The profile files.
     pub profiles: Vec<PathBuf>,
     /// Replications of each point, at least two.
     pub replications: u32,
+    /// What intervals hold.
+    pub intervals: Intervals,
     /// What is varied.
     pub factors: Vec<Factor>,
+    /// What is drawn.
+    pub figures: Vec<StudyFigure>,
     set: Vec<String>,
 }
 
@@ -168,13 +238,33 @@ impl Study {
             return Err(source.invalid("factors", problem));
         }
         let folder = path.parent().unwrap_or(Path::new(""));
+        let figures = figures::check(&source, &factors, &file.figures)?;
         Ok(Study {
             name: file.name,
+            about: file.about,
             scenario: folder.join(&file.scenario),
             profiles: file.profiles.iter().map(|p| folder.join(p)).collect(),
             replications: file.replications,
+            intervals: file.intervals,
             factors,
+            figures,
             set: overrides(&file.set),
+        })
+    }
+
+    /// Where the point with these levels, one of each factor, is among [`Study::points`].
+    ///
+    /// # Panics
+    /// If there is another number of levels than of factors.
+    pub fn index(&self, levels: &[usize]) -> usize {
+        assert_eq!(
+            levels.len(),
+            self.factors.len(),
+            "a point has a level of each factor"
+        );
+        let pairs = self.factors.iter().zip(levels);
+        pairs.fold(0, |index, (factor, level)| {
+            index * factor.levels.len() + level
         })
     }
 

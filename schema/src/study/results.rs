@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::comparison::Metric;
 use crate::csv::{Csv, bound};
 use crate::error::{FileError, Place};
-use crate::run::content_hash;
+use crate::run::{Run, content_hash};
 use crate::scenario::{Scenario, to_toml};
-use crate::stats::{Estimate, mean_interval};
-use crate::summary::{CONFIDENCE, Summary};
+use crate::stats::{Estimate, mean, quantile};
+use crate::summary::{Summary, counted};
 
-use super::{STUDY_FORMAT, Study};
+use super::{Intervals, STUDY_FORMAT, Study};
 
 /// The folder of points in that of a study.
 const POINTS: &str = "points";
@@ -47,6 +47,9 @@ pub struct Replication {
     pub parts: BTreeMap<String, f64>,
     /// Share of the time in which the instances of each serving stage work.
     pub utilization: BTreeMap<String, f64>,
+    /// End-to-end times of the requests of each group of clients, where there are several: seconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, BTreeMap<Metric, f64>>,
 }
 
 impl Replication {
@@ -63,27 +66,91 @@ impl Replication {
                 .map(|(name, times)| (name.clone(), times.mean.value))
                 .collect(),
             utilization: summary.utilization.clone(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    /// What the run of one replication says.
+    pub fn of_run(run: &Run) -> Replication {
+        Replication {
+            groups: groups(run),
+            ..Replication::of(&run.summary())
         }
     }
 }
 
+/// Mean and quantiles of the end-to-end times of each group of clients; nothing if there is one group.
+fn groups(run: &Run) -> BTreeMap<String, BTreeMap<Metric, f64>> {
+    let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    if run.scenario.groups.len() < 2 {
+        return BTreeMap::new();
+    }
+    for request in counted(run) {
+        let client = &run.scenario.clients[request.request.client()];
+        let name = run.scenario.groups[client.group].name.clone();
+        times.entry(name).or_default().push(request.end_to_end_s());
+    }
+    let metrics = times.into_iter().map(|(name, mut times)| {
+        times.sort_by(f64::total_cmp);
+        let metrics = [
+            (Metric::Mean, mean(&times)),
+            (Metric::P50, quantile(&times, 0.5)),
+            (Metric::P90, quantile(&times, 0.9)),
+            (Metric::P99, quantile(&times, 0.99)),
+        ];
+        (name, metrics.into())
+    });
+    metrics.collect()
+}
+
 impl PointResult {
-    /// A metric over the replications, with Student's t interval; `None` where one has none.
-    pub fn estimate(&self, metric: Metric) -> Option<Estimate> {
-        Some(mean_interval(&self.values(metric)?, CONFIDENCE))
+    /// A metric over the replications; `None` where one has none.
+    pub fn estimate(&self, metric: Metric, intervals: Intervals) -> Option<Estimate> {
+        Some(intervals.estimate(&self.values(metric, None)?))
     }
 
     /// What a metric is less than at `base`, as a part of that, from pairs of replications with the
     /// same number.
-    pub fn saved(&self, base: &PointResult, metric: Metric) -> Option<Estimate> {
-        let (values, base) = (self.values(metric)?, base.values(metric)?);
-        let pairs: Vec<f64> = values.iter().zip(&base).map(|(v, b)| 1.0 - v / b).collect();
-        Some(mean_interval(&pairs, CONFIDENCE))
+    pub fn saved(
+        &self,
+        base: &PointResult,
+        metric: Metric,
+        intervals: Intervals,
+    ) -> Option<Estimate> {
+        self.paired(base, metric, intervals, |value, base| 1.0 - value / base)
     }
 
-    fn values(&self, metric: Metric) -> Option<Vec<f64>> {
+    /// What a metric is less than at `base`, in its unit, from pairs of replications with the same
+    /// number.
+    pub fn less(
+        &self,
+        base: &PointResult,
+        metric: Metric,
+        intervals: Intervals,
+    ) -> Option<Estimate> {
+        self.paired(base, metric, intervals, |value, base| base - value)
+    }
+
+    fn paired(
+        &self,
+        base: &PointResult,
+        metric: Metric,
+        intervals: Intervals,
+        of: impl Fn(f64, f64) -> f64,
+    ) -> Option<Estimate> {
+        let (values, base) = (self.values(metric, None)?, base.values(metric, None)?);
+        let pairs: Vec<f64> = values.iter().zip(&base).map(|(v, b)| of(*v, *b)).collect();
+        Some(intervals.estimate(&pairs))
+    }
+
+    /// A metric of each replication, of all clients or of those of one group; `None` where one has none.
+    pub fn values(&self, metric: Metric, group: Option<&str>) -> Option<Vec<f64>> {
         let all = self.replications.iter();
-        all.map(|one| one.metrics.get(&metric).copied()).collect()
+        let of = |one: &Replication| match group {
+            None => one.metrics.get(&metric).copied(),
+            Some(group) => one.groups.get(group)?.get(&metric).copied(),
+        };
+        all.map(of).collect()
     }
 }
 
@@ -125,11 +192,12 @@ impl Results {
     pub fn name(
         scenario: &Scenario,
         inputs: &[String],
-        replications: u32,
+        (replications, intervals): (u32, Intervals),
         program: &str,
     ) -> String {
         let text = to_toml(scenario.file());
-        let of = format!("{STUDY_FORMAT}\n{program}\n{replications}\n{inputs:?}\n{text}");
+        let of =
+            format!("{STUDY_FORMAT}\n{program}\n{replications} {intervals:?}\n{inputs:?}\n{text}");
         content_hash(of.as_bytes())[..32].to_owned()
     }
 
@@ -221,7 +289,7 @@ fn table(study: &Study, outcomes: &[Outcome]) -> String {
             requests.sum::<u64>().to_string()
         }));
         for metric in Metric::ALL {
-            let estimate = found.and_then(|found| found.estimate(metric));
+            let estimate = found.and_then(|found| found.estimate(metric, study.intervals));
             row.extend(match estimate {
                 Some(e) => [bound(e.value), bound(e.low), bound(e.high)],
                 None => Default::default(),
@@ -250,6 +318,7 @@ mod tests {
                     metrics: [(Metric::Mean, mean)].into(),
                     parts: BTreeMap::new(),
                     utilization: BTreeMap::new(),
+                    groups: BTreeMap::new(),
                 })
                 .into(),
         }
@@ -257,13 +326,14 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_of_pairs() {
-        let saved = result([0.5, 1.0]).saved(&result([1.0, 2.0]), Metric::Mean);
+        let saved =
+            result([0.5, 1.0]).saved(&result([1.0, 2.0]), Metric::Mean, Intervals::Replications);
         let saved = saved.unwrap();
         for value in [saved.value, saved.low, saved.high] {
             assert!((value - 0.5).abs() < 1e-12, "{saved:?}");
         }
         assert_eq!(
-            result([0.5, 1.0]).saved(&result([1.0, 2.0]), Metric::P99),
+            result([0.5, 1.0]).saved(&result([1.0, 2.0]), Metric::P99, Intervals::Replications),
             None
         );
     }
