@@ -6,16 +6,16 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use schema::scenario::{CompletionBy, Registration, Verb, Verbs};
+use schema::scenario::{CompletionBy, Registration, SetUp, Verb, Verbs};
 
 use super::super::{HEADER, invalid, u32_at};
-use super::card::Card;
+use super::card::Terms;
 use super::endpoint::LOOKS_UNTIL_YIELD;
 use super::failure::Failure;
 use super::queue_pair::{Completion, Piece, Wake, Work};
 use super::setup::{IN_FLIGHT, Made, agree};
 use super::store::Wanted;
-use super::{End, Nic};
+use super::{End, Nic, Role};
 
 /// Which messages go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,7 +82,7 @@ pub fn ask(
 ) -> io::Result<Vec<u64>> {
     let mut stream = TcpStream::connect(at)?;
     stream.write_all(&series.encode())?;
-    let mut end = Bare::join(&stream, nic, series)?;
+    let mut end = Bare::join(&stream, Role::Asks, nic, series)?;
     let mut times = Vec::with_capacity(series.n as usize + 1);
     for _ in 0..series.n {
         times.push(now());
@@ -105,7 +105,7 @@ pub fn answer(nic: &Nic, mut stream: TcpStream) -> io::Result<()> {
     let mut bytes = [0; SERIES];
     stream.read_exact(&mut bytes)?;
     let series = Series::decode(&bytes)?;
-    let mut end = Bare::join(&stream, nic, series)?;
+    let mut end = Bare::join(&stream, Role::Serves, nic, series)?;
     if series.kind != Kind::Writes {
         for _ in 0..series.n {
             end.await_message()?;
@@ -124,7 +124,7 @@ fn await_end(stream: &mut TcpStream) -> io::Result<()> {
 
 struct Bare {
     made: Made,
-    peer: Card,
+    peer: Terms,
     series: Series,
     /// The longest message of the port, in bytes.
     limit: usize,
@@ -137,7 +137,7 @@ struct Bare {
 }
 
 impl Bare {
-    fn join(stream: &TcpStream, nic: &Nic, series: Series) -> io::Result<Bare> {
+    fn join(stream: &TcpStream, role: Role, nic: &Nic, series: Series) -> io::Result<Bare> {
         let (verb, completion) = match series.kind {
             Kind::Send(completion) => (Verb::Send, completion),
             Kind::Write | Kind::Writes => (Verb::WriteWithImmediate, CompletionBy::Poll),
@@ -147,6 +147,7 @@ impl Bare {
             completion,
             registration: Registration::Once,
             queue_pairs: None,
+            setup: SetUp::Tcp,
         };
         let end = End {
             nic,
@@ -155,7 +156,7 @@ impl Bare {
             gpu: None,
         };
         let buffer = Wanted::Own(series.bytes.max(1) as usize);
-        let (made, peer) = agree(stream, end, buffer, buffer)?;
+        let (made, peer) = agree(stream, role, end, buffer, buffer)?;
         Ok(Bare {
             made,
             peer,
@@ -177,7 +178,7 @@ impl Bare {
         self.await_sent(IN_FLIGHT - 1)?;
         let work = match self.series.kind {
             Kind::Send(_) => Work::Send(0),
-            Kind::Write | Kind::Writes => Work::Write(self.peer.incoming, HEADER as u64),
+            Kind::Write | Kind::Writes => Work::Write(self.peer.incoming.0, HEADER as u64),
         };
         self.n_sent += 1;
         if self.series.kind == Kind::Write {
