@@ -12,7 +12,8 @@
 //!
 //! A [`PeerBuffer`] is memory that network adapters reach too (GPUDirect RDMA).
 //!
-//! Left out: graphs of anything but kernels in order, memory pools, peer copies, the Multi-Process Service.
+//! Left out: graphs of anything but kernels in order, memory pools, peer copies. Who is a client of the
+//! Multi-Process Service is decided by what starts the process.
 
 use std::collections::BTreeSet;
 
