@@ -63,6 +63,7 @@ step nvidia-smi-list nvidia-smi -L
 
 # Probes, one by one, so that one that fails does not end the others.
 fitted=()
+: >"$out/logs/probes.txt"
 step probes "$TANDEM" probe --gpu --dry-run -q --seconds $seconds -o "$out/probes"
 while read -r scenario; do
     name=probe-$(basename "$scenario" .toml)

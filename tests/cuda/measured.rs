@@ -289,6 +289,36 @@ fn a_batch_has_its_kernels_once_and_copies_a_request() {
     assert!(least.abs_diff(9_000_000) < 200_000, "{least} ns");
 }
 
+/// The phases of each batch are ranges of NVIDIA's profilers, where the library of these is there: here
+/// one that notes what begins and ends.
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn phases_are_ranges_for_profilers() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("nvtx.c");
+    let text = "#include <stdio.h>\n#include <stdlib.h>\n\
+        static int note(const char *name) {\n\
+            FILE *log = fopen(getenv(\"TANDEM_NOTED\"), \"a\");\n\
+            fprintf(log, \"%s\\n\", name);\n\
+            return fclose(log);\n\
+        }\n\
+        int nvtxRangePushA(const char *name) { return note(name); }\n\
+        int nvtxRangePop(void) { return note(\"end\"); }\n";
+    fs::write(&source, text).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"]);
+    cc.arg(dir.path().join("libnvToolsExt.so.1")).arg(&source);
+    assert!(cc.status().unwrap().success());
+    let one = ["clients.0.count=1", "stages.net.gpu.streams=1"];
+    let mut command = tandem("measure", &one, dir.path());
+    let rig = std::env::var("LD_LIBRARY_PATH").unwrap();
+    command.env("LD_LIBRARY_PATH", format!("{rig}:{}", dir.path().display()));
+    command.env("TANDEM_NOTED", dir.path().join("noted"));
+    run_of(command, dir.path());
+    let noted = fs::read_to_string(dir.path().join("noted")).unwrap();
+    assert_eq!(noted, "h2d\nend\ninference\nend\nd2h\nend\n".repeat(22));
+}
+
 /// The probes of a GPU as files in `dir`, by name.
 fn probes(dir: &Path) -> BTreeMap<String, PathBuf> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));

@@ -1,6 +1,7 @@
 //! In place of the CUDA back end, in a build without the feature `cuda`: says that it is not there.
 
 use std::convert::Infallible;
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -30,6 +31,16 @@ impl Accelerator for CudaAccelerator {
     fn describe(&self) -> Description {
         match self.0 {}
     }
+}
+
+/// A range of a profiler: none, in this build.
+#[derive(Debug)]
+#[must_use = "a range ends when it is dropped"]
+pub struct Range;
+
+/// Does nothing.
+pub const fn range(_name: &'static CStr) -> Range {
+    Range
 }
 
 /// Memory of a device that network adapters reach: none, in this build.

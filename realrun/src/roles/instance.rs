@@ -12,7 +12,7 @@ use schema::scenario::{GpuUse, GpuWork, InputFile, Kernels, LaunchFile, Serve, W
 use super::Shared;
 use super::line::{Handover, Line, poll};
 use crate::accelerator::cpu::CpuAccelerator;
-use crate::accelerator::cuda::CudaAccelerator;
+use crate::accelerator::cuda::{CudaAccelerator, range};
 use crate::accelerator::{
     Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, InPlace, Input,
     KernelSpec, KernelsSpec, NetSpec, PhaseTimes, SyntheticSpec, Weights, Workload,
@@ -368,18 +368,22 @@ fn run_batch(
         if job.connection.on_gpu().is_some() {
             continue;
         }
+        let _range = range(c"h2d");
         context.copy_in(slot, job.connection.received())?;
         job.times.h2d = progress.phase(context);
     }
     if phases.is_raw {
+        let _range = range(c"preprocess");
         context.preprocess(batch.len())?;
         context.synchronize()?;
         let phase = progress.phase(context);
         (batch.iter_mut()).for_each(|job| job.times.preprocess = phase);
     }
+    let inference = range(c"inference");
     let places: Vec<_> = batch.iter_mut().map(place).collect();
     context.infer_in_place(&places)?;
     context.synchronize()?;
+    drop(inference);
     let phase = progress.phase(context);
     (batch.iter_mut()).for_each(|job| job.times.inference = phase);
     if let (Some(first), true) = (batch.first_mut(), phases.has_kernels) {
@@ -389,6 +393,7 @@ fn run_batch(
         if job.connection.on_gpu().is_some() {
             continue;
         }
+        let _range = range(c"d2h");
         context.copy_out(slot, job.connection.payload_mut())?;
         job.times.d2h = progress.phase(context);
     }

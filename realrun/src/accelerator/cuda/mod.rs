@@ -12,7 +12,8 @@
 //!
 //! A [`PeerBuffer`] is memory that network adapters reach too (GPUDirect RDMA).
 //!
-//! Left out: graphs of anything but kernels in order, memory pools, peer copies, the Multi-Process Service.
+//! Left out: graphs of anything but kernels in order, memory pools, peer copies. Who is a client of the
+//! Multi-Process Service is decided by what starts the process.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,7 @@ mod memory;
 mod module;
 mod net;
 mod nvml;
+mod nvtx;
 mod peer;
 mod requests;
 mod stream;
@@ -33,6 +35,7 @@ pub use driver::{Device, Driver, functions};
 pub use memory::{DeviceBuffer, PinnedBuffer, Sink};
 pub use module::{Grid, Image, Kernels, PTX};
 pub use net::CudaAccelerator;
+pub use nvtx::{Range, range};
 pub use peer::PeerBuffer;
 pub use stream::{CudaEvent, CudaStream, Operations};
 pub use together::run_together;
