@@ -436,6 +436,8 @@ fn help_names_every_verb() {
         "measure",
         "calibrate",
         "simulate",
+        "sweep",
+        "reproduce",
         "compare",
         "validate",
         "plot",

@@ -10,5 +10,6 @@ mod profiles;
 mod refused;
 mod stations;
 mod studies;
+mod takeaways;
 mod tidy;
 mod transports;

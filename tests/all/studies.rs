@@ -7,6 +7,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::SystemTime;
 
+use schema::comparison::Metric;
+use schema::stats::Estimate;
+use schema::study::{Intervals, PointResult};
+
 use crate::common::{said, tandem};
 
 /// A small grid over an M/M/1.
@@ -142,4 +146,126 @@ values = ["cx5-25g", "nowhere", "cx6-200g"]
         .collect();
     assert_eq!(errors, [false, true, false], "{table}");
     assert_eq!(points(dir.path()).len(), 2);
+}
+
+/// Figures of [`STUDY`].
+const FIGURES: &str = r#"
+[[figures]]
+name = "mean"
+draw = { curves = { x = "servers", lines = "rate", metric = "mean" } }
+"#;
+
+fn reproduce(dir: &Path, options: &[&str]) -> Output {
+    let mut command: Command = tandem();
+    command
+        .arg("reproduce")
+        .arg("--studies")
+        .arg(dir.join("studies"));
+    command.args(options).arg("-o").arg(dir.join("out"));
+    command.output().unwrap()
+}
+
+/// A folder with two studies in `studies`, one of which draws a figure.
+fn studies() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/stations/mm1.toml");
+    fs::copy(scenario, dir.path().join("mm1.toml")).unwrap();
+    fs::create_dir(dir.path().join("studies")).unwrap();
+    let text = STUDY.replace("\"mm1.toml\"", "\"../mm1.toml\"");
+    let drawn = format!("{}{FIGURES}", text.replace("\"small\"", "\"drawn\""));
+    fs::write(dir.path().join("studies/a.toml"), drawn).unwrap();
+    fs::write(dir.path().join("studies/b.toml"), text).unwrap();
+    dir
+}
+
+#[test]
+fn studies_are_reproduced_on_one_page_with_their_figures() {
+    let dir = studies();
+    let output = reproduce(dir.path(), &["-q"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let page = fs::read_to_string(dir.path().join("out/report.html")).unwrap();
+    for text in [
+        "<h2>drawn</h2>",
+        "<h2>small</h2>",
+        "95% intervals of the mean",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert_eq!(page.matches("<svg").count(), 1);
+    // Names of formats alone, nothing that would be loaded.
+    let addresses = |of: &str| page.matches(of).count();
+    assert_eq!(addresses("http"), addresses("http://www.w3.org/"));
+    for ending in ["svg", "png", "csv"] {
+        let figure = dir
+            .path()
+            .join("out/drawn/figures/mean")
+            .with_extension(ending);
+        assert!(figure.exists(), "{}", figure.display());
+    }
+    assert!(dir.path().join("out/small/table.csv").exists());
+    // Nothing is simulated again, and the page is the same but for the time that it takes.
+    let again = reproduce(dir.path(), &[]);
+    assert!(
+        said(&again).contains("4 of 4 points are there already"),
+        "{}",
+        said(&again)
+    );
+}
+
+#[test]
+fn one_study_is_reproduced_and_an_unknown_one_is_named() {
+    let dir = studies();
+    let output = reproduce(dir.path(), &["-q", "--only", "small"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(dir.path().join("out/small").exists() && !dir.path().join("out/drawn").exists());
+    let output = reproduce(dir.path(), &["-q", "--only", "large"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = said(&output).replace(&dir.path().display().to_string(), "DIR");
+    insta::assert_snapshot!(message, @"error: `--only large`: there is no such study in DIR/studies (allowed: drawn, small)");
+}
+
+#[test]
+fn intervals_over_profiles_are_wide_and_their_differences_narrow() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let text = format!(
+        r#"format = 1
+name = "uncertain"
+scenario = "{0}/network/testbed.toml"
+profiles = ["{0}/profiles/testbed.toml", "{0}/profiles/ethernet.toml"]
+intervals = "profile"
+replications = 8
+[[factors]]
+name = "transport"
+keys = ["clients.0.path.0.over"]
+values = ["tcp", "rdma"]
+"#,
+        root.display()
+    );
+    let dir = folder(&text);
+    let output = sweep(dir.path(), &["-q", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let all: Vec<PointResult> = serde_json::from_slice(&output.stdout).unwrap();
+    let [tcp, rdma] = &all[..] else {
+        panic!("{all:?}");
+    };
+    let width = |e: Estimate| e.high - e.low;
+    let (mean, by) = (Metric::Mean, Intervals::Profile);
+    let alone = tcp.estimate(mean, by).unwrap();
+    let less = rdma.less(tcp, mean, by).unwrap();
+    // Every draw has another net, 0.6 to 1.5 times as long; of a pair both have the same.
+    assert!(width(alone) > 0.2 * alone.value, "{alone:?}");
+    assert!(width(less) < 0.5 * width(alone), "{less:?} {alone:?}");
+    let same = sweep(dir.path(), &["-q", "--json", "-j", "2", "--seed", "1"]);
+    assert_eq!(same.stdout, output.stdout);
+}
+
+#[test]
+fn intervals_over_a_profile_need_one() {
+    let dir = folder(&STUDY.replace(
+        "replications = 3",
+        "replications = 3\nintervals = \"profile\"",
+    ));
+    let output = sweep(dir.path(), &["-q"]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(said(&output), @"error: intervals of a profile need one: give the study `profiles`, or -p");
 }

@@ -569,6 +569,6 @@ draw = { breakdown = { bars = "FACTOR" } }
         assert_eq!(figure.csv.lines().count(), 3, "{}", figure.csv);
         let none = vec![Outcome::Missing; outcomes.len()];
         let error = draw(&study, &none, &study.figures[0]).expect_err("there is nothing");
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"draw figure `saved`: there is no pair of points with `mean`");
     }
 }

@@ -383,15 +383,15 @@ draw = { heat-map = { x = "clients", y = "net", metric = "p99", saved-from = { t
             assert!(TEXT.contains(from), "{from}");
             parse(&TEXT.replacen(from, to, 1)).unwrap_err()
         };
-        assert_snapshot!(message("x = \"clients\"", "x = \"client\""), @"");
-        assert_snapshot!(message("base = \"tcp\"", "base = \"rdma\""), @"");
-        assert_snapshot!(message("at = { net = \"b\" }\n", ""), @"");
-        assert_snapshot!(message("at = { net = \"b\" }", "at = { net = \"b\", clients = 1 }"), @"");
-        assert_snapshot!(message("lines = \"transport\"", "lines = \"clients\""), @"");
-        assert_snapshot!(message("saved-from = { transport", "saved-from = { net"), @"");
-        assert_snapshot!(message("name = \"map\"", "name = \"saved\""), @"");
-        assert_snapshot!(message("name = \"map\"", "name = \"../map\""), @"");
-        assert_snapshot!(message("savings", "saving"), @"");
-        assert_snapshot!(message("metric = \"mean\"", "metric = \"median\""), @"");
+        assert_snapshot!(message("x = \"clients\"", "x = \"client\""), @"a.toml:19: `figures.0.draw.savings.x`: there is no factor `client`, did you mean `clients`? (allowed: transport, clients, net)");
+        assert_snapshot!(message("base = \"tcp\"", "base = \"rdma\""), @"a.toml:19: `figures.0.draw.savings.base`: `transport` has no level `rdma` (allowed: tcp, gdr)");
+        assert_snapshot!(message("at = { net = \"b\" }\n", ""), @"a.toml:16: `figures.0.at`: must say at which level of `net` (allowed: a, b)");
+        assert_snapshot!(message("at = { net = \"b\" }", "at = { net = \"b\", clients = 1 }"), @"a.toml:18: `figures.0.at.clients`: is drawn at all of its levels; leave it out here");
+        assert_snapshot!(message("lines = \"transport\"", "lines = \"clients\""), @"a.toml:19: `figures.0.draw.savings.base`: `clients` has no level `tcp` (allowed: 1, 16)");
+        assert_snapshot!(message("saved-from = { transport", "saved-from = { net"), @"a.toml:23: `figures.1.draw.heat-map.saved-from`: `net` has no level `tcp` (allowed: a, b)");
+        assert_snapshot!(message("name = \"map\"", "name = \"saved\""), @"a.toml:21: `figures.1.name`: the study has a figure `saved` already");
+        assert_snapshot!(message("name = \"map\"", "name = \"../map\""), @"a.toml:21: `figures.1.name`: must be of letters, digits and `-`, as the name of a file, found `../map`");
+        assert_snapshot!(message("savings", "saving"), @"a.toml:19: `figures.0.draw`: unknown value `saving`, did you mean `savings`? (allowed: curves, savings, heat-map, breakdown)");
+        assert_snapshot!(message("metric = \"mean\"", "metric = \"median\""), @"a.toml:19: `figures.0.draw.savings.metric`: unknown value `median`, did you mean `mean`? (allowed: mean, p50, p90, p99, throughput, cpu)");
     }
 }

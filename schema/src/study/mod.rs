@@ -392,7 +392,7 @@ values = [1, 16]
             Study::parse(Path::new("a.toml"), text).unwrap_err()
         };
         assert_snapshot!(message("format = 1", "format = 2"), @"a.toml:1: `format`: 2 is not known (allowed: 1)");
-        assert_snapshot!(message("scenario =", "scenarios ="), @"a.toml:3: `scenarios`: unknown key `scenarios`, did you mean `scenario`? (allowed: format, name, scenario, profiles, replications, set, factors)");
+        assert_snapshot!(message("scenario =", "scenarios ="), @"a.toml:3: `scenarios`: unknown key `scenarios`, did you mean `scenario`? (allowed: format, name, about, scenario, profiles, replications, intervals, set, factors, figures)");
         assert_snapshot!(message("set =", "replications = 1\nset ="), @"a.toml:5: `replications`: must be at least 2, found 1; intervals are over them");
         assert_snapshot!(message("\"clients\"", "\"transport\""), @"a.toml:15: `factors.1.name`: the study has a factor `transport` already");
         assert_snapshot!(message("values = [1, 16]", "values = []"), @"a.toml:17: `factors.1.values`: there must be at least one value");
