@@ -375,7 +375,7 @@ fn calibrated(runs: &[PathBuf], dir: &Path) -> Profile {
 
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
-fn calibrate_finds_from_probes_what_copies_were_told_to_take() {
+fn calibrate_finds_from_probes_no_less_than_copies_were_told_to_take() {
     let dir = tempfile::tempdir().unwrap();
     let mut runs = Vec::new();
     for (name, path) in probes(&dir.path().join("probes")) {
@@ -390,18 +390,16 @@ fn calibrate_finds_from_probes_what_copies_were_told_to_take() {
     assert_eq!(profile.parts["this-gpu"].kind, PartKind::Gpu);
     // Copies are the GPU's, and no host has a part in them.
     assert!(!profile.parts.contains_key("this-machine"));
-    for direction in ["h2d", "d2h"] {
-        // On the machine's clock a busy host is late between copies, more often than not of small ones.
-        let law = profile.cost("this-gpu", &format!("{direction}/pinned"), "the test");
-        let law = law.unwrap();
-        let (base_us, ns_per_byte) = (law.base * 1e6, law.slope * 1e9);
-        let what = format!("{direction} pinned: {base_us} us, {ns_per_byte} ns/B");
-        assert!((9.0..100.0).contains(&base_us), "{what}");
-        assert!((ns_per_byte / 0.1 - 1.0).abs() < 0.05, "{what}");
-        // Of pageable memory the host's part of the copy is in the device's time, so no more than
-        // the least is known.
-        let law = profile.cost("this-gpu", &format!("{direction}/pageable"), "the test");
-        assert!(law.unwrap().slope * 1e9 > 0.9 * 0.25);
+    // On the machine's clock a busy host is late between copies, and its part of a copy of pageable memory
+    // is in the device's time. `recovered.rs` has the laws themselves, in virtual time.
+    for (cost, least_ns_per_byte) in [
+        ("h2d/pinned", 0.1),
+        ("d2h/pinned", 0.1),
+        ("h2d/pageable", 0.25),
+        ("d2h/pageable", 0.25),
+    ] {
+        let law = profile.cost("this-gpu", cost, "the test").unwrap();
+        assert!(law.slope * 1e9 > 0.9 * least_ns_per_byte, "{cost}: {law:?}");
     }
 }
 

@@ -14,7 +14,7 @@ use schema::scenario::Verbs;
 use super::ends::{BUFFERS, Ends, Pairs, Place, every, header, listen, nic, on, open};
 
 /// The longest that a fault may take to be named.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(8);
 
 fn run(command: &str) -> String {
     let output = Command::new("sh").args(["-c", command]).output().unwrap();

@@ -13,7 +13,7 @@ use schema::ids::{ClientId, Id, RequestId};
 const REQUEST: usize = 5000;
 const REPLY: usize = 3000;
 /// The longest that a fault may take to be told.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(8);
 
 fn nic(device: &str) -> Nic {
     let device = Some(device.to_owned());

@@ -319,9 +319,9 @@ impl QueuePair {
         let sending = sys::ibv_qp_attr {
             qp_state: sys::ibv_qp_state::IBV_QPS_RTS,
             sq_psn: path.first_packet_out,
-            // The peer is given up after 0.9 s, or up to four times as long where an adapter takes
+            // The peer is given up after 1.9 s, or up to four times as long where an adapter takes
             // the time-out as the specification lets it. Soft-RoCE never gives up at 7 retries.
-            timeout: 15, // 4.096 us << 15 = 134 ms
+            timeout: 16, // 4.096 us << 16 = 268 ms
             retry_cnt: 6,
             // No second try: flow control sees to it that a receive is always posted.
             rnr_retry: 0,
