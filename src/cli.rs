@@ -201,10 +201,10 @@ pub(crate) struct Sweep {
 /// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub(crate) struct Reproduce {
-    /// Folder with study files
-    #[arg(long, default_value = "scenarios/study")]
-    pub(crate) studies: PathBuf,
-    /// Runs only the study with this name; may be repeated
+    /// Folder with study files; may be repeated
+    #[arg(long, value_name = "DIR", default_values = ["scenarios/study", "scenarios/validation"])]
+    pub(crate) studies: Vec<PathBuf>,
+    /// Runs only the study with this name, or those of the folder with it; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
     /// Folder for tables, figures and the page; points that are there already are not simulated again

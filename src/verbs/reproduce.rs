@@ -1,4 +1,4 @@
-//! `tandem reproduce`: runs every study of a folder, and puts what was found on one page.
+//! `tandem reproduce`: runs every study of some folders, and puts what was found on one page.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use schema::comparison::Metric;
 use schema::error::FileError;
 use schema::run::content_hash;
 use schema::stats::Estimate;
-use schema::study::{Intervals, Outcome, Study};
+use schema::study::{Compared, Intervals, Outcome, Study};
 
 use super::sweep::{FIGURES, Swept, sweep};
 use crate::cli::{Common, Reproduce};
@@ -20,6 +20,7 @@ const REPORT: &str = "report.html";
 pub(super) fn run(common: &Common, arguments: &Reproduce) -> Result<ExitCode, Failure> {
     let studies = chosen(&arguments.studies, &arguments.only)?;
     let mut all = Vec::new();
+    let mut rows: Vec<Compared> = Vec::new();
     let mut n_failed = 0;
     for mut study in studies {
         study.replications = arguments.replications.unwrap_or(study.replications);
@@ -29,6 +30,7 @@ pub(super) fn run(common: &Common, arguments: &Reproduce) -> Result<ExitCode, Fa
         }
         let swept = sweep(common, study, &out, arguments.threads)?;
         n_failed += swept.failed();
+        rows.extend(swept.study.compared(&swept.outcomes));
         let figures = swept.figures()?;
         for figure in &figures {
             figure.save(&out.join(FIGURES))?;
@@ -40,7 +42,7 @@ pub(super) fn run(common: &Common, arguments: &Reproduce) -> Result<ExitCode, Fa
     let sections = all.into_iter().map(|(swept, figures)| Section {
         heading: swept.study.name.clone(),
         text: text(&swept.study),
-        tables: vec![table(&swept)],
+        tables: tables(&swept),
         figures,
     });
     let report = Report {
@@ -53,7 +55,7 @@ pub(super) fn run(common: &Common, arguments: &Reproduce) -> Result<ExitCode, Fa
     report.save(&page)?;
     if common.json {
         super::print(&serde_json::to_string_pretty(
-            &serde_json::json!({ "report": page, "failed_points": n_failed }),
+            &serde_json::json!({ "rows": rows, "report": page, "failed_points": n_failed }),
         )?);
     } else {
         super::print(&format!("report: {}", page.display()));
@@ -64,8 +66,43 @@ pub(super) fn run(common: &Common, arguments: &Reproduce) -> Result<ExitCode, Fa
     })
 }
 
-/// The studies in a folder, in the order of their files: all, or those with these names.
-fn chosen(folder: &Path, only: &[String]) -> Result<Vec<Study>, Failure> {
+/// The studies in these folders, in the order of their files: all, or those with these names and those in
+/// folders with them.
+fn chosen(folders: &[PathBuf], only: &[String]) -> Result<Vec<Study>, Failure> {
+    let mut studies = Vec::new();
+    let mut names = Vec::new();
+    for folder in folders {
+        let group = folder.file_name().unwrap_or_default().to_string_lossy();
+        names.push(group.to_string());
+        for path in files(folder)? {
+            let study = Study::load(&path)?;
+            names.push(study.name.clone());
+            if only.is_empty()
+                || only
+                    .iter()
+                    .any(|name| *name == study.name || *name == group)
+            {
+                studies.push(study);
+            }
+        }
+    }
+    if let Some(unknown) = only.iter().find(|name| !names.contains(name)) {
+        let problem = format!(
+            "`--only {unknown}`: there is no such study (allowed: {})",
+            names.join(", ")
+        );
+        return Err(Usage(problem).into());
+    }
+    if studies.is_empty() {
+        let folders = folders.iter().map(|folder| folder.display().to_string());
+        let folders = folders.collect::<Vec<_>>().join(", ");
+        return Err(Usage(format!("there is no study in {folders}")).into());
+    }
+    Ok(studies)
+}
+
+/// The study files of a folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let read = |source| FileError::Read {
         path: folder.to_owned(),
         source,
@@ -73,32 +110,12 @@ fn chosen(folder: &Path, only: &[String]) -> Result<Vec<Study>, Failure> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(read)? {
         let path = entry.map_err(read)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
+        if path.extension().is_some_and(|e| e == "toml") {
             paths.push(path);
         }
     }
     paths.sort();
-    let mut studies = Vec::new();
-    for path in &paths {
-        studies.push(Study::load(path)?);
-    }
-    let names: Vec<String> = studies.iter().map(|study| study.name.clone()).collect();
-    if let Some(unknown) = only.iter().find(|name| !names.contains(name)) {
-        let problem = format!(
-            "`--only {unknown}`: there is no such study in {} (allowed: {})",
-            folder.display(),
-            names.join(", ")
-        );
-        return Err(Usage(problem).into());
-    }
-    studies.retain(|study| only.is_empty() || only.contains(&study.name));
-    if studies.is_empty() {
-        return Err(Usage(format!("there is no study in {}", folder.display())).into());
-    }
-    Ok(studies)
+    Ok(paths)
 }
 
 /// What a study asks, and what its intervals are.
@@ -119,6 +136,60 @@ fn text(study: &Study) -> Vec<String> {
         Intervals::Profile => "Each replication has a profile of its own, every number of which is drawn within what is known of it. Values are medians of these, intervals hold their central 90%; differences are of pairs with the same profile.".to_owned(),
     });
     text
+}
+
+/// What was measured beside what was found, if anything was; and every point.
+fn tables(swept: &Swept) -> Vec<Table> {
+    let rows = swept.study.compared(&swept.outcomes);
+    let compared = (!rows.is_empty()).then(|| judged(&rows));
+    compared.into_iter().chain([table(swept)]).collect()
+}
+
+/// What was measured beside what was found.
+fn judged(rows: &[Compared]) -> Table {
+    let mean = |held_out: bool| {
+        let errors = rows.iter().filter(|row| row.held_out == held_out);
+        let errors: Vec<f64> = errors.map(|row| 100.0 * row.error.abs()).collect();
+        (!errors.is_empty()).then(|| (errors.len(), schema::stats::mean(&errors)))
+    };
+    let said = [(true, "held out"), (false, "fitted to")].map(|(held_out, what)| {
+        mean(held_out).map(|(n, error)| format!("{n} figures {what}: mean error {error:.1}%"))
+    });
+    let heads = [
+        "row",
+        "metric",
+        "held out",
+        "measured",
+        "predicted",
+        "error",
+    ];
+    let cells = rows.iter().map(|row| {
+        let (scale, unit) = match row.metric.unit() {
+            "s" => (1e3, " ms"),
+            _ => (1.0, " /s"),
+        };
+        let predicted = Estimate {
+            value: row.predicted,
+            low: row.low,
+            high: row.high,
+        };
+        vec![
+            row.row.clone(),
+            row.metric.name().to_owned(),
+            if row.held_out { "yes" } else { "" }.to_owned(),
+            format!("{:.3}{unit}", scale * row.measured),
+            cell(row.metric, predicted),
+            format!("{:+.1}%", 100.0 * row.error),
+        ]
+    });
+    Table {
+        caption: format!(
+            "Measured and predicted; {}.",
+            said.into_iter().flatten().collect::<Vec<_>>().join("; ")
+        ),
+        heads: heads.map(str::to_owned).to_vec(),
+        rows: cells.collect(),
+    }
 }
 
 /// Every point with its main metrics.

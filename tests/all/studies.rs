@@ -221,7 +221,59 @@ fn one_study_is_reproduced_and_an_unknown_one_is_named() {
     let output = reproduce(dir.path(), &["-q", "--only", "large"]);
     assert_eq!(output.status.code(), Some(2));
     let message = said(&output).replace(&dir.path().display().to_string(), "DIR");
-    insta::assert_snapshot!(message, @"error: `--only large`: there is no such study in DIR/studies (allowed: drawn, small)");
+    insta::assert_snapshot!(message, @"error: `--only large`: there is no such study (allowed: studies, drawn, small)");
+}
+
+#[test]
+fn what_was_measured_is_laid_beside_what_was_simulated() {
+    let dir = studies();
+    let text = r#"format = 1
+name = "half"
+scenario = "../mm1.toml"
+replications = 2
+
+[[factors]]
+name = "load"
+levels = [
+    { label = "fitted", measured = { mean = "4 ms" } },
+    { label = "held out", measured = { mean = "1 ms", throughput = "1000 /s" }, held-out = true },
+]
+"#;
+    fs::create_dir(dir.path().join("validation")).unwrap();
+    fs::write(dir.path().join("validation/half.toml"), text).unwrap();
+    let folder = dir.path().join("validation").display().to_string();
+    let options = ["-q", "--studies", &folder, "--only", "validation", "--json"];
+    let output = reproduce(dir.path(), &options);
+    assert!(output.status.success(), "{}", said(&output));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    let of = |row: &serde_json::Value| {
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        let held_out = row["held_out"].as_bool().unwrap();
+        format!(
+            "{} {} {} {held_out} {}",
+            text("dataset"),
+            text("row"),
+            text("metric"),
+            row["measured"]
+        )
+    };
+    let rows_of: Vec<String> = rows.iter().map(of).collect();
+    insta::assert_snapshot!(rows_of.join("\n"), @r"
+    half fitted mean false 0.004
+    half held out mean true 0.001
+    half held out throughput true 1000.0
+    ");
+    for row in rows {
+        let number = |key: &str| row[key].as_f64().unwrap();
+        let error = number("predicted") / number("measured") - 1.0;
+        assert!((error - number("error")).abs() < 1e-12);
+        assert!(number("low") <= number("predicted") && number("predicted") <= number("high"));
+    }
+    let page = fs::read_to_string(dir.path().join("out/report.html")).unwrap();
+    assert!(page.contains("2 figures held out: mean error"));
+    assert!(page.contains("1 figures fitted to: mean error"));
+    assert!(!page.contains("<h2>small</h2>"));
 }
 
 #[test]

@@ -78,7 +78,10 @@ fn every_scenario_study_and_profile_parses_and_is_described() {
     for path in scenarios {
         if path.starts_with(folder.join("profiles")) {
             Profile::load(&path).unwrap();
-        } else if path.starts_with(folder.join("study")) {
+        } else if ["study", "validation"]
+            .iter()
+            .any(|of| path.starts_with(folder.join(of)))
+        {
             let study = Study::load(&path).unwrap();
             Profile::load_all(&study.profiles).unwrap();
             for point in study.points() {

@@ -1,6 +1,7 @@
 //! Grids of scenarios: which keys take which values, and what was found at each point.
 
 mod figures;
+mod measured;
 mod results;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::comparison::Metric;
 use crate::error::FileError;
 use crate::scenario::Source;
 use crate::stats::{Estimate, mean_interval, quantile};
@@ -17,6 +19,7 @@ use crate::summary::CONFIDENCE;
 pub use figures::{
     BreakdownFile, CurvesFile, Draw, DrawFile, FigureFile, HeatMapFile, SavingsFile, StudyFigure,
 };
+pub use measured::{Compared, MeasuredFile};
 pub use results::{Outcome, PointResult, Replication, Results};
 
 /// The version of the study format that this program reads and writes.
@@ -132,6 +135,12 @@ pub struct LevelFile {
     /// Keys of the scenario, and the values that they have at this level.
     #[serde(default)]
     pub set: BTreeMap<String, toml::Value>,
+    /// What hardware took, where somebody has measured it. Only in studies of one factor.
+    #[serde(default)]
+    pub measured: MeasuredFile,
+    /// Whether no profile of the study was fitted to what was measured here.
+    #[serde(default)]
+    pub held_out: bool,
 }
 
 const fn default_replications() -> u32 {
@@ -161,7 +170,7 @@ pub struct Study {
 }
 
 /// A factor.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Factor {
     /// Its name.
     pub name: String,
@@ -170,12 +179,16 @@ pub struct Factor {
 }
 
 /// A level of a factor.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Level {
     /// Its name.
     pub label: String,
     /// Overrides of the scenario, each `key=value`.
     pub overrides: Vec<String>,
+    /// What hardware took, in seconds and requests per second.
+    pub measured: BTreeMap<Metric, f64>,
+    /// Whether no profile was fitted to that.
+    pub held_out: bool,
 }
 
 /// A point of the grid.
@@ -230,6 +243,7 @@ impl Study {
             }
             factors.push(check_factor(&source, &key, factor)?);
         }
+        measured::check(&source, &factors)?;
         let n_points = factors
             .iter()
             .try_fold(1usize, |n, factor| n.checked_mul(factor.levels.len()));
@@ -297,6 +311,8 @@ fn check_factor(source: &Source, key: &str, file: &FactorFile) -> Result<Factor,
                 overrides: (file.keys.iter())
                     .map(|key| format!("{key}={value}"))
                     .collect(),
+                measured: BTreeMap::new(),
+                held_out: false,
             });
             values.collect()
         }
@@ -304,6 +320,8 @@ fn check_factor(source: &Source, key: &str, file: &FactorFile) -> Result<Factor,
             let levels = file.levels.iter().map(|level| Level {
                 label: level.label.clone(),
                 overrides: overrides(&level.set),
+                measured: level.measured.metrics(),
+                held_out: level.held_out,
             });
             levels.collect()
         }
