@@ -13,7 +13,7 @@ use crate::palette::{Fill, Hatch, ORANGE, SKY, WHITE, lighter};
 
 use super::lines::title;
 
-const ROW: f64 = 92.0;
+const ROW: f64 = 108.0;
 const RIGHT: f64 = 12.0;
 /// Room for the name of the row's factor.
 const NAME: f64 = 46.0;
@@ -104,9 +104,18 @@ impl HeatMap<'_> {
         });
         if estimate.low.is_finite() && estimate.high.is_finite() {
             let [low, high] = [estimate.low, estimate.high].map(|e| round(e * self.scale));
-            let text = format!("{}…{}", short(low), short(high));
-            let text = fit(&text, SMALL, Weight::Normal, room);
-            drawing.label(&text, (x, area.top + 78.0), SMALL, Anchor::Middle);
+            let (low, high) = (short(low), short(high));
+            let whole = format!("{low}…{high}");
+            // What does not fit has a line for each end.
+            let lines = if fit(&whole, SMALL, Weight::Normal, room) == whole {
+                vec![whole]
+            } else {
+                vec![format!("{low}…"), high]
+            };
+            for (line, y) in lines.iter().zip([72.0, 96.0]) {
+                let text = fit(line, SMALL, Weight::Normal, room);
+                drawing.label(&text, (x, area.top + y), SMALL, Anchor::Middle);
+            }
         }
     }
 
