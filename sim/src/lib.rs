@@ -173,6 +173,15 @@ pub fn simulate(
     }
 }
 
+/// Whether stages on hosts can be served with the costs of `profile`; nothing is served.
+///
+/// # Errors
+/// If the profile lacks a part or a cost, or if the scenario asks for what the engine does not model
+/// or a part does not have.
+pub fn check(scenario: &Scenario, profile: &Profile) -> Result<(), SimError> {
+    Tables::compile(scenario, profile).map(|_| ())
+}
+
 fn simulate_network(
     scenario: &Scenario,
     network: &Network,

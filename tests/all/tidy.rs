@@ -83,9 +83,11 @@ fn every_scenario_study_and_profile_parses_and_is_described() {
             .any(|of| path.starts_with(folder.join(of)))
         {
             let study = Study::load(&path).unwrap();
-            Profile::load_all(&study.profiles).unwrap();
+            let profile = Profile::load_all(&study.profiles).unwrap().unwrap();
             for point in study.points() {
-                Scenario::load(&study.scenario, &point.overrides).unwrap();
+                let scenario = Scenario::load(&study.scenario, &point.overrides).unwrap();
+                let can = sim::check(&scenario, &profile);
+                can.unwrap_or_else(|error| panic!("{}, {:?}: {error}", study.name, point.labels));
             }
         } else {
             Scenario::load(&path, &[]).unwrap();
