@@ -53,7 +53,8 @@ pub struct Replication {
 }
 
 impl Replication {
-    /// What a summary of one replication says.
+    /// What a summary of one replication says; nothing of what is no number, as rates are where no moment
+    /// has all clients at work.
     pub fn of(summary: &Summary) -> Replication {
         let metrics = Metric::ALL.into_iter();
         let parts = summary.parts.iter();
@@ -61,11 +62,15 @@ impl Replication {
             requests: summary.requests,
             metrics: metrics
                 .filter_map(|metric| Some((metric, metric.end_to_end(summary)?.value)))
+                .filter(|(_, value)| value.is_finite())
                 .collect(),
             parts: parts
                 .map(|(name, times)| (name.clone(), times.mean.value))
                 .collect(),
-            utilization: summary.utilization.clone(),
+            utilization: (summary.utilization.iter())
+                .filter(|(_, share)| share.is_finite())
+                .map(|(stage, share)| (stage.clone(), *share))
+                .collect(),
             groups: BTreeMap::new(),
         }
     }
