@@ -120,10 +120,10 @@ fn to_accelerate_the_inner_hop_alone_helps_already() {
     above("TCP/RDMA", over(&inner_rdma), 0.0);
     above("TCP/GDR over TCP/RDMA", more(&inner_gdr, &inner_rdma), 0.0);
     above("RDMA/GDR over TCP/GDR", more(&both, &inner_gdr), 0.0);
-    let half: Vec<f64> = both.iter().map(|both| both / 3.0).collect();
+    let third: Vec<f64> = both.iter().map(|both| both / 3.0).collect();
     above(
         "TCP/GDR over a third of RDMA/GDR",
-        more(&inner_gdr, &half),
+        more(&inner_gdr, &third),
         0.0,
     );
 }

@@ -66,9 +66,9 @@ pub struct Compared {
     pub measured: f64,
     /// The same as found.
     pub predicted: f64,
-    /// Ends of the interval of that.
+    /// Lower end of the interval of that.
     pub low: f64,
-    /// …
+    /// Upper end.
     pub high: f64,
     /// `predicted / measured - 1`.
     pub error: f64,
