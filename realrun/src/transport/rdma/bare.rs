@@ -20,7 +20,8 @@ use super::{End, Nic, Role};
 /// Which messages go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// There and back by `send`, as `ib_send_lat`.
+    /// There and back by `send`, as `ib_send_lat`: by event, an event for each message, where a connection
+    /// looks first and waits for no event of a message that is there.
     Send(CompletionBy),
     /// There and back by writes, for which each end looks at its memory, as `ib_write_lat`.
     Write,
@@ -83,6 +84,7 @@ pub fn ask(
     let mut stream = TcpStream::connect(at)?;
     stream.write_all(&series.encode())?;
     let mut end = Bare::join(&stream, Role::Asks, nic, series)?;
+    meet(&mut stream)?;
     let mut times = Vec::with_capacity(series.n as usize + 1);
     for _ in 0..series.n {
         times.push(now());
@@ -93,7 +95,7 @@ pub fn ask(
     }
     end.await_sent(0)?;
     times.push(now());
-    await_end(&mut stream)?;
+    meet(&mut stream)?;
     Ok(times)
 }
 
@@ -106,6 +108,7 @@ pub fn answer(nic: &Nic, mut stream: TcpStream) -> io::Result<()> {
     stream.read_exact(&mut bytes)?;
     let series = Series::decode(&bytes)?;
     let mut end = Bare::join(&stream, Role::Serves, nic, series)?;
+    meet(&mut stream)?;
     if series.kind != Kind::Writes {
         for _ in 0..series.n {
             end.await_message()?;
@@ -113,11 +116,12 @@ pub fn answer(nic: &Nic, mut stream: TcpStream) -> io::Result<()> {
         }
         end.await_sent(0)?;
     }
-    await_end(&mut stream)
+    meet(&mut stream)
 }
 
-/// Waits until the other end has seen the last message too, so that no queue pair goes before.
-fn await_end(stream: &mut TcpStream) -> io::Result<()> {
+/// Waits until the other end is here too: before the first message, which nobody may miss, and after the
+/// last, which both are to have seen before a queue pair goes.
+fn meet(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(&[0])?;
     stream.read_exact(&mut [0])
 }
@@ -156,7 +160,10 @@ impl Bare {
             gpu: None,
         };
         let buffer = Wanted::Own(series.bytes.max(1) as usize);
-        let (made, peer) = agree(stream, role, end, buffer, buffer)?;
+        let (mut made, peer) = agree(stream, role, end, buffer, buffer)?;
+        if completion == CompletionBy::Event {
+            made.qp.arm(Wake::Arrivals)?;
+        }
         Ok(Bare {
             made,
             peer,
@@ -200,43 +207,32 @@ impl Bare {
                 }
             }
             Kind::Send(completion) => {
-                let mut looks = 0;
-                while self.n_arrived == 0 {
-                    if self.look()? {
-                        continue;
-                    }
-                    looks = self.pause(completion, looks)?;
+                if completion == CompletionBy::Event {
+                    self.made.qp.take_event()?;
+                    self.made.qp.arm(Wake::Arrivals)?;
                 }
+                self.look_until(|end| end.n_arrived > 0)?;
                 self.n_arrived -= 1;
             }
         }
         Ok(())
     }
 
-    /// What there is to do where a look at the completion queue was fruitless.
-    fn pause(&mut self, completion: CompletionBy, looks: u32) -> Result<u32, Failure> {
-        match completion {
-            CompletionBy::Poll => {
-                if (looks + 1).is_multiple_of(LOOKS_UNTIL_YIELD) {
-                    std::thread::yield_now();
-                }
-            }
-            CompletionBy::Event => {
-                self.made.qp.arm(Wake::Arrivals)?;
-                if !self.look()? {
-                    self.made.qp.take_event()?;
-                }
-            }
-        }
-        Ok(looks + 1)
-    }
-
     /// Waits until no more than `most` work requests are under way.
     fn await_sent(&mut self, most: u32) -> Result<(), Failure> {
-        let mut looks = 0;
-        while self.in_flight > most {
-            if !self.look()? {
-                looks = self.pause(CompletionBy::Poll, looks)?;
+        self.look_until(|end| end.in_flight <= most)
+    }
+
+    /// Takes completions until `enough`, and offers the core to others now and then.
+    fn look_until(&mut self, enough: impl Fn(&Bare) -> bool) -> Result<(), Failure> {
+        let mut fruitless: u32 = 0;
+        while !enough(self) {
+            if self.look()? {
+                continue;
+            }
+            fruitless += 1;
+            if fruitless.is_multiple_of(LOOKS_UNTIL_YIELD) {
+                std::thread::yield_now();
             }
         }
         Ok(())
