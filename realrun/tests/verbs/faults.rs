@@ -267,28 +267,67 @@ fn a_port_that_is_not_active_is_refused() {
     is_served(verbs, &place, &ends);
 }
 
-/// The kernel waits with the removal until the last connection has closed; librdmacm keeps devices open
-/// until its process ends.
+/// How the failure of a call ends whose device has gone.
+const REMOVED: &str = "Input/output error (os error 5); was the device removed, or its driver?";
+
+/// Makes the device of a wire's end anew.
+fn add_device(end: u8) {
+    run(&format!("rdma link add rxe{end} type rxe netdev wire{end}"));
+    let device = format!("rxe{end}");
+    wait_for("the port", || nic(&device).is_ok());
+}
+
 #[test]
 #[ignore = "needs two verbs devices: tests/rdma/run"]
-fn a_device_that_was_removed_is_named() {
-    let verbs = every()[0];
-    let (place, ends) = server(verbs, BUFFERS);
-    is_served(verbs, &place, &ends);
-    let before = held();
-    let mut near = open(&on("rxe0", verbs), &place, BUFFERS).unwrap();
-    let removal = std::thread::spawn(|| run("rdma link del rxe0"));
-    std::thread::sleep(Duration::from_millis(300));
-    near.send(&header(0, 1000)).unwrap();
-    near.receive().unwrap().unwrap();
-    drop(near);
-    ends.recv_timeout(LIMIT).unwrap().unwrap();
-    removal.join().unwrap();
-    let error = open(&on("rxe0", verbs), &place, BUFFERS).err().unwrap();
-    run("rdma link add rxe0 type rxe netdev wire0");
-    assert_snapshot!(fixed(&error), @"ibv_open_device on device `rxe0`: there is none of this name, but `rxe1`");
-    is_served(verbs, &place, &ends);
-    is_released(&before);
+fn a_device_that_is_removed_is_named_by_both_ends() {
+    for verbs in every() {
+        let pairs = Pairs::across(verbs);
+        is_usable(pairs.join());
+        let before = held();
+        let (begun, errors) = exchange(pairs.join());
+        begun.recv().unwrap();
+        run("rdma link del rxe1");
+        let [near, far] = errors.map(|error| fixed(&error.recv_timeout(LIMIT).unwrap()));
+        add_device(1);
+        assert!(
+            near.starts_with("the connection on device `rxe0`, peer 127.0.0.1:PORT: ")
+                && near.ends_with("did it fail there, or was its process killed?"),
+            "{near}"
+        );
+        assert!(
+            far.starts_with("ibv_")
+                && far.contains(" on device `rxe1`, peer 127.0.0.1:PORT: ")
+                && far.ends_with(REMOVED),
+            "{far}"
+        );
+        is_usable(pairs.join());
+        is_released(&before);
+    }
+}
+
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_device_that_is_removed_while_nothing_passes_is_named() {
+    for verbs in every() {
+        let (place, ends) = server(verbs, BUFFERS);
+        is_served(verbs, &place, &ends);
+        let before = held();
+        let mut near = open(&on("rxe0", verbs), &place, BUFFERS).unwrap();
+        run("rdma link del rxe0");
+        let unsent = near.send(&header(0, 1000)).and_then(|()| near.receive());
+        drop(near);
+        let other = ends.recv_timeout(LIMIT).unwrap().unwrap_err();
+        let unopened = open(&on("rxe0", verbs), &place, BUFFERS).err().unwrap();
+        add_device(0);
+        let unsent = fixed(&unsent.err().unwrap());
+        allow_duplicates! {
+            assert_snapshot!(unsent, @"ibv_post_send on device `rxe0`, peer 127.0.0.1:PORT: Input/output error (os error 5); was the device removed, or its driver?");
+            assert_snapshot!(fixed(&other), @"the connection on device `rxe1`, peer 127.0.0.1:PORT: the peer ended without closing it; did it fail there, or was its process killed?");
+            assert_snapshot!(fixed(&unopened), @"ibv_open_device on device `rxe0`: there is none of this name, but `rxe1`");
+        }
+        is_served(verbs, &place, &ends);
+        is_released(&before);
+    }
 }
 
 /// A peer that answers the set-up with nothing.

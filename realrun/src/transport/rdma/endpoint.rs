@@ -261,7 +261,8 @@ impl Endpoint {
         }
         let is_notice = self.is_notice(length);
         if !is_notice {
-            self.qp.post_receive(self.whole())?;
+            let posted = self.qp.post_receive(self.whole());
+            self.sound(posted)?;
         }
         if length > 0 {
             self.has_arrived = true;
@@ -298,9 +299,16 @@ impl Endpoint {
     /// Posts `work` on parts of the buffers, when there is room in the queue.
     fn post(&mut self, work: Work, pieces: impl Into<Pieces>) -> io::Result<()> {
         self.wait_until(|end| end.in_flight < IN_FLIGHT)?;
-        self.qp.post(work, pieces)?;
+        let posted = self.qp.post(work, pieces);
+        self.sound(posted)?;
         self.in_flight += 1;
         Ok(())
+    }
+
+    /// Remembers that a call failed, so that the peer learns of it.
+    fn sound<T>(&mut self, result: Result<T, Failure>) -> io::Result<T> {
+        self.has_failed |= result.is_err();
+        Ok(result?)
     }
 
     /// The length of a payload, checked against the peer's buffer, which is as long as this end's.

@@ -136,6 +136,7 @@ fn cause_of(call: &str, source: &io::Error) -> Option<String> {
         ("ibv_modify_qp to RTR", libc::EINVAL) => {
             "the device does not take the GID index, the peer's GID or the MTU"
         }
+        (_, libc::EIO) => "was the device removed, or its driver?",
         _ => return None,
     };
     Some(cause.to_owned())
