@@ -63,8 +63,11 @@ const GPU_BLOCKS: Builtin = builtin!("probes/gpu-blocks.toml");
 const GPU_MEMORY: Builtin = builtin!("probes/gpu-memory.toml");
 const GPU_BATCHES: Builtin = builtin!("probes/gpu-batches.toml");
 const GPU_GRAPHS: Builtin = builtin!("probes/gpu-graphs.toml");
+const GPU_IMAGES: Builtin = builtin!("probes/gpu-images.toml");
 /// Sizes of copies: from where the fixed part of their cost is nearly all to where it is nearly none.
 const COPIED: [&str; 5] = ["4 kB", "64 kB", "602112 B", "4 MB", "16 MB"];
+/// Widths and heights of images: a quarter of the reference study's sample, that sample, and four times it.
+const IMAGES: [(u32, u32); 3] = [(250, 273), (500, 546), (1000, 1092)];
 /// Threads of the blocks that are counted: the first three tell numbers of multiprocessors and of
 /// threads from each other, the last shows the most blocks.
 const THREADS: [u32; 4] = [1024, 640, 512, 32];
@@ -102,8 +105,8 @@ fn over_rdma(near: &str, far: &str) -> Vec<Planned> {
     probes
 }
 
-/// The probes of a GPU; of copies a run each size and kind of host memory, of batches and graphs one each
-/// size.
+/// The probes of a GPU; of copies a run each size and kind of host memory, of batches, graphs and images
+/// one each size.
 fn of_a_gpu() -> Vec<Planned> {
     let (sms, threads) = realrun::accelerator::cuda::shape(0).unwrap_or(UNKNOWN);
     let mut probes: Vec<Planned> = OF_A_GPU
@@ -151,6 +154,16 @@ fn of_a_gpu() -> Vec<Planned> {
         let nothing = work("graphs", &vec![(1, 32); n], "0 ns", "");
         let name = format!("{}-{n}", stem(GPU_GRAPHS.path));
         probes.push((name, GPU_GRAPHS, vec![nothing]));
+    }
+    for (width, height) in IMAGES {
+        let kernels = "stages.images.serve.kernels";
+        let overrides = vec![
+            format!("{kernels}.raw.width={width}"),
+            format!("{kernels}.raw.height={height}"),
+            format!("{kernels}.input=\"{} B\"", 3 * width * height),
+        ];
+        let name = format!("{}-{width}x{height}", stem(GPU_IMAGES.path));
+        probes.push((name, GPU_IMAGES, overrides));
     }
     probes
 }

@@ -124,6 +124,23 @@ fn pass_times_by_the_size_of_the_batch_hold_at_other_sizes() {
     }
 }
 
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn images_of_other_sizes_become_tensors_as_fast_as_the_law_says() {
+    for seed in 0..SEEDS {
+        let rig = Rig::new(&known(seed), "virtual");
+        let found = rig.calibrated();
+        let net = &found.parts["this-gpu"].nets["preprocess"];
+        assert_eq!(net.range.map(|n| n as u32), [204_750, 3_276_000]);
+        for size in [[320, 240], [640, 480], [1024, 768]] {
+            let [measured_s, simulated_s] = rig.tensor_of(&found, size);
+            let error = simulated_s / measured_s - 1.0;
+            let what = format!("GPU {seed}, {size:?}: {simulated_s} s, measured {measured_s} s");
+            assert!(error.abs() < 0.005, "{what}");
+        }
+    }
+}
+
 /// The profile without what only names it.
 fn with_name(profile: &Profile, name: &str) -> Profile {
     let mut profile = profile.clone();

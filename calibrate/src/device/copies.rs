@@ -14,8 +14,8 @@ const N_FOLDS: usize = 3;
 /// microseconds, relative to a copy of a millisecond.
 const LEAST_SPREAD: f64 = 1e-3;
 
-/// Copies of one kind: by size, what each took, in seconds.
-type Sizes = BTreeMap<u64, Vec<f64>>;
+/// Operations of one kind: by size, what each took, in seconds.
+pub(super) type Sizes = BTreeMap<u64, Vec<f64>>;
 
 /// The law of each kind of copy that is seen while nothing else moves.
 pub(super) fn fit(part: &str, runs: &[Seen<'_>]) -> Vec<FitReport> {
@@ -26,7 +26,7 @@ pub(super) fn fit(part: &str, runs: &[Seen<'_>]) -> Vec<FitReport> {
                 let (direction, bytes) = match done.what {
                     What::H2d(bytes) => (cost::H2D, bytes),
                     What::D2h(bytes) => (cost::D2H, bytes),
-                    What::Kernel(..) | What::Graph(_) => continue,
+                    What::Preprocess(_) | What::Kernel(..) | What::Graph(_) => continue,
                 };
                 let key = format!("{direction}/{}", run.memory(*stage));
                 let (sizes, sources) = kinds.entry(key).or_default();
@@ -95,7 +95,7 @@ fn centres(sizes: &Sizes) -> Vec<(f64, Centre)> {
 }
 
 /// The line through the medians of the sizes, with neither base nor slope below zero.
-fn law(sizes: &Sizes, warnings: &mut Vec<String>) -> Line {
+pub(super) fn law(sizes: &Sizes, warnings: &mut Vec<String>) -> Line {
     let points = centres(sizes);
     let constant = |(_, centre): &(f64, Centre)| Line {
         base: centre.value,
@@ -132,7 +132,7 @@ fn law(sizes: &Sizes, warnings: &mut Vec<String>) -> Line {
 }
 
 /// Mean absolute relative error of laws fitted to two of every three samples on the third.
-fn held_out_error(sizes: &Sizes) -> f64 {
+pub(super) fn held_out_error(sizes: &Sizes) -> f64 {
     let mut errors = Vec::new();
     for fold in 0..N_FOLDS {
         let part = |is_held_out: bool| -> Sizes {

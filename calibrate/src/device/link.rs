@@ -125,7 +125,7 @@ pub(super) fn engines(
             let (what, way) = one_way(done)?;
             let direction = match what {
                 What::H2d(_) => cost::H2D,
-                What::D2h(_) | What::Kernel(..) | What::Graph(_) => cost::D2H,
+                _ => cost::D2H,
             };
             let law = laws.get(&format!("{direction}/{}", run.memory(*stage)))?;
             let alone = law.expected(way.bytes);
@@ -151,7 +151,7 @@ pub(super) fn engines(
 fn one_way(done: &[Done]) -> Option<(What, OneWay)> {
     let copies: Vec<&Done> = done
         .iter()
-        .filter(|done| !matches!(done.what, What::Kernel(..) | What::Graph(_)))
+        .filter(|done| matches!(done.what, What::H2d(_) | What::D2h(_)))
         .collect();
     let first = copies.first()?;
     if copies.iter().any(|done| done.what != first.what) {

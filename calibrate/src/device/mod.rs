@@ -5,7 +5,8 @@
 //! ([`copies`]) and what they get of the link together ([`link`]); of kernels of known work what the
 //! device adds to them ([`kernels`]), how many blocks run at once ([`blocks`]), what they draw from
 //! memory ([`memory`]), how processes take turns ([`turns`]), which streams wait for others
-//! ([`queues`]), and what passes cost by the size of their batch ([`batches`]).
+//! ([`queues`]), and what passes cost by the size of their batch ([`batches`]). Of raw images there is
+//! what it takes to turn them into tensors ([`preprocess`]).
 //!
 //! Which runs show what is decided by what is in them, not by their names: a probe of
 //! `tandem probe --gpu` is a scenario as any other.
@@ -22,6 +23,7 @@ mod copies;
 mod kernels;
 mod link;
 mod memory;
+mod preprocess;
 mod queues;
 mod robust;
 mod seen;
@@ -30,7 +32,7 @@ mod turns;
 use std::collections::BTreeMap;
 
 use schema::gpu::GpuNet;
-use schema::profile::{CostLaw, Parameter};
+use schema::profile::{CostLaw, Parameter, cost};
 
 use crate::{FitReport, Source};
 use seen::seen;
@@ -96,6 +98,15 @@ pub(crate) fn fit(sources: &[Source<'_>]) -> Fitted {
         let nets = room.map_or_else(BTreeMap::new, |room| batches::fit(&runs, &room, interval_s));
         for (name, net) in nets {
             fitted.nets.insert((part.clone(), name), net);
+        }
+        if let Some((net, warnings)) = preprocess::fit(&runs) {
+            let said = warnings.into_iter();
+            fitted.warnings.extend(
+                said.map(|warning| format!("net `preprocess` of part `{part}`: {warning}")),
+            );
+            fitted
+                .nets
+                .insert((part.clone(), cost::PREPROCESS.to_owned()), net);
         }
         fitted.costs.extend(costs);
         fitted.parts.push(part);

@@ -44,6 +44,8 @@ pub(super) enum What {
     H2d(u64),
     /// A copy from it.
     D2h(u64),
+    /// What turns the raw inputs of a batch, of so many bytes together, into tensors.
+    Preprocess(u64),
     /// A kernel, with its number in the stage's work and the requests of its batch.
     Kernel(u32, u32),
     /// All kernels of the stage's work as a graph, with the requests of its batch.
@@ -126,6 +128,11 @@ fn what(
     match (span.name, span.kernel) {
         (SpanName::H2d, _) => Some(What::H2d(span.bytes)),
         (SpanName::D2h, _) => Some(What::D2h(span.bytes)),
+        (SpanName::Preprocess, _) => {
+            let key = (span.replication, span.stage, span.context, span.batch);
+            let n = sizes.get(&key).copied().unwrap_or(1);
+            Some(What::Preprocess(span.bytes * u64::from(n)))
+        }
         (SpanName::Kernel, Some(number)) => {
             let key = (span.replication, span.stage, span.context, span.batch);
             Some(What::Kernel(number, sizes.get(&key).copied().unwrap_or(1)))

@@ -26,8 +26,8 @@ pub use cuda_error::{Cause, CudaError};
 pub use error::AcceleratorError;
 pub use folded::folded;
 pub use spec::{
-    ContextSpec, GpuPlace, Input, KernelSpec, KernelsSpec, Line, NetSpec, SyntheticSpec, Weights,
-    Workload,
+    ContextSpec, GpuPlace, Image, Input, KernelSpec, KernelsSpec, Line, NetSpec, SyntheticSpec,
+    Weights, Workload,
 };
 
 use std::time::Duration;
@@ -88,6 +88,24 @@ pub trait Context {
     /// If `batch` is zero or above the context's `max_batch`.
     fn preprocess(&mut self, batch: usize) -> Result<(), AcceleratorError>;
 
+    /// As [`preprocess`](Self::preprocess), of a batch of which some requests lie where `places` say,
+    /// as in [`infer_in_place`](Self::infer_in_place).
+    ///
+    /// # Errors
+    ///
+    /// A device that fails.
+    ///
+    /// # Panics
+    ///
+    /// As `infer_in_place`.
+    fn preprocess_in_place(
+        &mut self,
+        places: &[Option<InPlace<'_>>],
+    ) -> Result<(), AcceleratorError> {
+        assert_no_place(places);
+        self.preprocess(places.len())
+    }
+
     /// Runs the net on the slots `0..batch`.
     ///
     /// # Errors
@@ -111,10 +129,7 @@ pub trait Context {
     /// If there are no places, or more than the context's `max_batch`; if memory is too short; or if
     /// a place says where and the device has no such memory.
     fn infer_in_place(&mut self, places: &[Option<InPlace<'_>>]) -> Result<(), AcceleratorError> {
-        assert!(
-            places.iter().all(Option::is_none),
-            "only GPUs have memory that messages arrive in"
-        );
+        assert_no_place(places);
         self.infer(places.len())
     }
 
@@ -149,6 +164,14 @@ pub trait Context {
 
     /// Length of the reply to one request, in bytes.
     fn reply_bytes(&self) -> usize;
+}
+
+/// Panics if a request lies in memory of a device, on one that has none.
+fn assert_no_place(places: &[Option<InPlace<'_>>]) {
+    assert!(
+        places.iter().all(Option::is_none),
+        "only GPUs have memory that messages arrive in"
+    );
 }
 
 /// Where a request lies in memory of a device that network adapters reach.

@@ -94,6 +94,39 @@ pub struct KernelsSpec {
     pub max_payload_bytes: usize,
     /// Length of each reply, in bytes; of zero nothing is copied back.
     pub output_bytes: usize,
+    /// The image that each payload is, which is turned into a tensor before the kernels; its bytes are
+    /// those of the longest payload.
+    pub raw: Option<Image>,
+}
+
+/// A raw image of 8-bit RGB pixels, and the tensor of 32-bit floats that it becomes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// Width in pixels, at least 1.
+    pub width: u32,
+    /// Height in pixels, at least 1.
+    pub height: u32,
+    /// Side of the square tensor, in pixels, at least 1.
+    pub side: u32,
+}
+
+impl Image {
+    /// Bytes of the pixels.
+    #[must_use]
+    pub fn raw_bytes(self) -> usize {
+        CHANNELS * self.width as usize * self.height as usize
+    }
+
+    /// Bytes of the tensor.
+    #[must_use]
+    pub fn tensor_bytes(self) -> usize {
+        CHANNELS * (self.side as usize).pow(2) * size_of::<f32>()
+    }
+
+    /// The pixels in words, for messages.
+    pub(crate) fn in_words(self) -> String {
+        raw_in_words(self.width as usize, self.height as usize)
+    }
 }
 
 /// A kernel of like blocks.
@@ -127,10 +160,16 @@ pub struct Line {
 }
 
 impl Line {
-    /// Operations of a pass: copies in, kernels or their graph, copies out.
+    /// Operations of a pass: copies in, images that become tensors, kernels or their graph, copies out.
     #[must_use]
     pub fn n_operations(&self) -> usize {
-        self.n_copies_in() + self.n_launches() + self.n_copies_out()
+        self.n_copies_in() + self.n_images() + self.n_launches() + self.n_copies_out()
+    }
+
+    /// Images of a pass that become tensors: one a request, if payloads are raw.
+    #[must_use]
+    pub fn n_images(&self) -> usize {
+        self.work.raw.map_or(0, |_| self.batch)
     }
 
     /// Launches of a pass: one a kernel, or one of all as a graph.
@@ -254,6 +293,18 @@ impl ContextSpec {
 
 impl KernelsSpec {
     fn check(&self, max_batch: usize) -> Result<(), AcceleratorError> {
+        if let Some(image) = self.raw {
+            at_least_one("image width", image.width as usize)?;
+            at_least_one("image height", image.height as usize)?;
+            at_least_one("side of the tensor", image.side as usize)?;
+            if self.max_payload_bytes != image.raw_bytes() {
+                return Err(AcceleratorError::PayloadLength {
+                    input: image.in_words(),
+                    expected: image.raw_bytes(),
+                    found: self.max_payload_bytes,
+                });
+            }
+        }
         for (index, kernel) in self.kernels.iter().enumerate() {
             at_least_one("number of blocks", kernel.blocks as usize)?;
             at_least_one("number of threads of a block", kernel.threads as usize)?;
@@ -283,10 +334,14 @@ impl NetSpec {
     /// The input in words, for messages.
     pub(crate) fn input_in_words(&self) -> String {
         match self.input {
-            Input::Raw { width, height } => format!("a raw image of {width}x{height}"),
+            Input::Raw { width, height } => raw_in_words(width, height),
             Input::Preprocessed => format!("a preprocessed tensor of 3x{0}x{0}", self.side),
         }
     }
+}
+
+fn raw_in_words(width: usize, height: usize) -> String {
+    format!("a raw image of {width}x{height}")
 }
 
 fn at_least_one(what: &'static str, value: usize) -> Result<(), AcceleratorError> {

@@ -14,7 +14,7 @@ use schema::workload::ClientPlan;
 
 use crate::accelerator::{AcceleratorError, GpuPlace, KernelsSpec, Line, cuda};
 use crate::error::RealrunError;
-use crate::roles::kernel_specs;
+use crate::roles::{image, kernel_specs};
 
 /// An inference context with the clients that it serves.
 struct Served {
@@ -103,6 +103,7 @@ fn served(scenario: &Scenario) -> Vec<Served> {
                         kernels: kernel_specs(kernels),
                         max_payload_bytes: kernels.input.as_usize(),
                         output_bytes: kernels.output.as_usize(),
+                        raw: kernels.raw.map(image),
                     },
                     batch: own.len(),
                     passes: n_requests(scenario).expect("others are refused before") as usize,
@@ -191,7 +192,8 @@ fn base(
 fn of_request(line: &Line, slot: usize, base: Span, payload: u64, dates: &[u64]) -> Vec<Span> {
     let (first, last) = (dates[0], dates[dates.len() - 1]);
     let copied_in = line.n_copies_in();
-    let computed = copied_in + line.n_launches();
+    let prepared = copied_in + line.n_images();
+    let computed = prepared + line.n_launches();
     let span = |name, bytes, [ready_ns, start_ns, end_ns]: [u64; 3]| Span {
         name,
         bytes,
@@ -212,12 +214,17 @@ fn of_request(line: &Line, slot: usize, base: Span, payload: u64, dates: &[u64])
         spans.push(span(SpanName::H2d, payload, times));
         ready_ns = dates[slot + 1];
     }
-    let (start_ns, end_ns) = (dates[copied_in], dates[computed]);
+    if line.n_images() > 0 {
+        let times = [ready_ns, dates[copied_in], dates[prepared]];
+        spans.push(span(SpanName::Preprocess, payload, times));
+        ready_ns = dates[prepared];
+    }
+    let (start_ns, end_ns) = (dates[prepared], dates[computed]);
     let times = [ready_ns, start_ns, end_ns];
     spans.push(span(SpanName::Inference, payload, times));
     // Of a graph nothing tells when each kernel ended.
     if slot == 0 && line.place.launch == LaunchFile::Kernels {
-        for (index, pair) in dates[copied_in..=computed].windows(2).enumerate() {
+        for (index, pair) in dates[prepared..=computed].windows(2).enumerate() {
             spans.push(Span {
                 kernel: Some(index as u32),
                 ..span(SpanName::Kernel, 0, [pair[0], pair[0], pair[1]])

@@ -7,15 +7,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use schema::ids::StageId;
-use schema::scenario::{GpuUse, GpuWork, InputFile, Kernels, LaunchFile, Serve, Work};
+use schema::scenario::{GpuUse, GpuWork, InputFile, Kernels, LaunchFile, RawImage, Serve, Work};
 
 use super::Shared;
 use super::line::{Handover, Line, poll};
 use crate::accelerator::cpu::CpuAccelerator;
 use crate::accelerator::cuda::{CudaAccelerator, range};
 use crate::accelerator::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, InPlace, Input,
-    KernelSpec, KernelsSpec, NetSpec, PhaseTimes, SyntheticSpec, Weights, Workload,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, Image, InPlace,
+    Input, KernelSpec, KernelsSpec, NetSpec, PhaseTimes, SyntheticSpec, Weights, Workload,
 };
 use crate::clock::{self, Stamp};
 use crate::error::RealrunError;
@@ -209,6 +209,7 @@ fn context_spec(shared: &Shared, stage: StageId, serve: &Serve) -> ContextSpec {
             kernels: kernel_specs(kernels),
             max_payload_bytes: largest_request(shared, stage),
             output_bytes: kernels.output.as_usize(),
+            raw: kernels.raw.map(image),
         }),
         Work::Profiled(_) => {
             unreachable!("what hardware cannot serve is refused before any process starts")
@@ -227,6 +228,15 @@ fn largest_request(shared: &Shared, stage: StageId) -> usize {
     let users = groups.filter(|(_, g)| g.path.last().is_some_and(|hop| hop.to == stage));
     let requests = users.map(|(id, _)| shared.buffers(id).request);
     requests.max().unwrap_or(0)
+}
+
+/// The images of a stage's requests as a GPU is given them.
+pub(crate) fn image(raw: RawImage) -> Image {
+    Image {
+        width: raw.width,
+        height: raw.height,
+        side: raw.side,
+    }
 }
 
 /// The kernels of a stage's work as a GPU is given them.
@@ -374,7 +384,8 @@ fn run_batch(
     }
     if phases.is_raw {
         let _range = range(c"preprocess");
-        context.preprocess(batch.len())?;
+        let places: Vec<_> = batch.iter_mut().map(place).collect();
+        context.preprocess_in_place(&places)?;
         context.synchronize()?;
         let phase = progress.phase(context);
         (batch.iter_mut()).for_each(|job| job.times.preprocess = phase);

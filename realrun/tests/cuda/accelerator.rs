@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
-use realrun::accelerator::cuda::{CudaAccelerator, CudaStream, PeerBuffer};
+use realrun::accelerator::cuda::{CudaAccelerator, CudaStream, DeviceBuffer, Kernels, PeerBuffer};
 use realrun::accelerator::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, InPlace, KernelSpec,
-    KernelsSpec, SyntheticSpec, Workload, folded,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, Image, InPlace,
+    KernelSpec, KernelsSpec, SyntheticSpec, Workload, folded,
 };
 use schema::random::{Seed, stream};
 use schema::scenario::{CopyBack, HostMemory, HostWait, LaunchFile};
@@ -44,6 +44,7 @@ fn two_kernels() -> ContextSpec {
             kernels: vec![kernel(2, 100_000), kernel(3, 200_000)],
             max_payload_bytes: 1_000_000,
             output_bytes: 100_000,
+            raw: None,
         }),
         max_batch: 2,
         threads: 1,
@@ -112,6 +113,7 @@ fn replies_are_right(n_kernels: usize, lengths: [usize; 3], output_bytes: usize,
                 kernels: vec![two.kernels[1]; n_kernels],
                 max_payload_bytes: *lengths.iter().max().unwrap(),
                 output_bytes,
+                raw: None,
             }),
             max_batch: 3,
             threads: 1,
@@ -173,6 +175,92 @@ fn kernels_read_requests_and_write_replies_wherever_they_lie() {
             seed,
         );
     }
+}
+
+/// The tensor that the device makes of an image.
+fn tensor(accelerator: &CudaAccelerator, image: Image, pixels: &[u8]) -> Vec<u8> {
+    let context = accelerator.cuda_context();
+    let stream = CudaStream::new(context, 0).unwrap();
+    let kernels = Kernels::load(context).unwrap();
+    let from = DeviceBuffer::new(context, image.raw_bytes()).unwrap();
+    let to = DeviceBuffer::new(context, image.tensor_bytes()).unwrap();
+    let mut tensor = vec![0; image.tensor_bytes()];
+    stream
+        .run(|on| {
+            on.copy_in(&from, 0, pixels)?;
+            kernels.preprocess(on, image, 1, &from, &to)?;
+            on.copy_out(&mut tensor, &to, 0)
+        })
+        .unwrap();
+    tensor
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn kernels_read_the_tensors_of_images_wherever_those_lie() {
+    let standin = Standin::new("");
+    let accelerator = CudaAccelerator::new(place(HostMemory::Pinned)).unwrap();
+    let Workload::Kernels(two) = two_kernels().workload else {
+        unreachable!("it is of kernels");
+    };
+    // Of 1035 bytes, so that the second slot's are not where the first one's end.
+    let image = Image {
+        width: 23,
+        height: 15,
+        side: 32,
+    };
+    let spec = |max_payload_bytes| ContextSpec {
+        workload: Workload::Kernels(KernelsSpec {
+            max_payload_bytes,
+            output_bytes: 5000,
+            raw: Some(image),
+            ..two.clone()
+        }),
+        max_batch: 3,
+        threads: 1,
+    };
+    let wrong = accelerator.context(&spec(1036)).err().unwrap();
+    insta::assert_snapshot!(wrong, @"payload has 1036 bytes, a raw image of 23x15 has 1035");
+    let mut context = accelerator.context(&spec(1035)).unwrap();
+    let images: Vec<Vec<u8>> = (0..3_usize)
+        .map(|n| (0..1035).map(|at| ((n + 3) * at % 251) as u8).collect())
+        .collect();
+    let input = PeerBuffer::new(&accelerator, 1035).unwrap();
+    let output = PeerBuffer::new(&accelerator, 5000).unwrap();
+    let cuda = CudaStream::new(accelerator.cuda_context(), 0).unwrap();
+    cuda.run(|on| on.copy_in(input.buffer(), 0, &images[1]))
+        .unwrap();
+    let in_place = InPlace {
+        input: &input,
+        input_bytes: 1035,
+        output: &output,
+    };
+    context.copy_in(0, &images[0]).unwrap();
+    context.copy_in(2, &images[2]).unwrap();
+    let places = [None, Some(in_place), None];
+    context.preprocess_in_place(&places).unwrap();
+    // 1024 pixels are 4 blocks, which the device runs at once, of 5 us.
+    let times = context.device_times().unwrap();
+    let took: Vec<u128> = times.ends.iter().map(Duration::as_micros).collect();
+    assert_eq!(took, [5, 10, 15]);
+    context.infer_in_place(&places).unwrap();
+    for (slot, pixels) in images.iter().enumerate() {
+        let mut reply = vec![0; 5000];
+        if slot == 1 {
+            cuda.run(|on| on.copy_out(&mut reply, output.buffer(), 0))
+                .unwrap();
+        } else {
+            context.copy_out(slot, &mut reply).unwrap();
+        }
+        let expected = folded(&tensor(&accelerator, image, pixels), 5000);
+        assert!(reply == expected, "slot {slot}");
+    }
+    // Part of an image is none.
+    context.copy_in(1, &images[1][..1000]).unwrap();
+    let short = context.preprocess(2).unwrap_err();
+    insta::assert_snapshot!(short, @"payload has 1000 bytes, a raw image of 23x15 has 1035");
+    drop((context, cuda, input, output, accelerator));
+    assert_eq!(standin.held(), []);
 }
 
 #[test]

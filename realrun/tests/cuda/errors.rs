@@ -1,10 +1,10 @@
 //! What errors say, and that nothing is left behind.
 
 use realrun::accelerator::cuda::{
-    CudaAccelerator, CudaEvent, CudaStream, DeviceBuffer, Grid, Image, Kernels, PTX, PeerBuffer,
+    CudaAccelerator, CudaEvent, CudaStream, DeviceBuffer, Grid, Kernels, PTX, PeerBuffer,
     PinnedBuffer,
 };
-use realrun::accelerator::{CudaError, GpuPlace};
+use realrun::accelerator::{CudaError, GpuPlace, Image};
 
 use crate::support::{CALLS, FREES, Standin, context, grid};
 

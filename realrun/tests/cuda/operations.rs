@@ -1,10 +1,10 @@
 //! What operations do, and what they take.
 
 use realrun::accelerator::cuda::{
-    CudaContext, CudaEvent, CudaStream, DeviceBuffer, Driver, Image, Kernels, PinnedBuffer,
+    CudaContext, CudaEvent, CudaStream, DeviceBuffer, Driver, Kernels, PinnedBuffer,
 };
 use realrun::accelerator::preprocess::Preprocessor;
-use realrun::accelerator::{Cause, CudaError};
+use realrun::accelerator::{Cause, CudaError, Image};
 
 use crate::support::{Standin, assert_close, context, grid};
 

@@ -41,6 +41,7 @@ fn two_kernels(output_bytes: usize) -> ContextSpec {
             kernels: vec![kernel; 2],
             max_payload_bytes: BUFFERS.request,
             output_bytes,
+            raw: None,
         }),
         max_batch: 1,
         threads: 1,

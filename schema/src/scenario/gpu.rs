@@ -244,8 +244,24 @@ pub struct KernelsFile {
     pub input: Bytes,
     /// Size of a reply; nothing is copied back if it is zero.
     pub output: Bytes,
+    /// The image that a request is, which the GPU turns into a tensor before the work; no image if not
+    /// given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<RawImage>,
     /// What the GPU does, in order.
     pub work: Vec<WorkFile>,
+}
+
+/// An image of 8-bit RGB pixels, and the tensor that a GPU makes of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RawImage {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Side of the tensor, in pixels: three planes of `side` by `side` 32-bit floats.
+    pub side: u32,
 }
 
 /// An operation of a stream.
@@ -364,6 +380,8 @@ pub struct Kernels {
     pub input: Bytes,
     /// Size of a reply.
     pub output: Bytes,
+    /// The image that a request is, which the GPU turns into a tensor first.
+    pub raw: Option<RawImage>,
     /// What the GPU does, in order.
     pub work: Vec<GpuWork>,
 }

@@ -267,6 +267,7 @@ impl Work {
                 input: InputFile::Raw { .. },
                 ..
             } | Work::Profiled(ProfiledFile { raw: true, .. })
+                | Work::Kernels(Kernels { raw: Some(_), .. })
         )
     }
 

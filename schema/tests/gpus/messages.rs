@@ -199,6 +199,24 @@ fn threads_that_receive_and_how_outputs_are_handed_back() {
 }
 
 #[test]
+fn images_of_kernels() {
+    let raw = |input: &str, raw: &str| {
+        let keys = format!("[stages.copy.serve.kernels]\ninput = \"{input}\"\nraw = {{ {raw} }}");
+        let old = "[stages.copy.serve.kernels]\ninput = \"1 MB\"";
+        assert!(BASE.contains(old));
+        parse(&BASE.replacen(old, &keys, 1))
+    };
+    let scenario = raw("819000 B", "width = 500, height = 546, side = 224").unwrap();
+    let again = parse(&to_toml(scenario.file())).unwrap();
+    assert_eq!(scenario.file(), again.file());
+    let wrong = |input: &str, keys: &str| raw(input, keys).unwrap_err().to_string();
+    assert_snapshot!(wrong("1 MB", "width = 500, height = 546, side = 224"), @"a.toml:37: `stages.copy.serve.kernels.input`: must be 819 kB, as `raw` has 3 x 500 x 546; found 1 MB");
+    assert_snapshot!(wrong("0 B", "width = 0, height = 546, side = 224"), @"a.toml:38: `stages.copy.serve.kernels.raw`: width and height must be from 1 to 16384, found 0 x 546");
+    assert_snapshot!(wrong("819000 B", "width = 500, height = 546, side = 0"), @"a.toml:38: `stages.copy.serve.kernels.raw.side`: must be from 1 to 4096 pixels, found 0");
+    assert_snapshot!(wrong("819000 B", "width = 500, height = 546"), @"a.toml:38: `stages.copy.serve.kernels.raw`: missing field `side`");
+}
+
+#[test]
 fn kernels_and_copies() {
     assert_snapshot!(kernel("blocks = 0, threads = 256, time = \"10 us\""), @"a.toml:40: `stages.copy.serve.kernels.work.0.kernel.blocks`: must be at least 1, found 0");
     assert_snapshot!(kernel("blocks = 64, threads = 0, time = \"10 us\""), @"a.toml:40: `stages.copy.serve.kernels.work.0.kernel.threads`: must be from 1 to 1024, found 0");

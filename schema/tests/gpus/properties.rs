@@ -223,6 +223,7 @@ fn serve(others: Vec<String>) -> impl Strategy<Value = ServeFile> {
             ServeFile::Kernels(KernelsFile {
                 input,
                 output,
+                raw: None,
                 work: kernels.chain(copies.clone()).collect(),
             })
         });

@@ -158,7 +158,8 @@ impl Rig {
     /// Mean time of a pass of the kernels of `gpu-batches` with this batch, in seconds.
     pub(crate) fn pass_of_batch(&self, batch: u32) -> f64 {
         let (scenario, settings) = self.batch(batch);
-        mean_inference_s(&self.measured(&scenario, &settings, &format!("batch-{batch}")))
+        let run = self.measured(&scenario, &settings, &format!("batch-{batch}"));
+        mean_s(&run, SpanName::Inference)
     }
 
     /// The same by the engine, of the net that was fitted.
@@ -166,7 +167,27 @@ impl Rig {
         let (_, settings) = self.batch(batch);
         let scenario = Path::new(ROOT).join("tests/cuda/recovered/net.toml");
         let name = format!("batch-{batch}-simulated");
-        mean_inference_s(&self.simulated(profile, &scenario, &settings, &name))
+        mean_s(
+            &self.simulated(profile, &scenario, &settings, &name),
+            SpanName::Inference,
+        )
+    }
+
+    /// Mean times in which images of this width and height become tensors, measured and by the engine
+    /// with `profile`, in seconds.
+    pub(crate) fn tensor_of(&self, profile: &Profile, [width, height]: [u32; 2]) -> [f64; 2] {
+        let kernels = "stages.images.serve.kernels";
+        let mut settings = vec![
+            format!("{kernels}.raw.width={width}"),
+            format!("{kernels}.raw.height={height}"),
+            format!("{kernels}.input=\"{} B\"", 3 * width * height),
+        ];
+        let scenario = Path::new(ROOT).join("scenarios/probes/gpu-images.toml");
+        let name = format!("images-{width}");
+        let measured = self.measured(&scenario, &settings, &name);
+        settings.push("hosts.box.part=no-time".to_owned());
+        let simulated = self.simulated(profile, &scenario, &settings, &format!("{name}-simulated"));
+        [measured, simulated].map(|run| mean_s(&run, SpanName::Preprocess))
     }
 
     /// The scenario and settings of a probe of batches, for another batch.
@@ -179,9 +200,9 @@ impl Rig {
     }
 }
 
-fn mean_inference_s(run: &Run) -> f64 {
-    let spans = run.trace.iter();
-    let spans = spans.filter(|span| span.name == SpanName::Inference);
+/// Mean time of these spans, without their waits.
+fn mean_s(run: &Run, name: SpanName) -> f64 {
+    let spans = run.trace.iter().filter(|span| span.name == name);
     let services: Vec<f64> = spans.map(|span| span.service_s()).collect();
     schema::stats::mean(&services)
 }

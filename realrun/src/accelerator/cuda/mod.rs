@@ -33,7 +33,7 @@ mod together;
 pub use context::{CudaContext, Wait};
 pub use driver::{Device, Driver, functions};
 pub use memory::{DeviceBuffer, PinnedBuffer, Sink};
-pub use module::{Grid, Image, Kernels, PTX};
+pub use module::{Grid, Kernels, PTX};
 pub use net::CudaAccelerator;
 pub use nvtx::{Range, range};
 pub use peer::PeerBuffer;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cudarc::driver::sys;
 
 use super::super::cuda_error::CudaError;
-use super::super::{KernelSpec, KernelsSpec};
+use super::super::{Image, KernelSpec, KernelsSpec};
 use super::context::CudaContext;
 use super::memory::DeviceBuffer;
 use super::requests::Requests;
@@ -110,17 +110,6 @@ pub struct Kernels {
     spin: Kernel,
     serve: Kernel,
     preprocess: Kernel,
-}
-
-/// A raw image, and the tensor that it becomes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Image {
-    /// Width in pixels, at least 1.
-    pub width: u32,
-    /// Height in pixels, at least 1.
-    pub height: u32,
-    /// Side of the square tensor, in pixels, at least 1.
-    pub side: u32,
 }
 
 /// A kernel of a net, for a batch.
@@ -281,23 +270,45 @@ impl Kernels {
         from: &'env DeviceBuffer,
         to: &'env DeviceBuffer,
     ) -> Result<(), CudaError> {
-        let raw = images as usize * 3 * image.width as usize * image.height as usize;
-        let pixels = images * image.side * image.side;
+        let n = images as usize;
+        let from = from.range(0, n * image.raw_bytes());
+        let to = to.range(0, n * image.tensor_bytes());
+        // SAFETY: both buffers are borrowed and long enough.
+        unsafe { self.preprocess_at(on, image, images, from, to) }
+    }
+
+    /// As [`preprocess`](Self::preprocess), between addresses.
+    ///
+    /// # Errors
+    /// If the device refuses or fails.
+    ///
+    /// # Safety
+    /// At both addresses so many images and tensors have room, in memory of the device that lives for
+    /// `'env`. That of the tensors is a multiple of 4.
+    #[expect(unsafe_code, reason = "a launch of a kernel of ours")]
+    pub(super) unsafe fn preprocess_at<'env>(
+        &'env self,
+        on: &Operations<'env>,
+        image: Image,
+        images: u32,
+        from: u64,
+        to: u64,
+    ) -> Result<(), CudaError> {
         let arguments = [
-            Argument::U64(from.range(0, raw)),
+            Argument::U64(from),
             Argument::U32(image.width),
             Argument::U32(image.height),
-            Argument::U64(to.range(0, 12 * pixels as usize)),
+            Argument::U64(to),
             Argument::U32(image.side),
             Argument::U32(images),
         ];
         let grid = Grid {
-            blocks: pixels.div_ceil(PREPROCESS_THREADS),
+            blocks: (images * image.side * image.side).div_ceil(PREPROCESS_THREADS),
             threads: PREPROCESS_THREADS,
             shared_memory: 0,
         };
-        // SAFETY: the arguments are those of `tandem_preprocess` in `kernels.cu`; both buffers are
-        // borrowed and long enough.
+        // SAFETY: the arguments are those of `tandem_preprocess` in `kernels.cu`; the memory is as the
+        // caller says.
         unsafe { on.launch(&self.preprocess, grid, &arguments) }
     }
 }

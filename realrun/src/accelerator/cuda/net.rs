@@ -10,8 +10,8 @@ use schema::scenario::{CopyBack, HostMemory, HostWait, LaunchFile};
 
 use super::super::error::room_for;
 use super::super::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace, InPlace,
-    KernelsSpec, PhaseTimes, Workload,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace, Image,
+    InPlace, KernelsSpec, PhaseTimes, Workload,
 };
 use super::context::{CudaContext, Wait};
 use super::driver::Driver;
@@ -66,6 +66,7 @@ impl Accelerator for CudaAccelerator {
             return Err(AcceleratorError::NotOnThis { backend: "cuda" });
         };
         let mut context = KernelContext::new(&self.context, self.place, kernels, spec.max_batch)?;
+        context.preprocess(spec.max_batch)?;
         context.infer(spec.max_batch)?;
         Ok(Box::new(context))
     }
@@ -115,9 +116,11 @@ struct KernelContext {
     max_batch: usize,
     stream: CudaStream,
     kernels: Kernels,
-    /// One before everything, one after each kernel.
+    /// One before everything, one after each kernel or image.
     events: Vec<CudaEvent>,
     input: Option<Slots>,
+    /// What raw images become; `None` if payloads are none.
+    tensors: Option<Slots>,
     output: Option<Slots>,
     /// Bytes of the payload that each slot has.
     copied: Vec<usize>,
@@ -182,7 +185,9 @@ impl KernelContext {
             HostMemory::Pageable => None,
         };
         let reads = spec.kernels.iter().any(|kernel| kernel.dram_bytes > 0);
-        let n_events = spec.kernels.len().max(1) + 1;
+        let n_images = spec.raw.map_or(0, |_| max_batch);
+        let n_events = spec.kernels.len().max(n_images).max(1) + 1;
+        let tensor_bytes = spec.raw.map_or(0, Image::tensor_bytes);
         let events = (0..n_events).map(|_| CudaEvent::new(context));
         let mut context = KernelContext {
             stream: match place.d2h {
@@ -192,8 +197,9 @@ impl KernelContext {
             kernels: Kernels::load(context)?,
             events: events.collect::<Result<_, _>>()?,
             input: Slots::new(context, max_batch, spec.max_payload_bytes)?,
+            tensors: Slots::new(context, max_batch, tensor_bytes)?,
             output: Slots::new(context, max_batch, spec.output_bytes)?,
-            copied: vec![0; max_batch],
+            copied: vec![spec.raw.map_or(0, Image::raw_bytes); max_batch],
             requests: Requests::new(context, max_batch, spec.output_bytes)?,
             net: kernels_of(spec),
             graphs: Vec::new(),
@@ -254,21 +260,42 @@ impl KernelContext {
         Ok(())
     }
 
-    /// Where the request in a slot lies.
-    fn row(&self, slot: usize, place: Option<&InPlace<'_>>) -> Row {
-        let address = |slots: &Option<Slots>| slots.as_ref().map_or(0, |slots| slots.address(slot));
-        match place {
-            None => Row {
-                input: address(&self.input),
-                input_bytes: self.copied[slot],
-                output: address(&self.output),
-            },
-            Some(place) => Row {
-                input: place.input.buffer().range(0, place.input_bytes),
-                input_bytes: place.input_bytes,
-                output: place.output.buffer().range(0, self.spec.output_bytes),
-            },
+    /// Address and length of the payload in a slot.
+    fn payload(&self, slot: usize, place: Option<&InPlace<'_>>) -> (u64, usize) {
+        match (place, &self.input) {
+            (Some(place), _) => {
+                let n = place.input_bytes;
+                (place.input.buffer().range(0, n), n)
+            }
+            (None, Some(input)) => (input.address(slot), self.copied[slot]),
+            (None, None) => (0, 0),
         }
+    }
+
+    /// Where the request in a slot lies for the kernels of the net.
+    fn row(&self, slot: usize, place: Option<&InPlace<'_>>) -> Row {
+        let (input, input_bytes) = match &self.tensors {
+            Some(tensors) => (tensors.address(slot), tensors.stride),
+            None => self.payload(slot, place),
+        };
+        let output = match (place, &self.output) {
+            (Some(place), _) => place.output.buffer().range(0, self.spec.output_bytes),
+            (None, Some(output)) => output.address(slot),
+            (None, None) => 0,
+        };
+        Row {
+            input,
+            input_bytes,
+            output,
+        }
+    }
+
+    fn assert_batch(&self, batch: usize) {
+        assert!(
+            (1..=self.max_batch).contains(&batch),
+            "batch of {batch}, up to {}",
+            self.max_batch
+        );
     }
 }
 
@@ -323,8 +350,44 @@ impl Context for KernelContext {
         Ok(())
     }
 
-    fn preprocess(&mut self, _batch: usize) -> Result<(), AcceleratorError> {
-        self.times = PhaseTimes::default();
+    fn preprocess(&mut self, batch: usize) -> Result<(), AcceleratorError> {
+        self.preprocess_in_place(&vec![None; batch])
+    }
+
+    #[expect(unsafe_code, reason = "a launch of a kernel of ours")]
+    fn preprocess_in_place(
+        &mut self,
+        places: &[Option<InPlace<'_>>],
+    ) -> Result<(), AcceleratorError> {
+        self.assert_batch(places.len());
+        let (Some(image), Some(tensors)) = (self.spec.raw, &self.tensors) else {
+            self.times = PhaseTimes::default();
+            return Ok(());
+        };
+        let mut images = Vec::with_capacity(places.len());
+        for (slot, place) in places.iter().enumerate() {
+            let (from, found) = self.payload(slot, place.as_ref());
+            let expected = image.raw_bytes();
+            if found != expected {
+                return Err(AcceleratorError::PayloadLength {
+                    input: image.in_words(),
+                    expected,
+                    found,
+                });
+            }
+            images.push((from, tensors.address(slot)));
+        }
+        let kernels = &self.kernels;
+        let times = timed(&self.stream, &self.events, places.len(), |on, after| {
+            for ((from, to), event) in images.iter().zip(after) {
+                // SAFETY: a slot of ours or, while this waits, a buffer that it borrows, and as long as
+                // the image; and a slot for its tensor.
+                unsafe { kernels.preprocess_at(on, image, 1, *from, *to) }?;
+                on.record(event)?;
+            }
+            Ok(())
+        })?;
+        self.times = times;
         Ok(())
     }
 
@@ -334,11 +397,7 @@ impl Context for KernelContext {
 
     fn infer_in_place(&mut self, places: &[Option<InPlace<'_>>]) -> Result<(), AcceleratorError> {
         let batch = places.len();
-        assert!(
-            (1..=self.max_batch).contains(&batch),
-            "batch of {batch}, up to {}",
-            self.max_batch
-        );
+        self.assert_batch(batch);
         for (slot, place) in places.iter().enumerate() {
             self.requests.set(slot, self.row(slot, place.as_ref()));
         }

@@ -1,7 +1,7 @@
 //! Work of several inference contexts that one thread hands to a device, all of it before it waits.
 //!
 //! Every context has a stream, on which its passes follow each other without the host: the copies in
-//! of a batch, its kernels, its copies out, with an event after each. So what is seen is the device
+//! of a batch, what turns its images into tensors, its kernels, its copies out, with an event after each. So what is seen is the device
 //! alone, as if clients that ask again at once were served without any time on the host.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use schema::scenario::{HostMemory, LaunchFile};
 
-use super::super::{CudaError, KernelSpec, Line};
+use super::super::{CudaError, Image, KernelSpec, Line};
 use super::context::{CudaContext, Wait};
 use super::driver::Driver;
 use super::graph::CudaGraph;
@@ -37,6 +37,8 @@ struct Ready<'a> {
     /// Of the host and of the device; `None` if nothing is copied in.
     input: Option<(Source, DeviceBuffer)>,
     output: Option<(Sink, DeviceBuffer)>,
+    /// Where an image's tensor goes; `None` if payloads are no images.
+    tensor: Option<(Image, DeviceBuffer)>,
     /// All kernels of a pass, if they are launched at once.
     graph: Option<CudaGraph>,
     /// One before everything, one after each operation.
@@ -176,6 +178,10 @@ impl<'a> Ready<'a> {
                 Some((to, bytes)) => Some((to, DeviceBuffer::new(context, bytes)?)),
                 None => None,
             },
+            tensor: match line.work.raw {
+                Some(image) => Some((image, DeviceBuffer::new(context, image.tensor_bytes())?)),
+                None => None,
+            },
             graph,
             events: events.collect::<Result<_, _>>()?,
         })
@@ -196,6 +202,14 @@ impl<'a> Ready<'a> {
         if let Some((from, to)) = &self.input {
             for _ in 0..self.line.batch {
                 on.copy_in(to, 0, from.bytes())?;
+                record()?;
+            }
+        }
+        if let (Some((image, tensor)), Some((_, raw))) = (&self.tensor, &self.input) {
+            for _ in 0..self.line.batch {
+                self.process
+                    .kernels
+                    .preprocess(on, *image, 1, raw, tensor)?;
                 record()?;
             }
         }

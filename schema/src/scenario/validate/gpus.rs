@@ -9,8 +9,10 @@ use crate::error::FileError;
 use crate::ids::{HostId, Id, StageId, Table};
 use crate::scenario::{
     Device, GdrPath, Gpu, GpuFile, GpuUse, GpuUseFile, GpuWork, HostFile, KernelFile, Kernels,
-    KernelsFile, Mps, MpsFile, MpsPriority, ServeFile, Stage, StageFile, StageRole, WorkFile,
+    KernelsFile, Mps, MpsFile, MpsPriority, RawImage, ServeFile, Stage, StageFile, StageRole,
+    WorkFile,
 };
+use crate::units::Bytes;
 
 /// The highest clock of a GPU, relative to that at which its part was measured.
 const MAX_CLOCK: f64 = 2.0;
@@ -255,6 +257,9 @@ impl Check<'_> {
             let problem = "run on a GPU; give the stage `gpu`, `{}` for the first of its host";
             return Err(self.source.invalid(key, problem));
         };
+        if let Some(raw) = file.raw {
+            self.raw_image(key, raw, file.input)?;
+        }
         let key = format!("{key}.work");
         if file.work.is_empty() {
             let problem = "must have at least one entry, found none";
@@ -295,8 +300,30 @@ impl Check<'_> {
         Ok(Kernels {
             input: file.input,
             output: file.output,
+            raw: file.raw,
             work,
         })
+    }
+
+    /// The image of requests of `input` bytes to the work at `key`.
+    fn raw_image(&self, key: &str, raw: RawImage, input: Bytes) -> Result<(), FileError> {
+        let RawImage {
+            width,
+            height,
+            side,
+        } = raw;
+        self.raw_size(&format!("{key}.raw"), width, height)?;
+        if !(1..=4096).contains(&side) {
+            let problem = format!("must be from 1 to 4096 pixels, found {side}");
+            return Err(self.source.invalid(&format!("{key}.raw.side"), problem));
+        }
+        let expected = crate::nets::raw_bytes(width, height);
+        if input != expected {
+            let problem =
+                format!("must be {expected}, as `raw` has 3 x {width} x {height}; found {input}");
+            return Err(self.source.invalid(&format!("{key}.input"), problem));
+        }
+        Ok(())
     }
 
     fn kernel(&self, key: &str, kernel: &KernelFile) -> Result<(), FileError> {

@@ -368,12 +368,8 @@ impl Check<'_> {
             );
             return Err(self.source.invalid(&format!("{key}.side"), problem));
         }
-        if let InputFile::Raw { width, height } = net.input
-            && (width == 0 || height == 0 || width > 16_384 || height > 16_384)
-        {
-            let problem =
-                format!("width and height must be from 1 to 16384, found {width} x {height}");
-            return Err(self.source.invalid(&format!("{key}.input.raw"), problem));
+        if let InputFile::Raw { width, height } = net.input {
+            self.raw_size(&format!("{key}.input.raw"), width, height)?;
         }
         Ok(Work::Net {
             net: info,
@@ -381,6 +377,16 @@ impl Check<'_> {
             input: net.input,
             weights: net.weights.clone(),
         })
+    }
+
+    /// The size of a raw image, in pixels.
+    fn raw_size(&self, key: &str, width: u32, height: u32) -> Result<(), FileError> {
+        let allowed = 1..=16_384;
+        if allowed.contains(&width) && allowed.contains(&height) {
+            return Ok(());
+        }
+        let problem = format!("width and height must be from 1 to 16384, found {width} x {height}");
+        Err(self.source.invalid(key, problem))
     }
 
     fn positive(&self, key: &str, value: f64) -> Result<f64, FileError> {
