@@ -83,10 +83,15 @@ fn median(services: &[u64]) -> u64 {
 
 /// What a request has on the server, in the order in which it was ready.
 fn on_the_gpu(run: &Run) -> BTreeMap<RequestId, Vec<&Span>> {
-    let is_there = |span: &&Span| {
-        let names = [SpanName::Queue, SpanName::H2d, SpanName::Inference];
-        names.contains(&span.name) || matches!(span.name, SpanName::Kernel | SpanName::D2h)
-    };
+    let names = [
+        SpanName::Queue,
+        SpanName::H2d,
+        SpanName::Preprocess,
+        SpanName::Inference,
+        SpanName::Kernel,
+        SpanName::D2h,
+    ];
+    let is_there = |span: &&Span| names.contains(&span.name);
     let mut requests: BTreeMap<RequestId, Vec<&Span>> = BTreeMap::new();
     for span in run.trace.iter().filter(is_there) {
         requests.entry(span.request).or_default().push(span);
@@ -127,6 +132,42 @@ fn copies_and_kernels_take_what_the_device_was_told() {
     }
 }
 
+/// What a request's spans are, without their times.
+fn content(spans: &[&Span]) -> Vec<impl PartialEq + std::fmt::Debug> {
+    let content = spans.iter().map(|span| {
+        let part = (span.name, span.kernel, span.bytes);
+        (part, span.hop, span.leg, span.stage)
+    });
+    let mut content: Vec<_> = content.collect();
+    content.sort_by_key(|((name, kernel, _), ..)| (*name, *kernel));
+    content
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn images_become_tensors_on_the_gpu_as_in_the_engine() {
+    let settings = [
+        "stages.net.batch.max=1",
+        "stages.net.gpu.streams=1",
+        "stages.net.serve.kernels.input=\"819000 B\"",
+        "stages.net.serve.kernels.raw={ width = 500, height = 546, side = 224 }",
+    ];
+    let (measured, simulated) = (measured(&settings), simulated(&settings));
+    let (real, ideal) = (on_the_gpu(&measured), on_the_gpu(&simulated));
+    assert!(real.keys().eq(ideal.keys()), "the same requests");
+    for (request, spans) in &real {
+        assert_eq!(content(spans), content(&ideal[request]), "{request:?}");
+        let find = |name| *spans.iter().find(|span| span.name == name).unwrap();
+        let preprocess = find(SpanName::Preprocess);
+        assert_eq!(find(SpanName::H2d).end_ns, preprocess.ready_ns);
+        assert_eq!(preprocess.end_ns, find(SpanName::Inference).ready_ns);
+    }
+    let took = |run: &Run| median(&services(run, SpanName::Preprocess, None));
+    assert_eq!(took(&simulated), 65_000);
+    // Longer by what passes from the event before it to the launch.
+    assert!(took(&measured) >= 64_000, "{} ns", took(&measured));
+}
+
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn a_measured_run_has_the_spans_that_the_engine_gives() {
@@ -135,23 +176,6 @@ fn a_measured_run_has_the_spans_that_the_engine_gives() {
     let (real, ideal) = (on_the_gpu(&measured), on_the_gpu(&simulated));
     assert_eq!(real.len(), 3 * 22);
     assert!(real.keys().eq(ideal.keys()), "the same requests");
-    let content = |spans: &[&Span]| {
-        let mut content: Vec<_> = spans
-            .iter()
-            .map(|span| {
-                (
-                    span.name,
-                    span.kernel,
-                    span.bytes,
-                    span.hop,
-                    span.leg,
-                    span.stage,
-                )
-            })
-            .collect();
-        content.sort_by_key(|(name, kernel, ..)| (*name, *kernel));
-        content
-    };
     for (request, spans) in &real {
         assert_eq!(content(spans), content(&ideal[request]), "{request:?}");
         let find = |name| *spans.iter().find(|span| span.name == name).unwrap();

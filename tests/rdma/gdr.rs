@@ -107,6 +107,20 @@ fn the_same_over_rdma_copies() {
 #[test]
 #[ignore = "needs two verbs devices and the stand-in: tests/rdma/run"]
 fn a_measured_run_has_the_spans_that_the_engine_gives() {
+    has_the_spans_that_the_engine_gives(&[]);
+    // Images, which the GPU turns into tensors where they have arrived.
+    let kernels = "stages.work.serve.kernels";
+    let raw = [
+        format!("{kernels}.input=\"819000 B\""),
+        format!("{kernels}.raw={{ width = 500, height = 546, side = 224 }}"),
+    ];
+    let counts = has_the_spans_that_the_engine_gives(&raw.each_ref().map(String::as_str));
+    assert_eq!(counts[SpanName::Preprocess.name()], REQUESTS);
+    assert_eq!(counts.get(SpanName::H2d.name()), None);
+}
+
+/// Spans by name of a measured run with `settings`, which are as many as the engine gives.
+fn has_the_spans_that_the_engine_gives(settings: &[&str]) -> BTreeMap<&'static str, usize> {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
     command.args(["simulate", "-q", "--replications", "1"]);
@@ -121,14 +135,19 @@ fn a_measured_run_has_the_spans_that_the_engine_gives() {
         "hosts.edge.nic.part=cx6-200g",
         "hosts.server.nic.part=cx6-200g",
         "links.0.part=switch",
-    ] {
+    ]
+    .iter()
+    .chain(settings)
+    {
         command.args(["--set", setting]);
     }
     command.arg("-o").arg(dir.path().join("run"));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let simulated = Run::load(&dir.path().join("run")).unwrap();
-    assert_eq!(counts(&measured("gdr", &[])), counts(&simulated));
+    let counts_of = counts(&measured("gdr", settings));
+    assert_eq!(counts_of, counts(&simulated));
+    counts_of
 }
 
 /// A stand-in's file with these lines more.
