@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         eprintln!("warning: {warning}");
     }
     println!(
-        "workload        side  preprocess ms  infer ms  infer CPU ms  copy in us  copy out us"
+        "workload            side  preprocess ms  infer ms  infer CPU ms  copy in us  copy out us"
     );
     for net in NetName::ALL {
         for side in [64, 96, 128, 224] {
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 input: RAW,
             };
             let times = measure(&accelerator, Workload::Net(spec))?;
-            println!("{:14}  {side:>4}  {times}", net.as_str());
+            println!("{:18}  {side:>4}  {times}", net.as_str());
         }
     }
     let spin = SyntheticSpec {
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         output_bytes: 4_000,
     };
     let times = measure(&accelerator, Workload::Synthetic(spin))?;
-    println!("{:14}  {:>4}  {times}", "synthetic 1+5", "-");
+    println!("{:18}  {:>4}  {times}", "synthetic 1+5", "-");
     Ok(())
 }
 

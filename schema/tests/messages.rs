@@ -65,8 +65,19 @@ fn unknown_names() {
     assert_snapshot!(message("proxy = {}", "proxi = {}"), @"a.toml:18: `stages.ingress.proxi`: unknown key `proxi`, did you mean `proxy`? (allowed: on, serve, proxy, instances, batch, receive-threads, hand-back, steps, gpu, station, fork, join, balance, tokens, release, next)");
     assert_snapshot!(message("on = \"server\"", "on = \"sever\""), @"a.toml:21: `stages.classify.on`: there is no host `sever`, did you mean `server`? (allowed: edge, gateway, server)");
     assert_snapshot!(message("to = \"classify\"", "to = \"clasify\""), @"a.toml:27: `clients.0.path.0.to`: there is no stage `clasify`, did you mean `classify`? (allowed: classify, ingress)");
-    assert_snapshot!(message("resnet50", "resnet5"), @"a.toml:22: `stages.classify.serve.net.name`: there is no net `resnet5`, did you mean `resnet50`? (allowed: resnet18, resnet50, squeezenet1.1)");
+    assert_snapshot!(message("resnet50", "resnet5"), @"a.toml:22: `stages.classify.serve.net.name`: there is no net `resnet5`, did you mean `resnet50`? (allowed: deeplabv3-resnet50, efficientnet-b0, mobilenet-v3, mobilenet-v3-large, resnet18, resnet50, squeezenet1.1, wide-resnet101, yolov4)");
     assert_snapshot!(message("over = \"tcp\"", "over = \"tpc\""), @"a.toml:27: `clients.0.path.0.over`: unknown value `tpc`, did you mean `tcp`? (allowed: tcp, local, rdma, gdr)");
+}
+
+#[test]
+fn sides_that_a_net_does_not_take() {
+    let side = |net: &str, side: u32| {
+        let text = format!("name = \"{net}\", side = {side}");
+        message("name = \"resnet50\"", &text)
+    };
+    assert_snapshot!(side("resnet50", 31), @"a.toml:22: `stages.classify.serve.net.side`: must be from 32 to 4096 pixels, found 31");
+    assert_snapshot!(side("deeplabv3-resnet50", 4097), @"a.toml:22: `stages.classify.serve.net.side`: must be from 32 to 4096 pixels, found 4097");
+    assert_snapshot!(side("yolov4", 400), @"a.toml:22: `stages.classify.serve.net.side`: must be a multiple of 32 from 32 to 4096 pixels, found 400");
 }
 
 #[test]

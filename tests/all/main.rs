@@ -5,6 +5,7 @@ mod common;
 mod gpu_rules;
 mod idle;
 mod killed;
+mod nets;
 mod pipelines;
 mod profiles;
 mod refused;

@@ -114,15 +114,21 @@ fn processor_name() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::Input;
-    use super::super::preprocess::{Preprocessor, encode};
+    use candle_core::Tensor;
+
+    use super::super::preprocess::{Preprocessor, decode, encode};
     use super::super::spec::CHANNELS;
     use super::*;
 
     const SIDE: usize = 32;
 
     fn spec(input: Input, max_batch: usize) -> ContextSpec {
+        spec_of(NetName::Squeezenet, input, max_batch)
+    }
+
+    fn spec_of(net: NetName, input: Input, max_batch: usize) -> ContextSpec {
         let net = NetSpec {
-            net: NetName::Squeezenet,
+            net,
             side: SIDE,
             weights: Weights::Random { seed: 1 },
             input,
@@ -164,26 +170,64 @@ mod tests {
     }
 
     #[test]
-    fn raw_and_preprocessed_input_have_the_same_reply() {
+    fn raw_and_preprocessed_input_have_the_same_reply_of_every_net() {
+        let raw = Input::Raw {
+            width: 50,
+            height: 40,
+        };
         let pixels = image(50, 40, 1);
         let mut tensor = vec![0.0; CHANNELS * SIDE * SIDE];
         Preprocessor::new(50, 40, SIDE).run(&pixels, &mut tensor);
         let mut payload = vec![0; tensor.len() * 4];
         encode(&tensor, &mut payload);
 
-        let mut raw = context(
-            Input::Raw {
-                width: 50,
-                height: 40,
-            },
-            1,
-        );
-        let mut preprocessed = context(Input::Preprocessed, 1);
-        assert_eq!(raw.payload_bytes(), pixels.len());
-        assert_eq!(preprocessed.payload_bytes(), payload.len());
-        let reply = replies(&mut *raw, &[pixels]);
-        assert_eq!(reply, replies(&mut *preprocessed, &[payload]));
-        assert!(reply[0].iter().any(|byte| *byte != 0));
+        for name in NetName::ALL {
+            let accelerator = CpuAccelerator::new();
+            let context = |input| accelerator.context(&spec_of(name, input, 1)).unwrap();
+            let (mut raw, mut preprocessed) = (context(raw), context(Input::Preprocessed));
+            assert_eq!(raw.payload_bytes(), pixels.len());
+            assert_eq!(preprocessed.payload_bytes(), payload.len());
+            let expected = name.info().output_bytes(SIDE as u32).as_usize();
+            assert_eq!(raw.reply_bytes(), expected, "{name}");
+            let reply = replies(&mut *raw, std::slice::from_ref(&pixels));
+            let same = replies(&mut *preprocessed, std::slice::from_ref(&payload));
+            assert!(reply == same, "{name}");
+            assert!(reply[0].iter().any(|byte| *byte != 0), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_reply_is_every_output_in_order() {
+        let payload = {
+            let mut payload = vec![0; 4 * CHANNELS * SIDE * SIDE];
+            let values = image(SIDE, SIDE, 7);
+            let values: Vec<f32> = values.iter().map(|x| f32::from(*x) / 128.0 - 1.0).collect();
+            encode(&values, &mut payload);
+            payload
+        };
+        let mut values = vec![0.0; CHANNELS * SIDE * SIDE];
+        decode(&payload, &mut values);
+        let input = Tensor::from_vec(values, (1, CHANNELS, SIDE, SIDE), &Device::Cpu).unwrap();
+
+        let accelerator = CpuAccelerator::new();
+        let spec = spec_of(NetName::Yolov4, Input::Preprocessed, 2);
+        let mut context = accelerator.context(&spec).unwrap();
+        let other = vec![0; payload.len()];
+        let found = replies(&mut *context, &[other, payload]);
+        let Workload::Net(net) = &spec.workload else {
+            unreachable!("the specification is of a net")
+        };
+        let outputs = accelerator.net(net).unwrap().forward(&input).unwrap();
+        let expected: Vec<f32> = outputs
+            .iter()
+            .flat_map(|it| it.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            .collect();
+        let mut reply = vec![0.0; expected.len()];
+        decode(&found[1], &mut reply);
+        let largest = expected.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
+        for (a, b) in reply.iter().zip(&expected) {
+            assert!((a - b).abs() <= 1e-5 * largest, "{a}, not {b}");
+        }
     }
 
     #[test]

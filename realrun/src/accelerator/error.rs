@@ -35,6 +35,16 @@ pub enum AcceleratorError {
         /// Smallest side of this net, in pixels.
         min: usize,
     },
+    /// An input whose side lies between those that the net takes.
+    #[error("{net} takes inputs of a side that is a multiple of {step}, found {side}")]
+    SideNotMultiple {
+        /// Name of the net.
+        net: &'static str,
+        /// Side asked for, in pixels.
+        side: usize,
+        /// What it must be a multiple of, in pixels.
+        step: usize,
+    },
     /// A payload whose length is not the one that the input's dimensions give.
     #[error("payload has {found} bytes, {input} has {expected}")]
     PayloadLength {

@@ -207,7 +207,8 @@ impl Line {
 pub struct NetSpec {
     /// The architecture.
     pub net: NetName,
-    /// Side of the net's square input, in pixels; at least [`NetName::min_side`].
+    /// Side of the net's square input, in pixels; at least [`NetName::min_side`], and a multiple of
+    /// [`NetName::side_step`].
     pub side: usize,
     /// Where the weights come from.
     pub weights: Weights,
@@ -223,7 +224,7 @@ pub enum Weights {
         /// Seed of every tensor's stream.
         seed: u64,
     },
-    /// A safetensors file with torchvision's names.
+    /// A safetensors file with the names of the net's parameters in PyTorch.
     Safetensors {
         /// The file.
         path: PathBuf,
@@ -266,7 +267,8 @@ impl ContextSpec {
     ///
     /// # Errors
     ///
-    /// [`Zero`](AcceleratorError::Zero) or [`SideTooSmall`](AcceleratorError::SideTooSmall).
+    /// [`Zero`](AcceleratorError::Zero), [`SideTooSmall`](AcceleratorError::SideTooSmall) or
+    /// [`SideNotMultiple`](AcceleratorError::SideNotMultiple).
     pub fn check(&self) -> Result<(), AcceleratorError> {
         at_least_one("max batch", self.max_batch)?;
         at_least_one("number of threads", self.threads)?;
@@ -285,6 +287,14 @@ impl ContextSpec {
                 net: net.net.as_str(),
                 side: net.side,
                 min,
+            });
+        }
+        let step = net.net.side_step();
+        if !net.side.is_multiple_of(step) {
+            return Err(AcceleratorError::SideNotMultiple {
+                net: net.net.as_str(),
+                side: net.side,
+                step,
             });
         }
         Ok(())
@@ -425,6 +435,22 @@ mod tests {
         insta::assert_snapshot!(
             spec.check().unwrap_err(),
             @"squeezenet1.1 takes inputs of side 17 or more, found 16"
+        );
+    }
+
+    #[test]
+    fn a_side_between_those_of_the_net_is_an_error() {
+        let spec = ContextSpec {
+            workload: Workload::Net(NetSpec {
+                net: NetName::Yolov4,
+                side: 400,
+                ..net(Input::Preprocessed)
+            }),
+            ..base()
+        };
+        insta::assert_snapshot!(
+            spec.check().unwrap_err(),
+            @"yolov4 takes inputs of a side that is a multiple of 32, found 400"
         );
     }
 }

@@ -252,7 +252,7 @@ impl Work {
     /// Size of a reply.
     pub fn output_bytes(&self) -> Bytes {
         match self {
-            Work::Net { net, .. } => net.output_bytes(),
+            Work::Net { net, side, .. } => net.output_bytes(*side),
             Work::Synthetic(synthetic) => synthetic.output,
             Work::Profiled(net) => net.output,
             Work::Kernels(kernels) => kernels.output,

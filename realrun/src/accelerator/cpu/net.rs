@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
 
 use super::super::error::room_for;
-use super::super::nets::{N_CLASSES, Net};
+use super::super::nets::Net;
 use super::super::preprocess::{Preprocessor, decode, encode};
 use super::super::spec::CHANNELS;
 use super::super::{AcceleratorError, Context, Input, NetSpec};
@@ -19,8 +19,8 @@ pub(super) struct NetContext {
     raw: Option<(Vec<u8>, Preprocessor)>,
     /// `[max_batch, 3, side, side]`.
     input: Tensor,
-    /// `[n, 1000]` of the last inference.
-    output: Tensor,
+    /// Those of the last inference, each `[n, ..]`; none before the first.
+    outputs: Vec<Tensor>,
 }
 
 impl NetContext {
@@ -46,7 +46,7 @@ impl NetContext {
             max_batch,
             raw,
             input: tensor(&[max_batch, CHANNELS, spec.side, spec.side])?,
-            output: tensor(&[max_batch, N_CLASSES])?,
+            outputs: Vec::new(),
             spec: spec.clone(),
         };
         context.preprocess(max_batch)?;
@@ -102,30 +102,35 @@ impl Context for NetContext {
 
     fn infer(&mut self, batch: usize) -> Result<(), AcceleratorError> {
         self.assert_batch(batch);
-        self.output = self
+        self.outputs = self
             .input
             .narrow(0, 0, batch)
-            .and_then(|input| self.net.forward(&input)?.contiguous())
+            .and_then(|input| {
+                let outputs = self.net.forward(&input)?;
+                outputs.iter().map(Tensor::contiguous).collect()
+            })
             .map_err(AcceleratorError::compute("inference"))?;
         Ok(())
     }
 
     fn copy_out(&mut self, slot: usize, reply: &mut [u8]) -> Result<usize, AcceleratorError> {
-        let n_inferred = self.output.dims()[0];
+        let n_inferred = self.outputs[0].dims()[0];
         assert!(slot < n_inferred, "slot {slot} of {n_inferred} inferred");
         let needed = self.reply_bytes();
-        let reply = room_for(needed, reply)?;
-        let (storage, layout) = self.output.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else {
-            unreachable!("every tensor of this back end is on the CPU")
-        };
-        let values = storage
-            .as_slice::<f32>()
-            .map_err(AcceleratorError::compute("copy from the device"))?;
-        encode(
-            &values[layout.start_offset() + slot * N_CLASSES..][..N_CLASSES],
-            reply,
-        );
+        let mut rest = room_for(needed, reply)?;
+        for output in &self.outputs {
+            let n = n_each(output);
+            let (bytes, after) = rest.split_at_mut(n * size_of::<f32>());
+            rest = after;
+            let (storage, layout) = output.storage_and_layout();
+            let Storage::Cpu(storage) = &*storage else {
+                unreachable!("every tensor of this back end is on the CPU")
+            };
+            let values = storage
+                .as_slice::<f32>()
+                .map_err(AcceleratorError::compute("copy from the device"))?;
+            encode(&values[layout.start_offset() + slot * n..][..n], bytes);
+        }
         Ok(needed)
     }
 
@@ -138,8 +143,13 @@ impl Context for NetContext {
     }
 
     fn reply_bytes(&self) -> usize {
-        N_CLASSES * size_of::<f32>()
+        self.outputs.iter().map(n_each).sum::<usize>() * size_of::<f32>()
     }
+}
+
+/// Values of an output, `[n, ..]`, for each request.
+fn n_each(output: &Tensor) -> usize {
+    output.dims()[1..].iter().product()
 }
 
 /// Lets `write` fill the values of one slot of a batch tensor, in place.

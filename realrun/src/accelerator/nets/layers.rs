@@ -1,12 +1,13 @@
-//! Layers that the nets share, each loaded by torchvision's names.
+//! Layers that the nets share, each loaded by its names in PyTorch.
 
 use candle_core::{D, Tensor};
 
 use super::super::AcceleratorError;
-use super::epilogue::{Activation, Epilogue};
+use super::depthwise::Depthwise;
+use super::epilogue::{Activation, Epilogue, Residual};
 use super::weights::Scope;
 
-/// Added to the running variance by torchvision's batch normalisation.
+/// Added to the running variance by PyTorch's batch normalisation, where a net says nothing else.
 const BATCH_NORM_EPSILON: f32 = 1e-5;
 
 /// Dimensions of a square convolution.
@@ -22,28 +23,50 @@ pub(super) struct Kernel {
     pub(super) stride: usize,
     /// Zeros added on each side of the input, in pixels.
     pub(super) padding: usize,
+    /// Pixels of the input from one of the kernel to the next.
+    pub(super) dilation: usize,
+    /// Which input channels an output channel sees.
+    pub(super) sees: Sees,
+}
+
+/// Which input channels an output channel of a convolution sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sees {
+    /// All of them.
+    All,
+    /// The one of its own number; there are as many of both.
+    Own,
 }
 
 impl Kernel {
     /// A kernel of one pixel.
     pub(super) fn pointwise(n_in: usize, n_out: usize) -> Self {
-        Self {
-            n_in,
-            n_out,
-            side: 1,
-            stride: 1,
-            padding: 0,
-        }
+        Self::same(n_in, n_out, 1)
     }
 
     /// A 3x3 kernel padded so that a stride of 1 keeps the size.
     pub(super) fn same3(n_in: usize, n_out: usize) -> Self {
+        Self::same(n_in, n_out, 3)
+    }
+
+    /// A kernel of an odd side padded so that a stride of 1 keeps the size.
+    pub(super) fn same(n_in: usize, n_out: usize, side: usize) -> Self {
         Self {
             n_in,
             n_out,
-            side: 3,
+            side,
             stride: 1,
-            padding: 1,
+            padding: side / 2,
+            dilation: 1,
+            sees: Sees::All,
+        }
+    }
+
+    /// A kernel of an odd side for each of `channels`, padded so that a stride of 1 keeps the size.
+    pub(super) fn depthwise(channels: usize, side: usize) -> Self {
+        Self {
+            sees: Sees::Own,
+            ..Self::same(channels, channels, side)
         }
     }
 
@@ -52,8 +75,21 @@ impl Kernel {
         Self { stride, ..self }
     }
 
+    /// This kernel with its pixels further apart, padded so that a stride of 1 keeps the size.
+    pub(super) fn dilation(self, dilation: usize) -> Self {
+        Self {
+            dilation,
+            padding: dilation * (self.side / 2),
+            ..self
+        }
+    }
+
     fn shape(self) -> [usize; 4] {
-        [self.n_out, self.n_in, self.side, self.side]
+        let seen = match self.sees {
+            Sees::All => self.n_in,
+            Sees::Own => 1,
+        };
+        [self.n_out, seen, self.side, self.side]
     }
 }
 
@@ -82,15 +118,25 @@ impl Conv {
     /// it, so the kernel is multiplied by `g` and the bias is `bias - g * running_mean`.
     pub(super) fn load_normalised(
         scope: &Scope<'_>,
+        names: (&str, &str),
+        kernel: Kernel,
+    ) -> Result<Self, AcceleratorError> {
+        Self::load_normalised_by(scope, names, kernel, BATCH_NORM_EPSILON)
+    }
+
+    /// The same, of a normalisation that adds `epsilon` to the variance.
+    pub(super) fn load_normalised_by(
+        scope: &Scope<'_>,
         (conv, norm): (&str, &str),
         kernel: Kernel,
+        epsilon: f32,
     ) -> Result<Self, AcceleratorError> {
         let weight = scope.at(conv).tensor("weight", &kernel.shape())?;
         let norm = scope.at(norm);
         let statistics = ["weight", "bias", "running_mean", "running_var"]
             .map(|name| norm.tensor(name, &[kernel.n_out]));
         let [scale, shift, mean, variance] = statistics;
-        let (weight, bias) = fold(&weight, [&scale?, &shift?, &mean?, &variance?])
+        let (weight, bias) = fold(&weight, [&scale?, &shift?, &mean?, &variance?], epsilon)
             .map_err(AcceleratorError::compute("folding weights"))?;
         Ok(Self {
             kernel,
@@ -109,42 +155,73 @@ impl Conv {
         self.run(input, None, Activation::Relu)
     }
 
-    /// The sum of the output and `residual`, rectified.
-    pub(super) fn rectified_sum(
+    /// The output after `activation`.
+    pub(super) fn activated(
         &self,
         input: &Tensor,
-        residual: &Tensor,
+        activation: Activation,
     ) -> candle_core::Result<Tensor> {
-        self.run(input, Some(residual), Activation::Relu)
+        self.run(input, None, activation)
+    }
+
+    /// The sum of the output and a residual, with `activation` before or after the sum.
+    pub(super) fn sum(
+        &self,
+        input: &Tensor,
+        residual: Residual<'_>,
+        activation: Activation,
+    ) -> candle_core::Result<Tensor> {
+        self.run(input, Some(residual), activation)
     }
 
     fn run(
         &self,
         input: &Tensor,
-        residual: Option<&Tensor>,
+        residual: Option<Residual<'_>>,
         activation: Activation,
     ) -> candle_core::Result<Tensor> {
-        let Kernel {
-            padding, stride, ..
-        } = self.kernel;
         let epilogue = Epilogue {
             bias: &self.bias,
             residual,
             activation,
         };
-        epilogue.apply(input.conv2d(&self.weight, padding, stride, 1, 1)?)
+        epilogue.apply(self.convolved(input)?)
+    }
+
+    fn convolved(&self, input: &Tensor) -> candle_core::Result<Tensor> {
+        let Kernel {
+            padding,
+            stride,
+            dilation,
+            ..
+        } = self.kernel;
+        match self.kernel.sees {
+            Sees::All => input.conv2d(&self.weight, padding, stride, dilation, 1),
+            Sees::Own => {
+                let depthwise = Depthwise {
+                    side: self.kernel.side,
+                    stride,
+                    padding,
+                };
+                depthwise.apply(input, &self.weight)
+            }
+        }
     }
 }
 
 /// Weight and bias of a convolution with a batch normalisation of `[weight, bias, running_mean,
 /// running_var]` folded in.
-fn fold(weight: &Tensor, statistics: [&Tensor; 4]) -> candle_core::Result<(Tensor, Tensor)> {
+fn fold(
+    weight: &Tensor,
+    statistics: [&Tensor; 4],
+    epsilon: f32,
+) -> candle_core::Result<(Tensor, Tensor)> {
     let [scale, shift, mean, variance] = statistics.map(Tensor::to_vec1::<f32>);
     let (mut gains, mut biases) = (scale?, shift?);
     for (((gain, bias), mean), variance) in
         gains.iter_mut().zip(&mut biases).zip(mean?).zip(variance?)
     {
-        *gain /= (variance + BATCH_NORM_EPSILON).sqrt();
+        *gain /= (variance + epsilon).sqrt();
         *bias -= *gain * mean;
     }
     let mut kernel = weight.flatten_all()?.to_vec1::<f32>()?;
@@ -180,10 +257,19 @@ impl Dense {
 
     /// The output for `input`, `[n, n_in]`.
     pub(super) fn linear(&self, input: &Tensor) -> candle_core::Result<Tensor> {
+        self.activated(input, Activation::Identity)
+    }
+
+    /// The output for `input` after `activation`.
+    pub(super) fn activated(
+        &self,
+        input: &Tensor,
+        activation: Activation,
+    ) -> candle_core::Result<Tensor> {
         let epilogue = Epilogue {
             bias: &self.bias,
             residual: None,
-            activation: Activation::Identity,
+            activation,
         };
         epilogue.apply(input.matmul(&self.weight.t()?)?)
     }
@@ -202,6 +288,17 @@ pub(super) fn max_pool(input: &Tensor, before: usize) -> candle_core::Result<Ten
         padded = padded.pad_with_zeros(dim, before, after)?;
     }
     padded.max_pool2d_with_stride(3, 2)
+}
+
+/// Maximum of each 5x5 window around a pixel, of those of its pixels that lie in the image.
+///
+/// Edges are repeated: what a window then has twice, it has once anyway.
+pub(super) fn max_pool_same5(input: &Tensor) -> candle_core::Result<Tensor> {
+    let mut padded = input.clone();
+    for dim in [D::Minus2, D::Minus1] {
+        padded = padded.pad_with_same(dim, 2, 2)?;
+    }
+    padded.max_pool2d_with_stride(5, 1)
 }
 
 /// Pixels to add to `side` so that windows of 3, two apart, cover it.

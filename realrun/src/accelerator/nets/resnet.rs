@@ -1,10 +1,13 @@
 //! Residual networks (He et al., "Deep residual learning for image recognition", CVPR 2016), with
-//! the stride of a bottleneck in its 3x3 convolution, as torchvision has it (v1.5).
+//! the stride of a bottleneck in its 3x3 convolution, as torchvision has it (v1.5), wide ones
+//! (Zagoruyko and Komodakis, BMVC 2016) and those that keep a larger image (Yu et al., "Dilated
+//! residual networks", CVPR 2017).
 
 use candle_core::Tensor;
 
 use super::super::AcceleratorError;
 use super::N_CLASSES;
+use super::epilogue::{Activation, Residual};
 use super::layers::{Conv, Dense, Kernel, global_mean, max_pool};
 use super::weights::Scope;
 
@@ -23,15 +26,39 @@ pub(super) enum BlockKind {
     /// Two 3x3 convolutions.
     Basic,
     /// A 3x3 convolution between two pointwise ones, the last with four times the channels.
-    Bottleneck,
+    Bottleneck {
+        /// Inner channels for each of ResNet's.
+        widening: usize,
+    },
 }
 
 impl BlockKind {
-    /// Output channels of a block for each of its inner channels.
+    /// Output channels of a block for each of ResNet's inner channels.
     fn expansion(self) -> usize {
         match self {
             Self::Basic => 1,
-            Self::Bottleneck => 4,
+            Self::Bottleneck { .. } => 4,
+        }
+    }
+}
+
+/// How much smaller than the input the image is after the last layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shrink {
+    /// Each layer but the first halves it.
+    By32,
+    /// The last two layers do not halve it, and dilate their 3x3 convolutions instead.
+    By8,
+}
+
+impl Shrink {
+    /// Stride of the layer `idx`, and the dilations of its first block and of the others.
+    fn of_layer(self, idx: usize) -> (usize, [usize; 2]) {
+        match (self, idx) {
+            (_, 0) => (1, [1, 1]),
+            (Self::By8, 2) => (1, [1, 2]),
+            (Self::By8, 3) => (1, [2, 4]),
+            _ => (2, [1, 1]),
         }
     }
 }
@@ -39,8 +66,7 @@ impl BlockKind {
 /// A residual network.
 #[derive(Debug, Clone)]
 pub(super) struct ResNet {
-    stem: Conv,
-    layers: [Vec<Block>; N_LAYERS],
+    pub(super) backbone: Backbone,
     classifier: Dense,
 }
 
@@ -51,21 +77,49 @@ impl ResNet {
         kind: BlockKind,
         n_blocks: [usize; N_LAYERS],
     ) -> Result<Self, AcceleratorError> {
-        let stem = Kernel {
-            n_in: 3,
-            n_out: STEM_CHANNELS,
-            side: 7,
-            stride: 2,
-            padding: 3,
-        };
+        let n_features = (STEM_CHANNELS << (N_LAYERS - 1)) * kind.expansion();
+        Ok(Self {
+            backbone: Backbone::load(scope, kind, n_blocks, Shrink::By32)?,
+            classifier: Dense::load(&scope.at("fc"), n_features, N_CLASSES)?,
+        })
+    }
+
+    /// Scores of `input`, `[n, 3, side, side]`.
+    pub(super) fn forward(&self, input: &Tensor) -> candle_core::Result<Tensor> {
+        let mut x = self.backbone.stem(input)?;
+        for idx in 0..N_LAYERS {
+            x = self.backbone.layer(idx, &x)?;
+        }
+        self.classifier.linear(&global_mean(&x)?)
+    }
+}
+
+/// A residual network without its classifier.
+#[derive(Debug, Clone)]
+pub(super) struct Backbone {
+    stem: Conv,
+    layers: [Vec<Block>; N_LAYERS],
+}
+
+impl Backbone {
+    /// The net at `scope` with `n_blocks` blocks of `kind` in its layers.
+    pub(super) fn load(
+        scope: &Scope<'_>,
+        kind: BlockKind,
+        n_blocks: [usize; N_LAYERS],
+        shrink: Shrink,
+    ) -> Result<Self, AcceleratorError> {
+        let stem = Kernel::same(3, STEM_CHANNELS, 7).stride(2);
         let mut n_in = STEM_CHANNELS;
         let mut layers = [const { Vec::new() }; N_LAYERS];
         for (idx, layer) in layers.iter_mut().enumerate() {
+            let (stride, dilations) = shrink.of_layer(idx);
             let shape = LayerShape {
                 kind,
                 n_in,
-                width: STEM_CHANNELS << idx,
-                stride: if idx == 0 { 1 } else { 2 },
+                planes: STEM_CHANNELS << idx,
+                stride,
+                dilations,
                 n_blocks: n_blocks[idx],
             };
             *layer = shape.load(&scope.at(&format!("layer{}", idx + 1)))?;
@@ -74,17 +128,7 @@ impl ResNet {
         Ok(Self {
             stem: Conv::load_normalised(scope, ("conv1", "bn1"), stem)?,
             layers,
-            classifier: Dense::load(&scope.at("fc"), n_in, N_CLASSES)?,
         })
-    }
-
-    /// Scores of `input`, `[n, 3, side, side]`.
-    pub(super) fn forward(&self, input: &Tensor) -> candle_core::Result<Tensor> {
-        let mut x = self.stem(input)?;
-        for idx in 0..N_LAYERS {
-            x = self.layer(idx, &x)?;
-        }
-        self.classifier.linear(&global_mean(&x)?)
     }
 
     /// The stem: convolution and pooling, a quarter of the input's side.
@@ -107,37 +151,52 @@ impl ResNet {
 struct LayerShape {
     kind: BlockKind,
     n_in: usize,
-    /// Inner channels of each block.
-    width: usize,
+    /// ResNet's inner channels of each block.
+    planes: usize,
     /// Stride of the first block.
     stride: usize,
+    /// Dilation of the 3x3 convolution of the first block, and of those of the others.
+    dilations: [usize; 2],
     n_blocks: usize,
 }
 
 impl LayerShape {
     fn n_out(self) -> usize {
-        self.width * self.kind.expansion()
+        self.planes * self.kind.expansion()
     }
 
     fn load(self, scope: &Scope<'_>) -> Result<Vec<Block>, AcceleratorError> {
         (0..self.n_blocks)
             .map(|idx| {
-                let (n_in, stride) = if idx == 0 {
-                    (self.n_in, self.stride)
+                let [first, others] = self.dilations;
+                let block = if idx == 0 {
+                    BlockShape {
+                        layer: self,
+                        n_in: self.n_in,
+                        stride: self.stride,
+                        dilation: first,
+                    }
                 } else {
-                    (self.n_out(), 1)
+                    BlockShape {
+                        layer: self,
+                        n_in: self.n_out(),
+                        stride: 1,
+                        dilation: others,
+                    }
                 };
-                Block::load(
-                    &scope.at(&idx.to_string()),
-                    Self {
-                        n_in,
-                        stride,
-                        ..self
-                    },
-                )
+                Block::load(&scope.at(&idx.to_string()), block)
             })
             .collect()
     }
+}
+
+/// Dimensions of one block of a layer.
+#[derive(Debug, Clone, Copy)]
+struct BlockShape {
+    layer: LayerShape,
+    n_in: usize,
+    stride: usize,
+    dilation: usize,
 }
 
 /// Convolutions whose output is added to their input.
@@ -151,28 +210,32 @@ struct Block {
 }
 
 impl Block {
-    /// The block at `scope`; `shape` has the input channels and the stride of this one block.
-    fn load(scope: &Scope<'_>, shape: LayerShape) -> Result<Self, AcceleratorError> {
-        let LayerShape {
-            kind,
+    /// The block at `scope`.
+    fn load(scope: &Scope<'_>, shape: BlockShape) -> Result<Self, AcceleratorError> {
+        let BlockShape {
+            layer: LayerShape { kind, planes, .. },
             n_in,
-            width,
             stride,
-            ..
+            dilation,
         } = shape;
-        let n_out = shape.n_out();
+        let n_out = shape.layer.n_out();
         let kernels = match kind {
             BlockKind::Basic => {
                 vec![
-                    Kernel::same3(n_in, width).stride(stride),
-                    Kernel::same3(width, n_out),
+                    Kernel::same3(n_in, planes).stride(stride),
+                    Kernel::same3(planes, n_out),
                 ]
             }
-            BlockKind::Bottleneck => vec![
-                Kernel::pointwise(n_in, width),
-                Kernel::same3(width, width).stride(stride),
-                Kernel::pointwise(width, n_out),
-            ],
+            BlockKind::Bottleneck { widening } => {
+                let width = widening * planes;
+                vec![
+                    Kernel::pointwise(n_in, width),
+                    Kernel::same3(width, width)
+                        .stride(stride)
+                        .dilation(dilation),
+                    Kernel::pointwise(width, n_out),
+                ]
+            }
         };
         let mut inner = Vec::with_capacity(kernels.len());
         for (idx, kernel) in (1..).zip(kernels) {
@@ -199,8 +262,13 @@ impl Block {
             x = conv.rectified(&x)?;
         }
         match &self.projection {
-            Some(projection) => self.last.rectified_sum(&x, &projection.linear(input)?),
-            None => self.last.rectified_sum(&x, input),
+            Some(projection) => self.rectified_sum(&x, &projection.linear(input)?),
+            None => self.rectified_sum(&x, input),
         }
+    }
+
+    fn rectified_sum(&self, x: &Tensor, residual: &Tensor) -> candle_core::Result<Tensor> {
+        self.last
+            .sum(x, Residual::Before(residual), Activation::Relu)
     }
 }

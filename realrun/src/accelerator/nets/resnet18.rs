@@ -17,7 +17,7 @@ mod tests {
     #[test]
     fn stages_have_the_shapes_of_the_paper() {
         // He et al., table 1.
-        let net = random(load);
+        let net = random(load).backbone;
         let mut x = net.stem(&zeros(224)).unwrap();
         assert_eq!(x.dims(), [1, 64, 56, 56]);
         for (idx, (channels, side)) in [(64, 56), (128, 28), (256, 14), (512, 7)]

@@ -6,7 +6,7 @@ use super::weights::Scope;
 
 /// The net at `scope`.
 pub(super) fn load(scope: &Scope<'_>) -> Result<ResNet, AcceleratorError> {
-    ResNet::load(scope, BlockKind::Bottleneck, [3, 4, 6, 3])
+    ResNet::load(scope, BlockKind::Bottleneck { widening: 1 }, [3, 4, 6, 3])
 }
 
 #[cfg(test)]
@@ -17,7 +17,7 @@ mod tests {
     #[test]
     fn stages_have_the_shapes_of_the_paper() {
         // He et al., table 1; half the side of the input there halves every stage.
-        let net = random(load);
+        let net = random(load).backbone;
         let mut x = net.stem(&zeros(112)).unwrap();
         assert_eq!(x.dims(), [1, 64, 28, 28]);
         for (idx, (channels, side)) in [(256, 28), (512, 14), (1024, 7), (2048, 4)]

@@ -40,11 +40,8 @@ impl SqueezeNet {
     pub(super) fn load(scope: &Scope<'_>) -> Result<Self, AcceleratorError> {
         let features = scope.at("features");
         let stem = Kernel {
-            n_in: 3,
-            n_out: 64,
-            side: 3,
-            stride: 2,
             padding: 0,
+            ..Kernel::same3(3, 64).stride(2)
         };
         let fires = FIRES.iter().map(|&fire| Fire::load(&features, fire));
         Ok(Self {

@@ -361,11 +361,7 @@ impl Check<'_> {
             return Err(self.source.invalid(&format!("{key}.name"), problem));
         };
         let side = net.side.expect("the default was filled in");
-        if !(info.min_side..=4096).contains(&side) {
-            let problem = format!(
-                "must be from {} to 4096 pixels, found {side}",
-                info.min_side
-            );
+        if let Some(problem) = info.side_problem(side) {
             return Err(self.source.invalid(&format!("{key}.side"), problem));
         }
         if let InputFile::Raw { width, height } = net.input {
