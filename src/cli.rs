@@ -40,6 +40,8 @@ pub(crate) struct Common {
 pub(crate) enum Verb {
     /// The whole loop on this machine: measure, calibrate, simulate, validate, report
     Quickstart(Quickstart),
+    /// Measures the points of studies on this machine, and simulates them from probes alone
+    Judge(Judge),
     /// What this machine can measure, and what is missing for the rest
     Doctor,
     /// Measures each part of this machine alone: a run per part
@@ -82,6 +84,37 @@ pub(crate) struct Quickstart {
     /// How long each of its many measurements lasts, in seconds
     #[arg(long, default_value_t = 1.2)]
     pub(crate) seconds: f64,
+}
+
+/// Arguments of `judge`.
+#[derive(Debug, Args)]
+pub(crate) struct Judge {
+    /// Folder with study files
+    #[arg(long, value_name = "DIR", default_value = "scenarios/judge")]
+    pub(crate) studies: PathBuf,
+    /// Runs only the study with this name; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Scenario of a probe that the profile is fitted to, in place of those that come with the program;
+    /// may be repeated
+    #[arg(long = "probe", value_name = "SCENARIO")]
+    pub(crate) probes: Vec<PathBuf>,
+    /// Folder for everything it makes; measurements that are there already are not made again
+    #[arg(short, long, default_value = "tandem-out/judge")]
+    pub(crate) out: PathBuf,
+    /// Rounds in which everything is measured once; with fewer than six the intervals of what was
+    /// measured hold less than 95%
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) rounds: u32,
+    /// How long each of the many measurements of a round lasts, in seconds
+    #[arg(long, default_value_t = 0.8)]
+    pub(crate) seconds: f64,
+    /// Number of profiles, drawn within what is known of each cost, that each point is simulated with
+    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) replications: u32,
+    /// Threads of the simulations; the result does not depend on it
+    #[arg(short = 'j', long, default_value_t = 0)]
+    pub(crate) threads: usize,
 }
 
 /// Arguments of `probe`.

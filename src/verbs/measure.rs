@@ -43,13 +43,23 @@ pub(super) fn broken(run: &Run, out: &Path) -> Option<String> {
 
 /// Measures `scenario` into the run directory `out`.
 pub(super) fn measure(scenario: &Scenario, out: &Path, steps: &Steps) -> Result<Run, Failure> {
+    measure_as(&scenario.name, scenario, out, steps)
+}
+
+/// The same under another name than the scenario's in what is said meanwhile.
+pub(super) fn measure_as(
+    name: &str,
+    scenario: &Scenario,
+    out: &Path,
+    steps: &Steps,
+) -> Result<Run, Failure> {
     let options = MeasureOptions {
         executable: std::env::current_exe()?,
         out: out.to_owned(),
         command: std::env::args().collect(),
         program: PROGRAM.to_owned(),
     };
-    steps.begin(&format!("measuring {}", scenario.name));
+    steps.begin(&format!("measuring {name}"));
     let planned_s = planned_s(scenario);
     let run = realrun::measure(scenario, &options, &mut |progress| {
         if let (Progress::Running(time), Some(planned_s)) = (progress, planned_s) {

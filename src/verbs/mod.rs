@@ -5,6 +5,7 @@ mod compare;
 mod doctor;
 mod explain;
 mod export;
+mod judge;
 mod measure;
 mod plot;
 mod probe;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let common = cli.common;
     match cli.verb {
         Verb::Quickstart(arguments) => quickstart::run(&common, &arguments),
+        Verb::Judge(arguments) => judge::run(&common, &arguments),
         Verb::Doctor => doctor::run(&common),
         Verb::Probe(arguments) => probe::run(&common, &arguments),
         Verb::Measure(arguments) => measure::run(&common, &arguments),

@@ -23,7 +23,7 @@ macro_rules! builtin {
     ($path:literal) => {
         Builtin {
             path: $path,
-            text: include_str!(concat!("../../scenarios/", $path)),
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/", $path)),
         }
     };
 }

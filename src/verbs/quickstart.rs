@@ -212,7 +212,7 @@ type Ranked<'a> = (f64, &'a (String, Run));
 
 /// Of each probe the middle third of its rounds by mean end-to-end time: the machine undisturbed,
 /// as the medians over rounds are that the loads are compared by. The others stay on disk.
-fn typical(probes: &[(String, Run)]) -> Vec<(String, Run)> {
+pub(super) fn typical(probes: &[(String, Run)]) -> Vec<(String, Run)> {
     let mut by_scenario: BTreeMap<&str, Vec<Ranked<'_>>> = BTreeMap::new();
     for probe in probes {
         let mean = probe.1.summary().end_to_end.mean.value;

@@ -10,7 +10,7 @@ use schema::run::content_hash;
 use schema::stats::Estimate;
 use schema::study::{Compared, Intervals, Outcome, Study};
 
-use super::sweep::{FIGURES, Swept, sweep};
+use super::sweep::{Cores, FIGURES, Swept, sweep};
 use crate::cli::{Common, Reproduce};
 use crate::failure::{Failure, Usage};
 
@@ -28,7 +28,7 @@ pub(super) fn run(common: &Common, arguments: &Reproduce) -> Result<ExitCode, Fa
         if !common.quiet {
             eprintln!("{}", study.name);
         }
-        let swept = sweep(common, study, &out, arguments.threads)?;
+        let swept = sweep(common, study, &out, arguments.threads, Cores::AsWritten)?;
         n_failed += swept.failed();
         rows.extend(swept.study.compared(&swept.outcomes));
         let figures = swept.figures()?;
@@ -68,7 +68,7 @@ pub(super) fn run(common: &Common, arguments: &Reproduce) -> Result<ExitCode, Fa
 
 /// The studies in these folders, in the order of their files: all, or those with these names and those in
 /// folders with them.
-fn chosen(folders: &[PathBuf], only: &[String]) -> Result<Vec<Study>, Failure> {
+pub(super) fn chosen(folders: &[PathBuf], only: &[String]) -> Result<Vec<Study>, Failure> {
     let mut studies = Vec::new();
     let mut names = Vec::new();
     for folder in folders {
@@ -131,6 +131,7 @@ fn text(study: &Study) -> Vec<String> {
         factors.collect::<Vec<_>>().join("; "),
         study.replications
     ));
+    text.extend(study.leaves_out.iter().cloned());
     text.push(match study.intervals {
         Intervals::Replications => "Intervals are of the mean over replications, at 95%.".to_owned(),
         Intervals::Profile => "Each replication has a profile of its own, every number of which is drawn within what is known of it. Values are medians of these, intervals hold their central 90%; differences are of pairs with the same profile.".to_owned(),

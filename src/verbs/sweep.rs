@@ -17,20 +17,30 @@ use sim::{Arrivals, Keep, Options, SimError};
 use super::simulate::inputs;
 use crate::cli::{Common, Sweep};
 use crate::failure::{Failure, Usage};
+use crate::placing::placed_here;
 use crate::progress::Steps;
 
 /// The folder of figures in that of a study's results.
 pub(super) const FIGURES: &str = "figures";
 
 /// A point that is to be simulated.
-struct Task {
-    levels: Vec<(String, String)>,
-    scenario: Scenario,
+pub(super) struct Task {
+    pub(super) levels: Vec<(String, String)>,
+    pub(super) scenario: Scenario,
     name: String,
 }
 
+/// On which cores the hosts of a study are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cores {
+    /// On those that the scenario names.
+    AsWritten,
+    /// On those of this machine ([`placed_here`]).
+    Here,
+}
+
 /// What a point with these levels is called in messages.
-fn label(levels: &[(String, String)]) -> String {
+pub(super) fn label(levels: &[(String, String)]) -> String {
     let levels = levels.iter();
     let levels: Vec<String> = levels
         .map(|(name, level)| format!("{name} {level}"))
@@ -46,7 +56,7 @@ pub(super) fn run(common: &Common, arguments: &Sweep) -> Result<ExitCode, Failur
     }
     let default = || PathBuf::from("tandem-out").join(&study.name);
     let out = arguments.out.clone().unwrap_or_else(default);
-    let swept = sweep(common, study, &out, arguments.threads)?;
+    let swept = sweep(common, study, &out, arguments.threads, Cores::AsWritten)?;
     report(common, &swept)?;
     let figures = swept.figures()?;
     for figure in &figures {
@@ -74,7 +84,8 @@ pub(super) struct Swept {
     pub(super) study: Study,
     /// In the order of [`Study::points`].
     pub(super) outcomes: Vec<Outcome>,
-    tasks: Vec<Task>,
+    /// In the same order.
+    pub(super) tasks: Vec<Task>,
     table: PathBuf,
 }
 
@@ -109,6 +120,7 @@ pub(super) fn sweep(
     study: Study,
     out: &Path,
     threads: usize,
+    cores: Cores,
 ) -> Result<Swept, Failure> {
     let profile = Profile::load_all(&study.profiles)?;
     if study.intervals == Intervals::Profile && profile.is_none() {
@@ -116,7 +128,7 @@ pub(super) fn sweep(
         return Err(Usage(problem.to_owned()).into());
     }
     // All points are read before the first is run: a study with a mistake runs nothing.
-    let tasks = tasks(common, &study)?;
+    let tasks = tasks(common, &study, cores)?;
     let results = Results::open(out)?;
     let mut outcomes = Vec::new();
     for task in &tasks {
@@ -168,7 +180,7 @@ pub(super) fn sweep(
 }
 
 /// Every point of the study, in the order of its table.
-fn tasks(common: &Common, study: &Study) -> Result<Vec<Task>, Failure> {
+pub(super) fn tasks(common: &Common, study: &Study, cores: Cores) -> Result<Vec<Task>, Failure> {
     let mut profiles = Vec::new();
     for path in &study.profiles {
         profiles.push(crate::validation::profile_input(path)?.1);
@@ -180,8 +192,15 @@ fn tasks(common: &Common, study: &Study) -> Result<Vec<Task>, Failure> {
         let mut overrides = point.overrides;
         overrides.extend(common.overrides.iter().cloned());
         overrides.extend(common.seed.map(|seed| format!("run.seed={seed}")));
-        let scenario = Scenario::load(&study.scenario, &overrides)
-            .with_context(|| format!("point {}", label(&levels)))?;
+        let load = |overrides: &[String]| {
+            let scenario = Scenario::load(&study.scenario, overrides);
+            scenario.with_context(|| format!("point {}", label(&levels)))
+        };
+        let mut scenario = load(&overrides)?;
+        if cores == Cores::Here {
+            overrides.extend(placed_here(scenario.file())?);
+            scenario = load(&overrides)?;
+        }
         let mut depends_on = profiles.clone();
         depends_on.extend(inputs(&scenario)?.into_values());
         let how = (study.replications, study.intervals);

@@ -431,6 +431,7 @@ fn help_names_every_verb() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let verbs = [
         "quickstart",
+        "judge",
         "doctor",
         "probe",
         "measure",

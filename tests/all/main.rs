@@ -4,6 +4,7 @@ mod command;
 mod common;
 mod gpu_rules;
 mod idle;
+mod judged;
 mod killed;
 mod nets;
 mod pipelines;

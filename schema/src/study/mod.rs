@@ -1,6 +1,7 @@
 //! Grids of scenarios: which keys take which values, and what was found at each point.
 
 mod figures;
+mod judged;
 mod measured;
 mod results;
 
@@ -19,6 +20,7 @@ use crate::summary::CONFIDENCE;
 pub use figures::{
     BreakdownFile, CurvesFile, Draw, DrawFile, FigureFile, HeatMapFile, SavingsFile, StudyFigure,
 };
+pub use judged::{Judged, Quantity};
 pub use measured::{Compared, MeasuredFile};
 pub use results::{Outcome, PointResult, Replication, Results};
 
@@ -39,6 +41,9 @@ pub struct StudyFile {
     /// What it asks, for the report; one paragraph a line.
     #[serde(default)]
     pub about: Vec<String>,
+    /// What of that it leaves out, and why; one thing a line.
+    #[serde(default)]
+    pub leaves_out: Vec<String>,
     /// The scenario file, relative to the study's.
     pub scenario: String,
     /// The profile files, relative to the study's; those of the command line if there are none.
@@ -154,6 +159,8 @@ pub struct Study {
     pub name: String,
     /// What it asks, a paragraph each.
     pub about: Vec<String>,
+    /// What of that it leaves out, and why.
+    pub leaves_out: Vec<String>,
     /// The scenario file.
     pub scenario: PathBuf,
     /// The profile files.
@@ -256,6 +263,7 @@ impl Study {
         Ok(Study {
             name: file.name,
             about: file.about,
+            leaves_out: file.leaves_out,
             scenario: folder.join(&file.scenario),
             profiles: file.profiles.iter().map(|p| folder.join(p)).collect(),
             replications: file.replications,
@@ -410,7 +418,7 @@ values = [1, 16]
             Study::parse(Path::new("a.toml"), text).unwrap_err()
         };
         assert_snapshot!(message("format = 1", "format = 2"), @"a.toml:1: `format`: 2 is not known (allowed: 1)");
-        assert_snapshot!(message("scenario =", "scenarios ="), @"a.toml:3: `scenarios`: unknown key `scenarios`, did you mean `scenario`? (allowed: format, name, about, scenario, profiles, replications, intervals, set, factors, figures)");
+        assert_snapshot!(message("scenario =", "scenarios ="), @"a.toml:3: `scenarios`: unknown key `scenarios`, did you mean `scenario`? (allowed: format, name, about, leaves-out, scenario, profiles, replications, intervals, set, factors, figures)");
         assert_snapshot!(message("set =", "replications = 1\nset ="), @"a.toml:5: `replications`: must be at least 2, found 1; intervals are over them");
         assert_snapshot!(message("\"clients\"", "\"transport\""), @"a.toml:15: `factors.1.name`: the study has a factor `transport` already");
         assert_snapshot!(message("values = [1, 16]", "values = []"), @"a.toml:17: `factors.1.values`: there must be at least one value");
