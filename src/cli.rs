@@ -235,7 +235,7 @@ pub(crate) struct Sweep {
 #[derive(Debug, Args)]
 pub(crate) struct Reproduce {
     /// Folder with study files; may be repeated
-    #[arg(long, value_name = "DIR", default_values = ["scenarios/study", "scenarios/validation"])]
+    #[arg(long, value_name = "DIR", default_values = ["scenarios/study", "scenarios/beyond", "scenarios/validation"])]
     pub(crate) studies: Vec<PathBuf>,
     /// Runs only the study with this name, or those of the folder with it; may be repeated
     #[arg(long, value_name = "NAME")]

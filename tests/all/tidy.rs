@@ -78,7 +78,7 @@ fn every_scenario_study_and_profile_parses_and_is_described() {
     for path in scenarios {
         if path.starts_with(folder.join("profiles")) {
             Profile::load(&path).unwrap();
-        } else if ["study", "validation"]
+        } else if ["study", "beyond", "validation"]
             .iter()
             .any(|of| path.starts_with(folder.join(of)))
         {
