@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schema::ids::StageId;
 use schema::scenario::{
     ArrivalsFile, BatchClose, CopiesOf, CopyBack, Extent, Forward, GpuUse, GpuWork, HandBack, Hop,
-    Kernels, Placement, Registration, Scenario, Serve, SetUp, Stage, StageRole, Transport, Work,
+    Kernels, LaunchFile, Placement, Registration, Scenario, Serve, SetUp, Stage, StageRole,
+    Transport, Work,
 };
 
 use super::gdr::way_to_gpu;
@@ -201,9 +202,18 @@ fn stages_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
                 gpu_can_be_used(scenario, stage, serve, gpu)?;
                 kernels_can_be_run(scenario, stage, kernels)?;
             }
+            (Some(gpu), Work::Net { .. }) if cfg!(feature = "candle-cuda") => {
+                gpu_can_be_used(scenario, stage, serve, gpu)?;
+                net_can_be_run(scenario, stage, gpu)?;
+            }
+            (Some(_), Work::Net { .. }) => {
+                let problem = "a program with the feature `candle-cuda` runs nets on GPUs, and this one \
+                               `kernels` alone; leave it out for a net on the cores, or see \
+                               `tandem simulate`";
+                return refuse(&key("gpu"), problem);
+            }
             (Some(_), _) => {
-                let problem = "on hardware GPUs run `kernels`; leave it out for a net on the cores, \
-                               or see `tandem simulate`";
+                let problem = "on hardware GPUs run `kernels`, or see `tandem simulate`";
                 return refuse(&key("gpu"), problem);
             }
         }
@@ -326,6 +336,30 @@ pub(super) fn instance_of(
         })
 }
 
+/// Refuses uses of GPUs that nets of candle do not have.
+fn net_can_be_run(scenario: &Scenario, stage: &Stage, gpu: &GpuUse) -> Result<(), RealrunError> {
+    let refuse = |below: &str, problem: &str| {
+        let problem = format!("{problem}; `tandem simulate` runs others");
+        refuse(scenario, &key_of(stage, below), &problem)
+    };
+    if scenario.placement == Placement::Device {
+        return refuse("", "a net of candle is not handed over ahead");
+    }
+    if gpu.processes != 1 {
+        return refuse("processes", "candle has one process a device");
+    }
+    if gpu.launch != LaunchFile::Kernels {
+        return refuse("launch", "candle launches the kernels of a net one by one");
+    }
+    if gpu.d2h != CopyBack::Stream {
+        return refuse("d2h", "candle copies results back in the request's stream");
+    }
+    if gpu.priority != 0 {
+        return refuse("priority", "candle's streams have no priority");
+    }
+    Ok(())
+}
+
 /// Refuses work on a GPU that only the engine does.
 fn kernels_can_be_run(
     scenario: &Scenario,
@@ -403,8 +437,17 @@ fn verbs_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
             }
             let stage = &scenario.stages[hop.to];
             if hop.over == Transport::Gdr
-                && let StageRole::Serve(Serve { gpu: Some(gpu), .. }) = &stage.role
+                && let StageRole::Serve(Serve {
+                    gpu: Some(gpu),
+                    work,
+                    ..
+                }) = &stage.role
             {
+                if matches!(work, Work::Net { .. }) {
+                    let problem = "candle reads its inputs from memory of its own, which no adapter \
+                                   reaches; write `over = \"rdma\"`, or see `tandem simulate`";
+                    return refuse(key(), problem.to_owned());
+                }
                 let key = |below: &str| format!("stages.{}.gpu.{below}", stage.name);
                 let several = |of: &str| {
                     format!(

@@ -170,6 +170,7 @@ fn of_no_device() -> String {
 }
 
 /// Whether the library, which is there, has a function of this name.
+#[cfg(not(feature = "candle-cuda"))]
 #[expect(unsafe_code, reason = "a library loaded at run time")]
 pub(super) fn has(name: &str) -> bool {
     // SAFETY: the library is there, and never unloaded.
@@ -178,10 +179,32 @@ pub(super) fn has(name: &str) -> bool {
     unsafe { library.get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_ok()
 }
 
+/// Whether the library, with which the program is linked, has a function of this name.
+#[cfg(feature = "candle-cuda")]
+#[expect(unsafe_code, reason = "a look at the symbols of the process")]
+pub(super) fn has(name: &str) -> bool {
+    let name = std::ffi::CString::new(name).expect("names of functions have no zero");
+    // SAFETY: the symbol is only looked for, neither read nor called.
+    !unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.is_null()
+}
+
+/// Whether the library is there.
+#[cfg(not(feature = "candle-cuda"))]
+#[expect(unsafe_code, reason = "a library loaded at run time")]
+fn is_there() -> bool {
+    // SAFETY: the library's constructors are those of a system library.
+    unsafe { sys::is_culib_present() }
+}
+
+/// Whether the library is there: the program is linked with it, and would not have started without.
+#[cfg(feature = "candle-cuda")]
+const fn is_there() -> bool {
+    true
+}
+
 #[expect(unsafe_code, reason = "a library loaded at run time")]
 fn load() -> Result<Driver, CudaError> {
-    // SAFETY: the library's constructors are those of a system library.
-    if !unsafe { sys::is_culib_present() } {
+    if !is_there() {
         return Err(CudaError::NoDriver);
     }
     let missing: Vec<_> = FUNCTIONS.into_iter().filter(|name| !has(name)).collect();

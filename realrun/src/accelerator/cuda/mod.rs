@@ -12,11 +12,15 @@
 //!
 //! A [`PeerBuffer`] is memory that network adapters reach too (GPUDirect RDMA).
 //!
+//! Work is given by kernels; with the feature `candle-cuda` nets of candle run too.
+//!
 //! Left out: graphs of anything but kernels in order, memory pools, peer copies. Who is a client of the
 //! Multi-Process Service is decided by what starts the process.
 
 use std::collections::BTreeSet;
 
+#[cfg(feature = "candle-cuda")]
+mod candle;
 mod context;
 mod driver;
 mod graph;

@@ -151,7 +151,7 @@ pub(super) fn kernels_of(net: &KernelsSpec) -> Vec<NetKernel> {
 }
 
 /// Threads of a block of the preprocessing kernel.
-const PREPROCESS_THREADS: u32 = 256;
+pub(super) const PREPROCESS_THREADS: u32 = 256;
 
 impl Kernels {
     /// Loads them.

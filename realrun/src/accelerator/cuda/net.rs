@@ -62,8 +62,14 @@ impl CudaAccelerator {
 impl Accelerator for CudaAccelerator {
     fn context(&self, spec: &ContextSpec) -> Result<Box<dyn Context>, AcceleratorError> {
         spec.check()?;
-        let Workload::Kernels(kernels) = &spec.workload else {
-            return Err(AcceleratorError::NotOnThis { backend: "cuda" });
+        let kernels = match &spec.workload {
+            Workload::Kernels(kernels) => kernels,
+            #[cfg(feature = "candle-cuda")]
+            Workload::Net(net) => {
+                let context = super::candle::CandleContext::new(self.place, net, spec.max_batch)?;
+                return Ok(Box::new(context));
+            }
+            _ => return Err(AcceleratorError::NotOnThis { backend: "cuda" }),
         };
         let mut context = KernelContext::new(&self.context, self.place, kernels, spec.max_batch)?;
         context.preprocess(spec.max_batch)?;
