@@ -43,8 +43,14 @@ fn measured(name: &str, settings: &[&str]) -> Run {
     run
 }
 
-/// Checks that every message of every request was sent, travelled and was received, in this order.
+/// Checks the messages of the scenarios beside this file.
 fn messages_are_whole(run: &Run, n_hops: u8) {
+    messages_are(run, n_hops, 2 * 120, [100_000, 4_000]);
+}
+
+/// Checks that every message of every request was sent, travelled and was received, in this order; how
+/// many requests there were; and the bytes of a request and of a reply.
+fn messages_are(run: &Run, n_hops: u8, n_requests: usize, [request, reply]: [u64; 2]) {
     let mut messages: BTreeMap<(RequestId, u8, Leg), Vec<&Span>> = BTreeMap::new();
     for span in &run.trace {
         if matches!(
@@ -60,7 +66,7 @@ fn messages_are_whole(run: &Run, n_hops: u8) {
         .iter()
         .filter(|span| span.name == SpanName::Request)
         .count();
-    assert_eq!(requests, 2 * 120);
+    assert_eq!(requests, n_requests);
     assert_eq!(messages.len(), requests * usize::from(n_hops) * 2);
     for ((_, _, leg), spans) in messages {
         let find = |name| spans.iter().find(|span| span.name == name).unwrap();
@@ -70,7 +76,7 @@ fn messages_are_whole(run: &Run, n_hops: u8) {
             find(SpanName::Receive),
         );
         assert_eq!(spans.len(), 3);
-        let bytes = if leg == Leg::Request { 100_000 } else { 4_000 };
+        let bytes = if leg == Leg::Request { request } else { reply };
         assert_eq!([send.bytes, receive.bytes], [bytes; 2]);
         assert!(wire.start_ns == send.end_ns && send.start_ns <= send.end_ns);
         assert!(receive.start_ns <= receive.end_ns);
@@ -139,6 +145,27 @@ fn a_gateway_forwards_between_tcp_and_rdma_either_way() {
     let swapped = ["clients.0.path.0.over=rdma", "clients.0.path.1.over=tcp"];
     messages_are_whole(&measured("proxied", &swapped), 2);
     messages_are_whole(&measured("proxied", &["clients.0.path.0.over=rdma"]), 2);
+}
+
+/// DeepLabV3 has two outputs, YOLOv4 three.
+#[test]
+#[ignore = "needs two verbs devices: tests/rdma/run"]
+fn a_gateway_forwards_every_output_of_a_net() {
+    for (name, side, reply) in [
+        ("deeplabv3-resnet50", 33, 2 * 21 * 33 * 33 * 4),
+        ("yolov4", 64, 255 * (8 * 8 + 4 * 4 + 2 * 2) * 4),
+    ] {
+        for first in ["tcp", "rdma"] {
+            let settings = [
+                format!("stages.work.serve={{ net = {{ name = \"{name}\", side = {side} }} }}"),
+                format!("clients.0.path.0.over={first}"),
+                "run.warmup.requests=1".to_owned(),
+                "run.measure.requests=3".to_owned(),
+            ];
+            let run = measured("proxied", &settings.each_ref().map(String::as_str));
+            messages_are(&run, 2, 2 * 4, [3 * side * side * 4, reply]);
+        }
+    }
 }
 
 /// The probes give every cost that the engine needs of a hop over verbs.
