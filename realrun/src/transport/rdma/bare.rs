@@ -20,8 +20,8 @@ use super::{End, Nic, Role};
 /// Which messages go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// There and back by `send`, as `ib_send_lat`: by event, an event for each message, where a connection
-    /// looks first and waits for no event of a message that is there.
+    /// There and back by `send`, as `ib_send_lat`. By event, an end sleeps until its message is sent and
+    /// then until the other's is there, where a connection sleeps for arrivals alone, and looks first.
     Send(CompletionBy),
     /// There and back by writes, for which each end looks at its memory, as `ib_write_lat`.
     Write,
@@ -162,7 +162,7 @@ impl Bare {
         let buffer = Wanted::Own(series.bytes.max(1) as usize);
         let (mut made, peer) = agree(stream, role, end, buffer, buffer)?;
         if completion == CompletionBy::Event {
-            made.qp.arm(Wake::Arrivals)?;
+            made.qp.arm(Wake::Everything)?;
         }
         Ok(Bare {
             made,
@@ -194,6 +194,9 @@ impl Bare {
         }
         self.made.qp.post(work, self.message())?;
         self.in_flight += 1;
+        if self.series.kind == Kind::Send(CompletionBy::Event) {
+            self.sleep_until(|end| end.in_flight == 0)?;
+        }
         Ok(())
     }
 
@@ -207,11 +210,11 @@ impl Bare {
                 }
             }
             Kind::Send(completion) => {
-                if completion == CompletionBy::Event {
-                    self.made.qp.take_event()?;
-                    self.made.qp.arm(Wake::Arrivals)?;
+                let is_there = |end: &Bare| end.n_arrived > 0;
+                match completion {
+                    CompletionBy::Event => self.sleep_until(is_there)?,
+                    CompletionBy::Poll => self.look_until(is_there)?,
                 }
-                self.look_until(|end| end.n_arrived > 0)?;
                 self.n_arrived -= 1;
             }
         }
@@ -221,6 +224,17 @@ impl Bare {
     /// Waits until no more than `most` work requests are under way.
     fn await_sent(&mut self, most: u32) -> Result<(), Failure> {
         self.look_until(|end| end.in_flight <= most)
+    }
+
+    /// Takes completions until `enough`, and sleeps before each look until there is an event.
+    fn sleep_until(&mut self, enough: impl Fn(&Bare) -> bool) -> Result<(), Failure> {
+        while !enough(self) {
+            self.made.qp.take_event()?;
+            self.made.qp.arm(Wake::Everything)?;
+            // What completes from here on makes the next event.
+            while self.look()? {}
+        }
+        Ok(())
     }
 
     /// Takes completions until `enough`, and offers the core to others now and then.
