@@ -133,6 +133,20 @@ fn faster_gpus_and_links_raise_what_gpudirect_saves_of_one_request() {
 }
 
 #[test]
+fn large_replies_that_are_ready_at_once_lose_by_gpudirect() {
+    let gain = |streams: &str| {
+        let streams = format!("stages.serve.gpu.streams={streams}");
+        let study = Short::of("10-hardware", 8, &[&streams]);
+        let means = |over: &str| study.means(&["DeepLabV3", "16", "100 Gbit/s", "A100", over]);
+        saved(&means("RDMA"), &means("GDR"))
+    };
+    // Copies of RDMA take turns, and put requests out of step; fewer streams do so as well.
+    let (all, quarter) = (gain("16"), gain("4"));
+    below("as many streams as clients", &all, 0.0);
+    above("a quarter loses less", &more(&quarter, &all), 0.0);
+}
+
+#[test]
 fn cores_bind_a_gateway_over_tcp_and_its_adapter_over_rdma() {
     let study = Short::of(
         "11-one-gateway",
