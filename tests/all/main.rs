@@ -1,5 +1,6 @@
 //! End to end: the command, what several crates do together, and the repository itself.
 
+mod beyond;
 mod command;
 mod common;
 mod gpu_rules;
