@@ -12,8 +12,8 @@ impl Profile {
     /// its draws.
     ///
     /// - A parameter whose standard error is more than zero is drawn from its `range`, or from two
-    ///   standard errors either way where it has none. Its value is the median, and each half of the
-    ///   range is uniform, in logarithms where it is positive.
+    ///   standard errors either way where it has none, but not from below zero: no parameter is. Its value
+    ///   is the median, and each half of the range is uniform, in logarithms where it is positive.
     /// - Base and slope of a cost, and all that a net takes, are multiplied by a factor each, from
     ///   `1 / (1 + 2e)` to `1 + 2e`, uniform in logarithms; `e` is the relative standard error of base
     ///   or slope, and of a net its error on what was held out.
@@ -52,7 +52,7 @@ fn draw_parameter(parameter: &mut Parameter, u: f64) {
         return;
     }
     let (value, within) = (parameter.value, 2.0 * parameter.standard_error);
-    let [low, high] = parameter.range.unwrap_or([value - within, value + within]);
+    let [low, high] = (parameter.range).unwrap_or([(value - within).max(0.0), value + within]);
     parameter.value = if u < 0.5 {
         between(low, value, 2.0 * u)
     } else {
@@ -129,6 +129,9 @@ mod tests {
         let mut no_range = parameter(10.0, 1.0, None);
         draw_parameter(&mut no_range, 1.0);
         assert!((no_range.value - 12.0).abs() < 1e-9);
+        let mut at_zero = parameter(0.0, 0.1, None);
+        draw_parameter(&mut at_zero, 0.1);
+        assert!(at_zero.value.abs() < f64::EPSILON, "{}", at_zero.value);
         let mut exact = parameter(10.0, 0.0, Some([1.0, 20.0]));
         draw_parameter(&mut exact, 0.9);
         assert!((exact.value - 10.0).abs() < f64::EPSILON);
