@@ -176,12 +176,13 @@ mod tests {
             height: 40,
         };
         let pixels = image(50, 40, 1);
-        let mut tensor = vec![0.0; CHANNELS * SIDE * SIDE];
-        Preprocessor::new(50, 40, SIDE).run(&pixels, &mut tensor);
-        let mut payload = vec![0; tensor.len() * 4];
-        encode(&tensor, &mut payload);
-
         for name in NetName::ALL {
+            let mut tensor = vec![0.0; CHANNELS * SIDE * SIDE];
+            Preprocessor::new(50, 40, SIDE)
+                .normalised(name.normalisation())
+                .run(&pixels, &mut tensor);
+            let mut payload = vec![0; tensor.len() * 4];
+            encode(&tensor, &mut payload);
             let accelerator = CpuAccelerator::new();
             let context = |input| accelerator.context(&spec_of(name, input, 1)).unwrap();
             let (mut raw, mut preprocessed) = (context(raw), context(Input::Preprocessed));

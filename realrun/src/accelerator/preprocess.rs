@@ -6,8 +6,8 @@
 //! edge. The whole image is resized, without a crop and whatever its aspect ratio.
 //! Unlike OpenCV on 8-bit images, it computes in 32-bit floats and rounds no value in between.
 //!
-//! Values are brought to `[0, 1]` and normalised by the mean and the standard deviation of
-//! ImageNet's channels, as torchvision's weights expect; output is plane by plane (CHW).
+//! Values are brought to `[0, 1]` and, for the nets of torchvision, normalised by the mean and the
+//! standard deviation of ImageNet's channels, as its weights expect; output is plane by plane (CHW).
 
 use super::spec::CHANNELS;
 
@@ -17,9 +17,19 @@ pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of ImageNet's red, green and blue, as in torchvision's transforms.
 pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
+/// What values between 0 and 1 become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Normalisation {
+    /// [`IMAGENET_MEAN`] is taken away and [`IMAGENET_STD`] divided by.
+    Imagenet,
+    /// They stay as they are, as darknet has it.
+    Unit,
+}
+
 /// Preprocesses images of one size, allocating nothing an image.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
+    normalisation: Normalisation,
     n_payload: usize,
     width: usize,
     side: usize,
@@ -47,7 +57,8 @@ struct ResizedRow {
 }
 
 impl Preprocessor {
-    /// For images of `width` by `height` pixels and a net whose input has `side` pixels a side.
+    /// For images of `width` by `height` pixels and a net whose input has `side` pixels a side,
+    /// normalised as for ImageNet.
     ///
     /// # Panics
     ///
@@ -63,6 +74,7 @@ impl Preprocessor {
             values: vec![0.0; CHANNELS * side],
         };
         Self {
+            normalisation: Normalisation::Imagenet,
             n_payload: CHANNELS * width * height,
             width,
             side,
@@ -70,6 +82,15 @@ impl Preprocessor {
             rows: taps(height, side),
             above: row.clone(),
             below: row,
+        }
+    }
+
+    /// This one with another normalisation.
+    #[must_use]
+    pub fn normalised(self, normalisation: Normalisation) -> Self {
+        Self {
+            normalisation,
+            ..self
         }
     }
 
@@ -93,7 +114,7 @@ impl Preprocessor {
                 let row = &mut tensor[channel * plane + y * self.side..][..self.side];
                 let above = &self.above.values[from..][..self.side];
                 let below = &self.below.values[from..][..self.side];
-                let (gain, shift) = normalisation(channel);
+                let (gain, shift) = self.normalisation.of(channel);
                 for ((out, above), below) in row.iter_mut().zip(above).zip(below) {
                     *out = (above + (below - above) * tap.weight) * gain + shift;
                 }
@@ -157,10 +178,17 @@ fn taps(size: usize, n: usize) -> Vec<Tap> {
         .collect()
 }
 
-/// What an 8-bit value of `channel` is multiplied by, and what is added then.
-fn normalisation(channel: usize) -> (f32, f32) {
-    let std = IMAGENET_STD[channel];
-    (1.0 / (255.0 * std), -IMAGENET_MEAN[channel] / std)
+impl Normalisation {
+    /// What an 8-bit value of `channel` is multiplied by, and what is added then.
+    fn of(self, channel: usize) -> (f32, f32) {
+        match self {
+            Self::Imagenet => {
+                let std = IMAGENET_STD[channel];
+                (1.0 / (255.0 * std), -IMAGENET_MEAN[channel] / std)
+            }
+            Self::Unit => (1.0 / 255.0, 0.0),
+        }
+    }
 }
 
 /// Writes `values` into `bytes`, in little-endian order.
@@ -208,7 +236,7 @@ mod tests {
 
     /// The red plane, back on the scale of the pixels.
     fn red(tensor: &[f32]) -> Vec<f32> {
-        let (gain, shift) = normalisation(0);
+        let (gain, shift) = Normalisation::Imagenet.of(0);
         tensor[..tensor.len() / 3]
             .iter()
             .map(|x| (x - shift) / gain)
@@ -233,7 +261,7 @@ mod tests {
         let tensor = run(5, 5, 5, &pixels);
         for (idx, value) in tensor.iter().enumerate() {
             let (channel, place) = (idx / 25, idx % 25);
-            let (gain, shift) = normalisation(channel);
+            let (gain, shift) = Normalisation::Imagenet.of(channel);
             let expected = f32::from(pixels[CHANNELS * place + channel]) * gain + shift;
             assert_eq!(value.to_bits(), expected.to_bits());
         }
@@ -244,6 +272,15 @@ mod tests {
         // (1 - mean) / std.
         let tensor = run(1, 1, 1, &[255; 3]);
         assert_close(&tensor, &[2.248_908, 2.428_571, 2.64], 1e-5);
+    }
+
+    #[test]
+    fn darknet_takes_values_between_zero_and_one() {
+        let mut tensor = vec![0.0; 3];
+        Preprocessor::new(1, 1, 1)
+            .normalised(Normalisation::Unit)
+            .run(&[0, 51, 255], &mut tensor);
+        assert_close(&tensor, &[0.0, 0.2, 1.0], 1e-6);
     }
 
     #[test]

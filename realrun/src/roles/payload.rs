@@ -1,9 +1,11 @@
 //! What requests carry: real images and tensors for nets, seeded bytes for synthetic work.
 
 use rand::Rng;
+use schema::nets::NetInfo;
 use schema::random::{Seed, stream};
 use schema::scenario::{InputFile, Work};
 
+use crate::accelerator::nets::NetName;
 use crate::accelerator::preprocess::{Preprocessor, encode};
 
 /// Size of the image that a client's preprocessed payload is made from: the sample image of the
@@ -16,8 +18,9 @@ pub(super) fn make(work: &Work, length: usize, seed: Seed) -> Vec<u8> {
         Work::Net {
             input: InputFile::Preprocessed,
             side,
+            net,
             ..
-        } => tensor(*side as usize, seed),
+        } => tensor(net, *side as usize, seed),
         Work::Net {
             input: InputFile::Raw { width, height },
             ..
@@ -43,10 +46,16 @@ fn image(width: usize, height: usize, seed: Seed) -> Vec<u8> {
     pixels
 }
 
-fn tensor(side: usize, seed: Seed) -> Vec<u8> {
+fn tensor(net: &NetInfo, side: usize, seed: Seed) -> Vec<u8> {
     let (width, height) = SAMPLE_IMAGE;
     let mut values = vec![0.0; 3 * side * side];
-    Preprocessor::new(width, height, side).run(&image(width, height, seed), &mut values);
+    let net: NetName = net
+        .name
+        .parse()
+        .expect("the scenario's nets are those of the accelerator");
+    Preprocessor::new(width, height, side)
+        .normalised(net.normalisation())
+        .run(&image(width, height, seed), &mut values);
     let mut bytes = vec![0; 4 * values.len()];
     encode(&values, &mut bytes);
     bytes

@@ -37,7 +37,7 @@ impl NetContext {
         let raw = match spec.input {
             Input::Raw { width, height } => Some((
                 vec![0; max_batch * spec.payload_bytes()],
-                Preprocessor::new(width, height, spec.side),
+                Preprocessor::new(width, height, spec.side).normalised(spec.net.normalisation()),
             )),
             Input::Preprocessed => None,
         };

@@ -55,6 +55,7 @@ use candle_core::{Device, Tensor};
 use schema::nets::NetInfo;
 
 use self::weights::{FileWeights, RandomWeights, Recorder, Scope};
+use super::preprocess::Normalisation;
 use super::{AcceleratorError, Weights};
 
 /// Number of classes that a classifier scores, those of ImageNet.
@@ -117,6 +118,15 @@ impl NetName {
     #[must_use]
     pub fn info(self) -> &'static NetInfo {
         NetInfo::find(self.as_str()).expect("every net can be named in a scenario")
+    }
+
+    /// What the published weights expect of the values of an image.
+    #[must_use]
+    pub fn normalisation(self) -> Normalisation {
+        match self {
+            Self::Yolov4 => Normalisation::Unit,
+            _ => Normalisation::Imagenet,
+        }
     }
 
     /// Smallest side of the input, in pixels, for which every layer has an output.
