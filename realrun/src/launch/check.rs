@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use schema::ids::StageId;
 use schema::scenario::{
     ArrivalsFile, BatchClose, CopiesOf, CopyBack, Extent, Forward, GpuUse, GpuWork, HandBack, Hop,
-    Kernels, LaunchFile, Placement, Registration, Scenario, Serve, SetUp, Stage, StageRole,
-    Transport, Work,
+    InputFile, Kernels, LaunchFile, Placement, Registration, Scenario, Serve, SetUp, Stage,
+    StageRole, Transport, Work,
 };
 
 use super::gdr::way_to_gpu;
 use crate::accelerator::cuda;
+use crate::accelerator::nets::NetName;
+use crate::accelerator::preprocess::Normalisation;
 use crate::error::RealrunError;
 use crate::machine;
 use crate::roles::choice;
@@ -202,9 +204,16 @@ fn stages_can_be_measured(scenario: &Scenario) -> Result<(), RealrunError> {
                 gpu_can_be_used(scenario, stage, serve, gpu)?;
                 kernels_can_be_run(scenario, stage, kernels)?;
             }
-            (Some(gpu), Work::Net { .. }) if cfg!(feature = "candle-cuda") => {
+            (Some(gpu), Work::Net { net, input, .. }) if cfg!(feature = "candle-cuda") => {
                 gpu_can_be_used(scenario, stage, serve, gpu)?;
                 net_can_be_run(scenario, stage, gpu)?;
+                let is_unit = (net.name.parse::<NetName>())
+                    .is_ok_and(|net| net.normalisation() != Normalisation::Imagenet);
+                if is_unit && *input != InputFile::Preprocessed {
+                    let problem = "a GPU normalises images as for ImageNet, which this net does not \
+                                   want; let clients send tensors, or leave `gpu` out";
+                    return refuse(&key("serve.net.input"), problem);
+                }
             }
             (Some(_), Work::Net { .. }) => {
                 let problem = "a program with the feature `candle-cuda` runs nets on GPUs, and this one \
