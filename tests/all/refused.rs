@@ -39,7 +39,7 @@ fn refusal(stage: &str) -> String {
 
 #[test]
 fn hardware_refuses_what_runs_on_gpus() {
-    assert_snapshot!(refusal("serve = { net = { name = \"resnet50\" } }\ngpu = {}"), @"error: DIR/scenario.toml:30: `stages.work.gpu`: on hardware GPUs run `kernels`; leave it out for a net on the cores, or see `tandem simulate`");
+    assert_snapshot!(refusal("serve = { net = { name = \"resnet50\" } }\ngpu = {}"), @"error: DIR/scenario.toml:30: `stages.work.gpu`: a program with the feature `candle-cuda` runs nets on GPUs, and this one `kernels` alone; leave it out for a net on the cores, or see `tandem simulate`");
     let kernel = "{ kernel = { blocks = 1, threads = 32, time = \"1 us\" } }";
     let kernels = format!(
         "serve = {{ kernels = {{ input = \"0 B\", output = \"0 B\", work = [{kernel}] }} }}\ngpu = {{}}"
@@ -47,7 +47,7 @@ fn hardware_refuses_what_runs_on_gpus() {
     assert_snapshot!(refusal(&kernels), @"error: DIR/scenario.toml:9: `hosts.server.gpus.0.part`: this build has no CUDA back end; build it with `--features cuda`; `tandem simulate` runs GPUs anywhere");
     let profiled =
         "serve = { profiled = { name = \"yolo\", input = \"1 MB\", output = \"4 kB\" } }";
-    assert_snapshot!(refusal(&format!("{profiled}\ngpu = {{}}")), @"error: DIR/scenario.toml:30: `stages.work.gpu`: on hardware GPUs run `kernels`; leave it out for a net on the cores, or see `tandem simulate`");
+    assert_snapshot!(refusal(&format!("{profiled}\ngpu = {{}}")), @"error: DIR/scenario.toml:30: `stages.work.gpu`: on hardware GPUs run `kernels`, or see `tandem simulate`");
     assert_snapshot!(refusal(profiled), @"error: DIR/scenario.toml:29: `stages.work.serve.profiled`: a net that only a profile knows is for the engine, see `tandem simulate`");
 }
 
