@@ -22,6 +22,7 @@ mod device;
 pub mod gpu;
 mod idle;
 pub mod nic;
+pub mod published;
 mod report;
 mod residual;
 mod samples;

@@ -186,31 +186,38 @@ pub(super) fn tasks(common: &Common, study: &Study, cores: Cores) -> Result<Vec<
         profiles.push(crate::validation::profile_input(path)?.1);
     }
     let program = format!("{} {}", super::PROGRAM, content_hash(&program()?));
-    let tasks = study.points().into_iter().map(|point| {
-        let names = study.factors.iter().map(|factor| factor.name.clone());
-        let levels: Vec<(String, String)> = names.zip(point.labels).collect();
-        let mut overrides = point.overrides;
-        overrides.extend(common.overrides.iter().cloned());
-        overrides.extend(common.seed.map(|seed| format!("run.seed={seed}")));
-        let load = |overrides: &[String]| {
-            let scenario = Scenario::load(&study.scenario, overrides);
-            scenario.with_context(|| format!("point {}", label(&levels)))
-        };
-        let mut scenario = load(&overrides)?;
-        if cores == Cores::Here {
-            overrides.extend(placed_here(scenario.file())?);
-            scenario = load(&overrides)?;
-        }
-        let mut depends_on = profiles.clone();
-        depends_on.extend(inputs(&scenario)?.into_values());
-        let how = (study.replications, study.intervals);
-        let name = Results::name(&scenario, &depends_on, how, &program);
-        Ok(Task {
-            levels,
-            scenario,
-            name,
-        })
-    });
+    let tasks = study
+        .points()
+        .into_iter()
+        .enumerate()
+        .map(|(index, point)| {
+            let names = study.factors.iter().map(|factor| factor.name.clone());
+            let levels: Vec<(String, String)> = names.zip(point.labels).collect();
+            let mut overrides = point.overrides;
+            overrides.extend(common.overrides.iter().cloned());
+            overrides.extend(common.seed.map(|seed| format!("run.seed={seed}")));
+            let load = |overrides: &[String]| {
+                let scenario = Scenario::load(&study.scenario, overrides);
+                scenario.with_context(|| format!("point {}", label(&levels)))
+            };
+            let mut scenario = load(&overrides)?;
+            if cores == Cores::Here {
+                overrides.extend(placed_here(scenario.file())?);
+                scenario = load(&overrides)?;
+            }
+            if let Some(problem) = study.unknown_group(index, &scenario) {
+                return Err(Usage(problem).into());
+            }
+            let mut depends_on = profiles.clone();
+            depends_on.extend(inputs(&scenario)?.into_values());
+            let how = (study.replications, study.intervals);
+            let name = Results::name(&scenario, &depends_on, how, &program);
+            Ok(Task {
+                levels,
+                scenario,
+                name,
+            })
+        });
     tasks.collect()
 }
 

@@ -277,6 +277,22 @@ levels = [
 }
 
 #[test]
+fn figures_of_an_unknown_group_of_clients_are_refused() {
+    let text = r#"format = 1
+name = "groups"
+scenario = "mm1.toml"
+[[factors]]
+name = "load"
+levels = [{ label = "a", measured-groups = { others = { mean = "4 ms" } } }]
+"#;
+    let dir = folder(text);
+    let output = sweep(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = said(&output).replace(&dir.path().display().to_string(), "DIR");
+    insta::assert_snapshot!(message, @"error: DIR/study.toml: `factors.0.levels.0.measured-groups.others`: DIR/mm1.toml has no such group of clients beside others (allowed: none: there is one group, whose figures are those of `measured`)");
+}
+
+#[test]
 fn intervals_over_profiles_are_wide_and_their_differences_narrow() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let text = format!(

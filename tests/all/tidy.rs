@@ -84,8 +84,9 @@ fn every_scenario_study_and_profile_parses_and_is_described() {
         {
             let study = Study::load(&path).unwrap();
             let profile = Profile::load_all(&study.profiles).unwrap().unwrap();
-            for point in study.points() {
+            for (index, point) in study.points().into_iter().enumerate() {
                 let scenario = Scenario::load(&study.scenario, &point.overrides).unwrap();
+                assert_eq!(study.unknown_group(index, &scenario), None);
                 let can = sim::check(&scenario, &profile);
                 can.unwrap_or_else(|error| panic!("{}, {:?}: {error}", study.name, point.labels));
             }

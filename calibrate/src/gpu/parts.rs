@@ -116,7 +116,7 @@ pub(crate) fn exact(value: f64, unit: &str, source: &str) -> Parameter {
 }
 
 /// A fitted figure without unit.
-fn estimated(fit: &Fit, term: &str) -> Parameter {
+pub(crate) fn estimated(fit: &Fit, term: &str) -> Parameter {
     let estimate = fit.estimate(term);
     Parameter {
         value: significant(estimate.value),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Factor, Outcome, Study};
+use super::{Factor, Level, Outcome, Study};
 use crate::comparison::Metric;
 use crate::error::FileError;
-use crate::scenario::Source;
+use crate::scenario::{Scenario, Source};
 use crate::units::{Frequency, SimDuration};
 
 /// End-to-end figures that somebody has measured.
@@ -56,7 +56,7 @@ impl MeasuredFile {
 pub struct Compared {
     /// The study.
     pub dataset: String,
-    /// The level.
+    /// The level; where the figure is of a group of clients, then the group.
     pub row: String,
     /// Whether no profile was fitted to it.
     pub held_out: bool,
@@ -86,13 +86,15 @@ impl Study {
             let Outcome::Found(found) = outcome else {
                 continue;
             };
-            for (&metric, &measured) in &level.measured {
-                let Some(estimate) = found.estimate(metric, self.intervals) else {
+            for (group, metric, measured) in figures(level) {
+                let Some(values) = found.values(metric, group) else {
                     continue;
                 };
+                let estimate = self.intervals.estimate(&values);
+                let of = group.map_or(String::new(), |group| format!(", {group}"));
                 rows.push(Compared {
                     dataset: self.name.clone(),
-                    row: level.label.clone(),
+                    row: format!("{}{of}", level.label),
                     held_out: level.held_out,
                     metric,
                     measured,
@@ -105,6 +107,39 @@ impl Study {
         }
         rows
     }
+
+    /// What is wrong with the groups of clients that something was measured of at the point `index` of
+    /// [`Study::points`], whose scenario this is; `None` if they are there.
+    pub fn unknown_group(&self, index: usize, scenario: &Scenario) -> Option<String> {
+        let [factor] = &self.factors[..] else {
+            return None;
+        };
+        let names: Vec<&str> = (scenario.groups.iter())
+            .map(|(_, group)| group.name.as_str())
+            .collect();
+        let allowed = match names[..] {
+            [_] => "none: there is one group, whose figures are those of `measured`".to_owned(),
+            _ => names.join(", "),
+        };
+        let mut groups = factor.levels[index].measured_groups.keys();
+        let unknown = groups.find(|group| names.len() < 2 || !names.contains(&group.as_str()))?;
+        Some(format!(
+            "{}: `factors.0.levels.{index}.measured-groups.{unknown}`: {} has no such group of clients beside others (allowed: {allowed})",
+            self.path.display(),
+            self.scenario.display()
+        ))
+    }
+}
+
+/// What was measured at a level, first of all clients, then of single groups.
+fn figures(level: &Level) -> impl Iterator<Item = (Option<&str>, Metric, f64)> {
+    let groups = level.measured_groups.iter();
+    let groups = groups.map(|(group, figures)| (Some(group.as_str()), figures));
+    let all = [(None, &level.measured)].into_iter().chain(groups);
+    all.flat_map(|(group, figures)| {
+        let figures = figures.iter();
+        figures.map(move |(metric, value)| (group, *metric, *value))
+    })
 }
 
 /// That what was measured is of whole points, and is something.
@@ -112,23 +147,42 @@ pub(super) fn check(source: &Source, factors: &[Factor]) -> Result<(), FileError
     for (index, factor) in factors.iter().enumerate() {
         for (place, level) in factor.levels.iter().enumerate() {
             let key = |below: &str| format!("factors.{index}.levels.{place}.{below}");
-            if level.measured.is_empty() {
+            for (group, figures) in &level.measured_groups {
+                let group = format!("measured-groups.{group}");
+                if figures.contains_key(&Metric::Throughput) {
+                    let problem = "of a group of clients there are `mean`, `p50`, `p90` and `p99`";
+                    return Err(source.invalid(&key(&format!("{group}.throughput")), problem));
+                }
+                if figures.is_empty() {
+                    let problem = "must have a figure: `mean`, `p50`, `p90` or `p99`";
+                    return Err(source.invalid(&key(&group), problem));
+                }
+            }
+            if figures(level).next().is_none() {
                 if level.held_out {
-                    let problem = "says of which figures it is: `measured` must have some";
+                    let problem = "says of which figures it is: `measured` or `measured-groups` must have some";
                     return Err(source.invalid(&key("held-out"), problem));
                 }
                 continue;
             }
             if factors.len() > 1 {
                 let problem = "figures are of one point, so the study must have one factor";
-                return Err(source.invalid(&key("measured"), problem));
+                return Err(source.invalid(&key(place_of(figures(level).next())), problem));
             }
-            if level.measured.values().any(|value| *value <= 0.0) {
-                return Err(source.invalid(&key("measured"), "figures must be above 0"));
+            if let Some(wrong) = figures(level).find(|(_, _, value)| *value <= 0.0) {
+                return Err(source.invalid(&key(place_of(Some(wrong))), "figures must be above 0"));
             }
         }
     }
     Ok(())
+}
+
+/// The key that a figure is below.
+fn place_of(figure: Option<(Option<&str>, Metric, f64)>) -> &'static str {
+    match figure {
+        Some((Some(_), ..)) => "measured-groups",
+        _ => "measured",
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +203,7 @@ name = "load"
 levels = [
     { label = "low", measured = { p90 = "4 ms", throughput = "200 /s" } },
     { label = "high", measured = { mean = "8 ms" }, held-out = true },
+    { label = "both", measured-groups = { x = { mean = "2 ms" } } },
 ]
 "#;
 
@@ -159,7 +214,7 @@ levels = [
             metrics: metrics.into(),
             parts: BTreeMap::new(),
             utilization: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            groups: [("x".to_owned(), [(Metric::Mean, 0.5 * mean)].into())].into(),
         };
         Outcome::Found(PointResult {
             format: STUDY_FORMAT,
@@ -171,7 +226,7 @@ levels = [
     #[test]
     fn what_was_found_is_laid_beside_what_was_measured() {
         let study = Study::parse(Path::new("a.toml"), TEXT.to_owned()).unwrap();
-        let rows = study.compared(&[found(0.001), found(0.01)]);
+        let rows = study.compared(&[found(0.001), found(0.01), found(0.002)]);
         let rows = rows.iter().map(|row| {
             format!(
                 "{} {} {}: {} {} {:+.2} {}",
@@ -187,6 +242,7 @@ levels = [
         assert_snapshot!(rows.collect::<Vec<_>>().join("\n"), @r"
         a low p90: 0.004 0.002 -0.50 false
         a high mean: 0.008 0.01 +0.25 true
+        a both, x mean: 0.002 0.001 -0.50 false
         ");
     }
 
@@ -199,7 +255,10 @@ levels = [
         };
         let second = "},\n]\n\n[[factors]]\nname = \"n\"\nkeys = [\"k\"]\nvalues = [1]\n";
         assert_snapshot!(message("},\n]\n", second), @"a.toml:8: `factors.0.levels.0.measured`: figures are of one point, so the study must have one factor");
-        assert_snapshot!(message("measured = { mean = \"8 ms\" }, ", ""), @"a.toml:9: `factors.0.levels.1.held-out`: says of which figures it is: `measured` must have some");
+        assert_snapshot!(message("measured = { mean = \"8 ms\" }, ", ""), @"a.toml:9: `factors.0.levels.1.held-out`: says of which figures it is: `measured` or `measured-groups` must have some");
+        assert_snapshot!(message("{ mean = \"2 ms\" }", "{ throughput = \"2 /s\" }"), @"a.toml:10: `factors.0.levels.2.measured-groups.x.throughput`: of a group of clients there are `mean`, `p50`, `p90` and `p99`");
+        assert_snapshot!(message("{ mean = \"2 ms\" }", "{ mean = \"0 ms\" }"), @"a.toml:10: `factors.0.levels.2.measured-groups`: figures must be above 0");
+        assert_snapshot!(message("{ mean = \"2 ms\" }", "{}"), @"a.toml:10: `factors.0.levels.2.measured-groups.x`: must have a figure: `mean`, `p50`, `p90` or `p99`");
         assert_snapshot!(message("\"8 ms\"", "\"0 ms\""), @"a.toml:9: `factors.0.levels.1.measured`: figures must be above 0");
     }
 }

@@ -143,6 +143,9 @@ pub struct LevelFile {
     /// What hardware took, where somebody has measured it. Only in studies of one factor.
     #[serde(default)]
     pub measured: MeasuredFile,
+    /// The same of the requests of single groups of clients, by name, where the scenario has several.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measured_groups: BTreeMap<String, MeasuredFile>,
     /// Whether no profile of the study was fitted to what was measured here.
     #[serde(default)]
     pub held_out: bool,
@@ -155,6 +158,8 @@ const fn default_replications() -> u32 {
 /// A checked study.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Study {
+    /// Its file.
+    pub path: PathBuf,
     /// Its name.
     pub name: String,
     /// What it asks, a paragraph each.
@@ -194,6 +199,8 @@ pub struct Level {
     pub overrides: Vec<String>,
     /// What hardware took, in seconds and requests per second.
     pub measured: BTreeMap<Metric, f64>,
+    /// The same of single groups of clients, by name.
+    pub measured_groups: BTreeMap<String, BTreeMap<Metric, f64>>,
     /// Whether no profile was fitted to that.
     pub held_out: bool,
 }
@@ -261,6 +268,7 @@ impl Study {
         let folder = path.parent().unwrap_or(Path::new(""));
         let figures = figures::check(&source, &factors, &file.figures)?;
         Ok(Study {
+            path: path.to_owned(),
             name: file.name,
             about: file.about,
             leaves_out: file.leaves_out,
@@ -320,6 +328,7 @@ fn check_factor(source: &Source, key: &str, file: &FactorFile) -> Result<Factor,
                     .map(|key| format!("{key}={value}"))
                     .collect(),
                 measured: BTreeMap::new(),
+                measured_groups: BTreeMap::new(),
                 held_out: false,
             });
             values.collect()
@@ -329,6 +338,9 @@ fn check_factor(source: &Source, key: &str, file: &FactorFile) -> Result<Factor,
                 label: level.label.clone(),
                 overrides: overrides(&level.set),
                 measured: level.measured.metrics(),
+                measured_groups: (level.measured_groups.iter())
+                    .map(|(group, measured)| (group.clone(), measured.metrics()))
+                    .collect(),
                 held_out: level.held_out,
             });
             levels.collect()
