@@ -13,7 +13,7 @@ const KNOWN: &str = "known beforehand, calibrate/src/nic.rs";
 
 /// A network adapter: every other size is held out, the first of them first.
 pub(super) fn adapter(points: &[LatencyPoint]) -> Result<[File; 2], StudyError> {
-    let is_held_out = |index: usize| index % 2 == 0;
+    let is_held_out = |index: usize| index.is_multiple_of(2);
     let fitted_to: Vec<LatencyPoint> = (points.iter().enumerate())
         .filter(|(index, _)| !is_held_out(*index))
         .map(|(_, point)| *point)

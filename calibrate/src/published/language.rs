@@ -56,12 +56,18 @@ const LARGEST_BATCH: f64 = 2048.0;
 
 /// A fitted law of a step: what a point takes, and the net of sequences of a length, whose error is that
 /// on the points held out.
-struct Step<'a> {
-    expected: Box<dyn Fn(&TokenPoint) -> f64 + 'a>,
-    net: Box<dyn Fn(f64, &Errors) -> GpuNet + 'a>,
+struct Step {
+    expected: Box<dyn Fn(&TokenPoint) -> f64>,
+    net: NetOf,
 }
 
-fn prefill(points: &[TokenPoint]) -> Result<Step<'static>, FitError> {
+/// The net of sequences of a length.
+type NetOf = Box<dyn Fn(f64, &Errors) -> GpuNet>;
+
+/// A step by its name, with the points held out from its fit and where a point says what it took.
+type Named = (&'static str, Step, Vec<TokenPoint>, fn(&TokenPoint) -> f64);
+
+fn prefill(points: &[TokenPoint]) -> Result<Step, FitError> {
     let (law, Fit { samples, .. }) = PrefillLaw::fit(points)?;
     Ok(Step {
         expected: Box::new(move |p| law.expected(p.batch, p.length, p.share)),
@@ -69,7 +75,7 @@ fn prefill(points: &[TokenPoint]) -> Result<Step<'static>, FitError> {
     })
 }
 
-fn decode(points: &[TokenPoint], bandwidth: f64) -> Result<Step<'static>, FitError> {
+fn decode(points: &[TokenPoint], bandwidth: f64) -> Result<Step, FitError> {
     let (law, Fit { samples, .. }) = DecodeLaw::fit(points)?;
     Ok(Step {
         expected: Box::new(move |p| law.expected(p.batch, p.length, p.share)),
@@ -88,7 +94,7 @@ pub(super) fn a100(all: &[LanguageNet]) -> Result<[File; 2], StudyError> {
     for net in on_fewest_gpus(all) {
         let name = |p: &TokenPoint| token_name(net, p);
         let [halves, eighths] = OF_A100.folds.map(|k| split(&net.points, k, name));
-        let steps: [(&str, Step<'_>, Vec<TokenPoint>, fn(&TokenPoint) -> f64); 2] = [
+        let steps: [Named; 2] = [
             ("prefill", prefill(&halves.0)?, halves.1, |p| p.prefill),
             ("decode", decode(&eighths.0, bandwidth)?, eighths.1, |p| {
                 p.decode
