@@ -2,8 +2,8 @@
 //!
 //! Of each, some points are held out, by the rule of the tests that judge the law: what is left is
 //! fitted and becomes a profile, and a study lays points of both kinds beside what the engine finds
-//! with it. Points of nets are in folds by a hash of what names them ([`fold_of`](crate::gpu::held_out::fold_of)), of which the first
-//! is held out, and of each kind every so many are shown (`Shown`). The example `published_studies`
+//! with it. Points of nets are in folds by a hash of what names them ([`fold_of`]), of which the first is
+//! held out, and of each kind every so many are shown (`Shown`). The example `published_studies`
 //! writes the files.
 //!
 //! What is left out: points are means, or typical times, so nothing is said of how they vary.
