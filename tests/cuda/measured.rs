@@ -491,6 +491,44 @@ fn replies_that_kernels_did_not_make_break_the_run() {
     insta::assert_snapshot!(said, @"error: role `client box` net: its reply to RequestId(0) is not what its kernels make of the request, from byte 0 of 100000 on: they did not read what was sent, or what they wrote did not arrive; what was recorded until then is in DIR/run");
 }
 
+/// The run of one client on a stand-in told `more`; the number of looks at the GPU is that of the time it
+/// took, and left out.
+fn run_on(more: &str) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let file = standin(dir.path(), more);
+    let mut command = tandem("measure", &["clients.0.count=1"], dir.path());
+    command.env("TANDEM_STANDIN", &file);
+    run_of(command, dir.path())
+}
+
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn a_gpu_that_is_slowed_or_on_which_others_work_is_told() {
+    let watched = |run: &Run| {
+        let facts =
+            &run.manifest.measured.as_ref().unwrap().machine["GPUs while they were measured"];
+        let (looks, rest) = facts.split_once(" looks").unwrap();
+        assert!(looks.starts_with("GPU 0: "), "{facts}");
+        rest.to_owned()
+    };
+    let of_the_gpu = |run: &Run| {
+        let warnings = run.manifest.warnings.iter();
+        let warnings =
+            warnings.filter(|text| text.starts_with("GPU 0 had") || text.contains("slowed"));
+        warnings.cloned().collect::<Vec<_>>().join("\n")
+    };
+    let quiet = run_on("");
+    insta::assert_snapshot!(watched(&quiet), @", SM clock 1000 to 1000 MHz");
+    insta::assert_snapshot!(of_the_gpu(&quiet), @"");
+    // Idle, at its power limit and hot; and that somebody set its clocks.
+    let slowed = run_on("slowed = 39\nothers = 2");
+    insta::assert_snapshot!(watched(&slowed), @", SM clock 1000 to 1000 MHz, slowed by its power limit, its temperature (the driver)");
+    insta::assert_snapshot!(of_the_gpu(&slowed), @r"
+    GPU 0 had 2 other processes and was 0% busy before anything was started on it: what they do is in what was measured
+    GPU 0 was slowed by its power limit, its temperature (the driver) while it was measured: its times are of a slower clock, which may differ from moment to moment
+    ");
+}
+
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn a_net_that_does_not_fit_the_device_is_refused_before_the_first_request() {

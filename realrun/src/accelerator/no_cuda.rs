@@ -111,6 +111,48 @@ pub fn stand_ins(_devices: impl IntoIterator<Item = u32>) -> Vec<String> {
     Vec::new()
 }
 
+/// None: there is no device.
+#[must_use]
+pub fn others_at_work(_devices: impl IntoIterator<Item = u32>) -> Vec<String> {
+    Vec::new()
+}
+
+/// Devices under watch: there are none.
+#[derive(Debug)]
+pub struct Watch;
+
+/// What a device showed: there is none.
+#[derive(Debug)]
+pub enum Seen {}
+
+impl Watch {
+    /// Watches nothing.
+    #[must_use]
+    pub fn start(_devices: impl IntoIterator<Item = u32>) -> Watch {
+        Watch
+    }
+
+    /// Nothing.
+    #[must_use]
+    pub fn end(self) -> Vec<Seen> {
+        Vec::new()
+    }
+}
+
+impl Seen {
+    /// Never called, as there is no GPU.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match *self {}
+    }
+
+    /// Never called, as there is no GPU.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        match *self {}
+    }
+}
+
 /// Refuses.
 ///
 /// # Errors

@@ -21,14 +21,14 @@ use schema::run::{
     MACHINE, MANIFEST_FILE, Manifest, Measured, Outcome, RUN_FORMAT, Run, RunKind, content_hash,
     read_json, write_json,
 };
-use schema::scenario::{Placement, Scenario, Stage, StageRole, Transport, Work};
+use schema::scenario::{Placement, Scenario, Serve, StageRole, Transport, Work};
 
 pub use gdr::ways_to_gpus;
 pub use mps::mps_state;
 pub use placement::netns_problem;
 
 use crate::accelerator::cpu::THREADS_VARIABLE;
-use crate::accelerator::cuda;
+use crate::accelerator::cuda::{self, Seen, Watch};
 use crate::clock::monotonic_ns;
 use crate::error::RealrunError;
 use crate::journal::Writing;
@@ -96,10 +96,14 @@ pub fn measure(
     progress(Progress::Starting);
     check::can_be_measured(scenario)?;
     let mut manifest = plan(scenario, options)?;
+    let others = cuda::others_at_work(gpus(scenario));
     if scenario.placement == Placement::Device {
         refuse_to_overwrite(&options.out)?;
         progress(Progress::Running(Duration::ZERO));
+        let watch = Watch::start(gpus(scenario));
         let mut run = device::measure(scenario, manifest)?;
+        note(&mut run.manifest, watch);
+        run.manifest.warnings.extend(others);
         run.manifest.warnings.extend(mps::warning_here());
         run.save(&options.out)?;
         return Ok(run);
@@ -115,11 +119,14 @@ pub fn measure(
     let writing = Writing::into(&journals)?;
     let mut crew = start(scenario, options, &journals, &place, mps.as_ref())?;
     manifest.warnings = std::mem::take(&mut crew.warnings);
+    manifest.warnings.extend(others);
     write_json(&journals.join(MANIFEST_FILE), &manifest)?;
     let before = machine::machine_time();
     let start_ns = monotonic_ns() + LEAD_NS;
+    let watch = Watch::start(gpus(scenario));
     crew.order(Order::Start { at_ns: start_ns });
     manifest.outcome = crew.watch(start_ns, &journals, progress)?;
+    note(&mut manifest, watch);
     let after = machine::machine_time();
     drop(crew);
     drop(mps);
@@ -184,14 +191,39 @@ fn plan(scenario: &Scenario, options: &MeasureOptions) -> Result<Manifest, Realr
     })
 }
 
+/// The numbers of the GPUs that the scenario uses.
+fn gpus(scenario: &Scenario) -> Vec<u32> {
+    let used = scenario
+        .stages
+        .rows()
+        .iter()
+        .map(|stage| match &stage.role {
+            StageRole::Serve(Serve { gpu: Some(gpu), .. }) => gpu.devices.as_slice(),
+            _ => &[],
+        });
+    used.flatten().map(|device| device.gpu).collect()
+}
+
+/// Notes what GPUs showed while they were measured.
+fn note(manifest: &mut Manifest, watch: Watch) {
+    let seen = watch.end();
+    if seen.is_empty() {
+        return;
+    }
+    manifest
+        .warnings
+        .extend(seen.iter().filter_map(Seen::warning));
+    if let Some(measured) = &mut manifest.measured {
+        let facts: Vec<String> = seen.iter().map(Seen::describe).collect();
+        let name = "GPUs while they were measured".to_owned();
+        measured.machine.insert(name, facts.join("; "));
+    }
+}
+
 /// What the machine is, with its GPUs if the scenario uses any.
 fn facts(scenario: &Scenario) -> BTreeMap<String, String> {
     let mut facts = machine::facts();
-    let uses_gpus = |stage: &Stage| match &stage.role {
-        StageRole::Serve(serve) => serve.gpu.is_some(),
-        _ => false,
-    };
-    if scenario.stages.rows().iter().any(uses_gpus) {
+    if !gpus(scenario).is_empty() {
         let gpus = cuda::survey().map(|gpus| gpus.join("; "));
         // Without them nothing is measured; what a device does not tell of itself does no harm.
         facts.insert("GPUs".to_owned(), gpus.unwrap_or_else(|e| e.to_string()));

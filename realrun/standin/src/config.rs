@@ -20,6 +20,9 @@
 //! # clients of the Multi-Process Service, each with the share and priority of its environment; others of
 //! # other processes have GPUs of their own.
 //!
+//! slowed = 4                    # reasons for a slower clock that NVML tells, as bits; none if not given
+//! others = 1                    # other processes on each device that NVML tells of; none if not given
+//!
 //! accounts = "/tmp/accounts"     # a folder: each process leaves a file there when it ends, named by its
 //!                               # number, with what it still holds and how often it called what
 //!
@@ -72,6 +75,10 @@ struct File {
     peer_memory: bool,
     #[serde(default)]
     dma_buf: bool,
+    #[serde(default)]
+    slowed: u64,
+    #[serde(default)]
+    others: u32,
     #[serde(default)]
     accounts: Option<PathBuf>,
     #[serde(default)]
@@ -128,6 +135,10 @@ pub(crate) struct Config {
     pub(crate) addresses: Addresses,
     /// Whether the driver says that it gives memory as dma-bufs.
     pub(crate) dma_buf: bool,
+    /// Reasons for a slower clock, bits of `nvmlClocksThrottleReasons`.
+    pub(crate) slowed: u64,
+    /// Other processes on each device.
+    pub(crate) others: u32,
     /// Where a process says what it holds when it ends.
     pub(crate) accounts: Option<PathBuf>,
     pub(crate) failures: Vec<Failure>,
@@ -197,6 +208,8 @@ impl Config {
                 false => Addresses::Own,
             },
             dma_buf: file.dma_buf,
+            slowed: file.slowed,
+            others: file.others,
             accounts: file.accounts,
             failures: file.failures,
         })

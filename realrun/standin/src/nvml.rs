@@ -1,5 +1,5 @@
-//! Functions of NVML: those that tell of the driver and of clocks. Others are left out, so that a
-//! caller is seen to do without.
+//! Functions of NVML: those that tell of the driver, of clocks and of who is at work. Others are left out, so
+//! that a caller is seen to do without.
 
 use std::ffi::{CStr, c_char, c_uint};
 
@@ -8,6 +8,8 @@ use crate::state::call;
 
 /// `NVML_ERROR_INVALID_ARGUMENT`, which is 2 as CUDA's number for no memory.
 const INVALID_ARGUMENT: u32 = 2;
+/// `NVML_ERROR_INSUFFICIENT_SIZE`.
+const INSUFFICIENT_SIZE: u32 = 7;
 /// Every clock.
 const CLOCK_MHZ: u32 = 1000;
 
@@ -80,6 +82,42 @@ unsafe extern "C" fn nvmlDeviceGetMaxClockInfo(_device: usize, _clock: u32, mhz:
     call("nvmlDeviceGetMaxClockInfo", None, |_| {
         // SAFETY: as the caller says.
         unsafe { mhz.write(CLOCK_MHZ) };
+        Ok(())
+    })
+}
+
+/// Tells what slows the clock, as the stand-in was told.
+///
+/// # Safety
+/// As `nvml.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetCurrentClocksThrottleReasons(
+    _device: usize,
+    reasons: *mut u64,
+) -> u32 {
+    call("nvmlDeviceGetCurrentClocksThrottleReasons", None, |held| {
+        // SAFETY: as the caller says.
+        unsafe { reasons.write(held.config.slowed) };
+        Ok(())
+    })
+}
+
+/// Tells how many other processes there are, if there is room for none.
+///
+/// # Safety
+/// As `nvml.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
+    _device: usize,
+    n: *mut c_uint,
+    _processes: *mut u8,
+) -> u32 {
+    call("nvmlDeviceGetComputeRunningProcesses_v3", None, |held| {
+        // SAFETY: as the caller says.
+        let room = unsafe { n.replace(held.config.others) };
+        if room < held.config.others {
+            return Err(INSUFFICIENT_SIZE);
+        }
         Ok(())
     })
 }

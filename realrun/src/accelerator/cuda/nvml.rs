@@ -1,10 +1,10 @@
-//! The state of devices when a measurement begins, from NVIDIA's management library.
+//! The state of devices, from NVIDIA's management library.
 //!
 //! It comes with the driver and is loaded when it is asked for. What it does not tell, because it is
 //! not there, too old or not allowed to, is left out: nothing but the record depends on it. Nothing is
 //! set: a measurement records clocks and limits and never changes them.
 
-use std::ffi::{CStr, c_char, c_uint, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::NonNull;
 
 /// The file name of the library, with the version of its binary interface.
@@ -13,6 +13,26 @@ const LIBRARY: &CStr = c"libnvidia-ml.so.1";
 const CLOCKS: [(c_uint, &str); 2] = [(1, "SM clock"), (2, "memory clock")];
 /// `NVML_TEMPERATURE_GPU`.
 const TEMPERATURE_GPU: c_uint = 0;
+
+/// Reasons for a slower clock, bits of `nvmlClocksThrottleReasons` of `nvml.h`. That a device is idle
+/// (1), and clocks that somebody set (2, 256), are none.
+const SLOWED: [(u64, &str); 6] = [
+    (0x04, "its power limit"),
+    (0x08, "its hardware (heat, power or a signal from outside)"),
+    (0x10, "GPUs whose clocks are in step with its own"),
+    (0x20, "its temperature (the driver)"),
+    (0x40, "its temperature (the hardware)"),
+    (0x80, "a power brake from outside"),
+];
+/// `nvmlComputeMode_t`.
+const COMPUTE_MODES: [&str; 4] = [
+    "default",
+    "exclusive to a thread",
+    "prohibited",
+    "exclusive to a process",
+];
+/// `NVML_ERROR_INSUFFICIENT_SIZE`: there are more than was asked for, and how many is told.
+const INSUFFICIENT_SIZE: c_uint = 7;
 
 type Device = *mut c_void;
 type OfDevice = unsafe extern "C" fn(Device, *mut c_uint) -> c_uint;
@@ -58,6 +78,18 @@ impl Nvml {
         (result == 0).then(|| text.to_string_lossy().into_owned())
     }
 
+    /// The newest CUDA that the driver takes.
+    #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
+    fn cuda_version(&self) -> Option<String> {
+        let version: unsafe extern "C" fn(*mut c_int) -> c_uint =
+            self.find(c"nvmlSystemGetCudaDriverVersion_v2")?;
+        let mut number = 0;
+        // SAFETY: the address of a variable.
+        let result = unsafe { version(&raw mut number) };
+        let text = || format!("CUDA {}.{}", number / 1000, number % 1000 / 10);
+        (result == 0).then(text)
+    }
+
     /// The device at an address of the PCI bus.
     #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
     fn device(&self, bus_id: &CStr) -> Option<Device> {
@@ -83,10 +115,114 @@ impl Nvml {
         // SAFETY: as above.
         (unsafe { function(device, kind, &raw mut value) } == 0).then_some(value)
     }
+
+    /// What a function tells by filling `N` numbers of type `T` that lie one after the other.
+    #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
+    fn numbers<T: Copy + Default, const N: usize>(
+        &self,
+        device: Device,
+        name: &CStr,
+    ) -> Option<[T; N]> {
+        let function: unsafe extern "C" fn(Device, *mut T) -> c_uint = self.find(name)?;
+        let mut values = [T::default(); N];
+        // SAFETY: the device is the library's own; the structure that `nvml.h` gives the function is of
+        // so many numbers of this type.
+        (unsafe { function(device, values.as_mut_ptr()) } == 0).then_some(values)
+    }
+
+    /// Whether the device is partitioned.
+    #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
+    fn is_partitioned(&self, device: Device) -> Option<bool> {
+        let function: unsafe extern "C" fn(Device, *mut c_uint, *mut c_uint) -> c_uint =
+            self.find(c"nvmlDeviceGetMigMode")?;
+        let (mut now, mut next) = (0, 0);
+        // SAFETY: the device is the library's own, the addresses of variables.
+        (unsafe { function(device, &raw mut now, &raw mut next) } == 0).then_some(now != 0)
+    }
+
+    /// Number of processes that compute on the device.
+    #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
+    fn n_computing(&self, device: Device) -> Option<u32> {
+        let function: unsafe extern "C" fn(Device, *mut c_uint, *mut c_void) -> c_uint =
+            self.find(c"nvmlDeviceGetComputeRunningProcesses_v3")?;
+        let mut n = 0;
+        // SAFETY: the device is the library's own; with room for none nothing but the number is written.
+        let result = unsafe { function(device, &raw mut n, std::ptr::null_mut()) };
+        matches!(result, 0 | INSUFFICIENT_SIZE).then_some(n)
+    }
 }
 
-/// The driver's version, and clocks, temperature, power and link of the device at an address of the
-/// PCI bus, in words; what is not told is left out.
+/// How a device is at a moment; `None` of what it does not tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Now {
+    /// Clock of its multiprocessors, in MHz.
+    pub(super) sm_mhz: Option<u32>,
+    /// What it draws, in milliwatts.
+    pub(super) power_mw: Option<u32>,
+    /// Its temperature, in degrees Celsius.
+    pub(super) celsius: Option<u32>,
+    /// What slows its clock, as bits; see [`slowed_by`].
+    pub(super) reasons: u64,
+}
+
+/// What bits of [`Now::reasons`] mean, in words.
+pub(super) fn slowed_by(reasons: u64) -> Vec<&'static str> {
+    let set = SLOWED.iter().filter(|(bit, _)| reasons & bit != 0);
+    set.map(|(_, name)| *name).collect()
+}
+
+/// Devices that are looked at again and again.
+pub(super) struct Monitor {
+    nvml: Nvml,
+    devices: Vec<Option<Device>>,
+}
+
+impl Monitor {
+    /// Of the devices at these addresses of the PCI bus; `None` without the library.
+    pub(super) fn new(bus_ids: &[CString]) -> Option<Monitor> {
+        let nvml = Nvml::start()?;
+        let devices = bus_ids.iter().map(|id| nvml.device(id)).collect();
+        Some(Monitor { nvml, devices })
+    }
+
+    /// How each device is.
+    pub(super) fn look(&self) -> Vec<Option<Now>> {
+        let now = |device: &Option<Device>| {
+            let device = (*device)?;
+            let reasons = self
+                .nvml
+                .numbers(device, c"nvmlDeviceGetCurrentClocksThrottleReasons");
+            Some(Now {
+                sm_mhz: (self.nvml).number_of(device, c"nvmlDeviceGetClockInfo", CLOCKS[0].0),
+                power_mw: self.nvml.number(device, c"nvmlDeviceGetPowerUsage"),
+                celsius: (self.nvml).number_of(
+                    device,
+                    c"nvmlDeviceGetTemperature",
+                    TEMPERATURE_GPU,
+                ),
+                reasons: reasons.map_or(0, |[reasons]| reasons),
+            })
+        };
+        self.devices.iter().map(now).collect()
+    }
+
+    /// How many processes compute on each device, and in what part of the last moments it computed, in
+    /// percent.
+    pub(super) fn work(&self) -> Vec<[u32; 2]> {
+        let of = |device: &Option<Device>| {
+            let Some(device) = *device else {
+                return [0, 0];
+            };
+            let used = self.nvml.numbers(device, c"nvmlDeviceGetUtilizationRates");
+            let [used, _memory] = used.unwrap_or_default();
+            [self.nvml.n_computing(device).unwrap_or(0), used]
+        };
+        self.devices.iter().map(of).collect()
+    }
+}
+
+/// The driver's version, and clocks, temperature, power, link, modes and what slows it of the device at an
+/// address of the PCI bus, in words; what is not told is left out.
 pub(super) fn state(bus_id: &CStr) -> Vec<String> {
     let Some(nvml) = Nvml::start() else {
         return Vec::new();
@@ -95,6 +231,7 @@ pub(super) fn state(bus_id: &CStr) -> Vec<String> {
     if let Some(version) = nvml.driver_version() {
         facts.push(format!("driver {version}"));
     }
+    facts.extend(nvml.cuda_version());
     let Some(device) = nvml.device(bus_id) else {
         return facts;
     };
@@ -114,8 +251,28 @@ pub(super) fn state(bus_id: &CStr) -> Vec<String> {
     }
     let generation = nvml.number(device, c"nvmlDeviceGetCurrPcieLinkGeneration");
     let width = nvml.number(device, c"nvmlDeviceGetCurrPcieLinkWidth");
+    let most_generation = nvml.number(device, c"nvmlDeviceGetMaxPcieLinkGeneration");
+    let most_width = nvml.number(device, c"nvmlDeviceGetMaxPcieLinkWidth");
     if let (Some(generation), Some(width)) = (generation, width) {
-        facts.push(format!("PCIe {generation} x{width}"));
+        let most = most_generation.zip(most_width);
+        let most = most.map(|(generation, width)| format!(" of {generation} x{width}"));
+        facts.push(format!(
+            "PCIe {generation} x{width}{}",
+            most.unwrap_or_default()
+        ));
+    }
+    let bar = nvml.numbers::<u64, 3>(device, c"nvmlDeviceGetBAR1MemoryInfo");
+    facts.extend(bar.map(|[total, ..]| format!("BAR1 {} MiB", total >> 20)));
+    let mode = nvml.number(device, c"nvmlDeviceGetComputeMode");
+    let mode = mode.and_then(|mode| COMPUTE_MODES.get(mode as usize));
+    facts.extend(mode.map(|mode| format!("compute mode {mode}")));
+    if nvml.is_partitioned(device) == Some(true) {
+        facts.push("partitioned (MIG)".to_owned());
+    }
+    let reasons = nvml.numbers(device, c"nvmlDeviceGetCurrentClocksThrottleReasons");
+    let slowed = slowed_by(reasons.map_or(0, |[reasons]| reasons));
+    if !slowed.is_empty() {
+        facts.push(format!("slowed by {}", slowed.join(", ")));
     }
     facts
 }
