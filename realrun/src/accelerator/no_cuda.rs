@@ -111,27 +111,41 @@ pub fn stand_ins(_devices: impl IntoIterator<Item = u32>) -> Vec<String> {
     Vec::new()
 }
 
-/// None: there is no device.
-#[must_use]
-pub fn others_at_work(_devices: impl IntoIterator<Item = u32>) -> Vec<String> {
-    Vec::new()
-}
+/// Devices that can be looked at: there are none.
+#[derive(Debug, Default)]
+pub struct Watchable;
 
 /// Devices under watch: there are none.
 #[derive(Debug)]
 pub struct Watch;
+
+impl Watchable {
+    /// Finds none.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn find(_devices: impl IntoIterator<Item = u32>) -> Result<Watchable, CudaError> {
+        Ok(Watchable)
+    }
+
+    /// Nothing.
+    #[must_use]
+    pub fn others_at_work(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Watches nothing.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch
+    }
+}
 
 /// What a device showed: there is none.
 #[derive(Debug)]
 pub enum Seen {}
 
 impl Watch {
-    /// Watches nothing.
-    #[must_use]
-    pub fn start(_devices: impl IntoIterator<Item = u32>) -> Watch {
-        Watch
-    }
-
     /// Nothing.
     #[must_use]
     pub fn end(self) -> Vec<Seen> {

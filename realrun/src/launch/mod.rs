@@ -28,7 +28,7 @@ pub use mps::mps_state;
 pub use placement::netns_problem;
 
 use crate::accelerator::cpu::THREADS_VARIABLE;
-use crate::accelerator::cuda::{self, Seen, Watch};
+use crate::accelerator::cuda::{self, Seen, Watch, Watchable};
 use crate::clock::monotonic_ns;
 use crate::error::RealrunError;
 use crate::journal::Writing;
@@ -96,14 +96,14 @@ pub fn measure(
     progress(Progress::Starting);
     check::can_be_measured(scenario)?;
     let mut manifest = plan(scenario, options)?;
-    let others = cuda::others_at_work(gpus(scenario));
+    let (gpus, gpu_warnings) = watchable(scenario);
     if scenario.placement == Placement::Device {
         refuse_to_overwrite(&options.out)?;
         progress(Progress::Running(Duration::ZERO));
-        let watch = Watch::start(gpus(scenario));
+        let watch = gpus.watch();
         let mut run = device::measure(scenario, manifest)?;
         note(&mut run.manifest, watch);
-        run.manifest.warnings.extend(others);
+        run.manifest.warnings.extend(gpu_warnings);
         run.manifest.warnings.extend(mps::warning_here());
         run.save(&options.out)?;
         return Ok(run);
@@ -119,11 +119,11 @@ pub fn measure(
     let writing = Writing::into(&journals)?;
     let mut crew = start(scenario, options, &journals, &place, mps.as_ref())?;
     manifest.warnings = std::mem::take(&mut crew.warnings);
-    manifest.warnings.extend(others);
+    manifest.warnings.extend(gpu_warnings);
     write_json(&journals.join(MANIFEST_FILE), &manifest)?;
     let before = machine::machine_time();
     let start_ns = monotonic_ns() + LEAD_NS;
-    let watch = Watch::start(gpus(scenario));
+    let watch = gpus.watch();
     crew.order(Order::Start { at_ns: start_ns });
     manifest.outcome = crew.watch(start_ns, &journals, progress)?;
     note(&mut manifest, watch);
@@ -202,6 +202,21 @@ fn gpus(scenario: &Scenario) -> Vec<u32> {
             _ => &[],
         });
     used.flatten().map(|device| device.gpu).collect()
+}
+
+/// The GPUs that the scenario uses, to be looked at, and what is to know of them before the start.
+fn watchable(scenario: &Scenario) -> (Watchable, Vec<String>) {
+    match Watchable::find(gpus(scenario)) {
+        Ok(gpus) => {
+            let warnings = gpus.others_at_work();
+            (gpus, warnings)
+        }
+        Err(error) => {
+            let warning =
+                format!("{error}; nothing tells how the GPUs were while they were measured");
+            (Watchable::default(), vec![warning])
+        }
+    }
 }
 
 /// Notes what GPUs showed while they were measured.

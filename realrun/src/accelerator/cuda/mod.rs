@@ -44,7 +44,7 @@ pub use nvtx::{Range, range};
 pub use peer::PeerBuffer;
 pub use stream::{CudaEvent, CudaStream, Operations};
 pub use together::run_together;
-pub use watch::{Seen, Watch, others_at_work};
+pub use watch::{Seen, Watch, Watchable};
 
 /// The devices that the driver shows to this process, in words: what each is, and how it is now as far
 /// as NVIDIA's management library tells.

@@ -178,8 +178,11 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Of the devices at these addresses of the PCI bus; `None` without the library.
+    /// Of the devices at these addresses of the PCI bus; `None` if there are none, or no library.
     pub(super) fn new(bus_ids: &[CString]) -> Option<Monitor> {
+        if bus_ids.is_empty() {
+            return None;
+        }
         let nvml = Nvml::start()?;
         let devices = bus_ids.iter().map(|id| nvml.device(id)).collect();
         Some(Monitor { nvml, devices })

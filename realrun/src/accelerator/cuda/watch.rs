@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::super::CudaError;
 use super::driver::Driver;
 use super::nvml::{Monitor, Now, slowed_by};
 
@@ -65,21 +66,49 @@ pub struct Watch {
     thread: JoinHandle<Vec<Seen>>,
 }
 
-/// The numbers of `devices`, each once, and their addresses on the PCI bus, as far as the driver tells.
-fn found(devices: impl IntoIterator<Item = u32>) -> (Vec<u32>, Vec<CString>) {
-    let devices: BTreeSet<u32> = devices.into_iter().collect();
-    let found = devices.into_iter().filter_map(|number| {
-        let device = Driver::get().ok()?.device(number).ok()?;
-        Some((number, device.bus_id().ok()?))
-    });
-    found.unzip()
+/// Devices that can be looked at.
+#[derive(Debug, Default)]
+pub struct Watchable {
+    devices: Vec<u32>,
+    bus_ids: Vec<CString>,
 }
 
-impl Watch {
-    /// Begins to look at devices by their numbers, on a thread of its own.
+impl Watchable {
+    /// Those with these numbers, each once.
+    ///
+    /// # Errors
+    /// If there is no usable driver, or it does not tell where a device is.
+    pub fn find(devices: impl IntoIterator<Item = u32>) -> Result<Watchable, CudaError> {
+        let devices: BTreeSet<u32> = devices.into_iter().collect();
+        let devices: Vec<u32> = devices.into_iter().collect();
+        let place = |number: &u32| Driver::get()?.device(*number)?.bus_id();
+        Ok(Watchable {
+            bus_ids: devices.iter().map(place).collect::<Result<_, _>>()?,
+            devices,
+        })
+    }
+
+    /// What is to know of them before anything is started on them: each on which others work.
     #[must_use]
-    pub fn start(devices: impl IntoIterator<Item = u32>) -> Watch {
-        let (devices, bus_ids) = found(devices);
+    pub fn others_at_work(&self) -> Vec<String> {
+        let Some(monitor) = Monitor::new(&self.bus_ids) else {
+            return Vec::new();
+        };
+        let work = self.devices.iter().zip(monitor.work());
+        let busy = work.filter(|(_, work)| *work != [0, 0]);
+        let warning = |(device, [n, used]): (&u32, [u32; 2])| {
+            format!(
+                "GPU {device} had {n} other processes and was {used}% busy before anything was started \
+                 on it: what they do is in what was measured"
+            )
+        };
+        busy.map(warning).collect()
+    }
+
+    /// Begins to look at them, on a thread of its own.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        let (devices, bus_ids) = (self.devices.clone(), self.bus_ids.clone());
         let (end, ended) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let Some(monitor) = Monitor::new(&bus_ids) else {
@@ -101,7 +130,9 @@ impl Watch {
         });
         Watch { end, thread }
     }
+}
 
+impl Watch {
     /// Ends it; what each device that tells of itself showed.
     #[must_use]
     pub fn end(self) -> Vec<Seen> {
@@ -121,22 +152,4 @@ fn summary(device: u32, looks: &[Now]) -> Seen {
         celsius: looks.iter().filter_map(|now| now.celsius).max(),
         slowed_by: slowed_by(reasons),
     }
-}
-
-/// What is to know of devices before anything is started on them: each on which others work.
-#[must_use]
-pub fn others_at_work(devices: impl IntoIterator<Item = u32>) -> Vec<String> {
-    let (devices, bus_ids) = found(devices);
-    let Some(monitor) = Monitor::new(&bus_ids) else {
-        return Vec::new();
-    };
-    let work = devices.into_iter().zip(monitor.work());
-    let busy = work.filter(|(_, work)| *work != [0, 0]);
-    let warning = |(device, [n, used]): (u32, [u32; 2])| {
-        format!(
-            "GPU {device} had {n} other processes and was {used}% busy before anything was started on it: \
-             what they do is in what was measured"
-        )
-    };
-    busy.map(warning).collect()
 }
