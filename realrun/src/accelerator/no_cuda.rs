@@ -113,7 +113,7 @@ pub fn stand_ins(_devices: impl IntoIterator<Item = u32>) -> Vec<String> {
 
 /// Devices that can be looked at: there are none.
 #[derive(Debug, Default)]
-pub struct Watchable;
+pub struct Watchable(());
 
 /// Devices under watch: there are none.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Watchable {
     /// # Errors
     /// Never.
     pub fn find(_devices: impl IntoIterator<Item = u32>) -> Result<Watchable, CudaError> {
-        Ok(Watchable)
+        Ok(Watchable(()))
     }
 
     /// Nothing.
