@@ -131,7 +131,7 @@ fn what(
         (SpanName::Preprocess, _) => {
             let key = (span.replication, span.stage, span.context, span.batch);
             let n = sizes.get(&key).copied().unwrap_or(1);
-            Some(What::Preprocess(span.bytes * u64::from(n)))
+            Some(What::Preprocess(span.bytes.saturating_mul(u64::from(n))))
         }
         (SpanName::Kernel, Some(number)) => {
             let key = (span.replication, span.stage, span.context, span.batch);

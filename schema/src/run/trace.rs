@@ -210,6 +210,70 @@ impl Span {
     pub fn cpu_s(&self) -> f64 {
         self.cpu_ns as f64 / 1e9
     }
+
+    /// Whether it can be one of a run of `scenario` with so many replications, as every span of a
+    /// run that was read is.
+    ///
+    /// # Errors
+    /// Says which of its fields cannot be.
+    pub fn check(&self, scenario: &Scenario, n_replications: u32) -> Result<(), String> {
+        let &Span {
+            ready_ns,
+            start_ns,
+            end_ns,
+            ..
+        } = self;
+        if ready_ns > start_ns || start_ns > end_ns || end_ns > LAST_NS {
+            return Err(format!(
+                "a span is ready at {ready_ns} ns, starts at {start_ns} ns and ends at {end_ns} ns; \
+                 these must ascend, up to {LAST_NS}"
+            ));
+        }
+        if self.replication >= n_replications {
+            let found = self.replication;
+            return Err(format!(
+                "`replication` is {found} of {n_replications}, counted from 0"
+            ));
+        }
+        let client = scenario.clients.rows().get(self.request.client().index());
+        let client = client.ok_or_else(|| no_client(self.request))?;
+        let group = &scenario.groups[client.group];
+        if self.branch as usize > group.branches.len() {
+            let (branch, n) = (self.branch, group.branches.len());
+            return Err(format!("`branch` is {branch}, and requests have {n}"));
+        }
+        if let Some(hop) = self.hop
+            && scenario
+                .hop(self.request.client(), self.branch, hop)
+                .is_none()
+        {
+            let path = match (self.branch as usize).checked_sub(1) {
+                None => &group.path,
+                Some(index) => &scenario.call(&group.branches[index]).path,
+            };
+            let n = path.len();
+            return Err(format!("`hop` is {hop} of {n}, counted from 0"));
+        }
+        if self.host.index() >= scenario.hosts.len() {
+            return Err(format!("there is no host {}", self.host.index()));
+        }
+        let stage = scenario.stages.rows().get(self.stage.index());
+        let stage = stage.ok_or_else(|| format!("there is no stage {}", self.stage.index()))?;
+        let on_device = matches!(
+            self.name,
+            SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
+        );
+        if on_device || self.name.is_detail() {
+            let StageRole::Serve(serve) = &stage.role else {
+                let (name, stage) = (self.name.name(), &stage.name);
+                return Err(format!(
+                    "`{name}` is at stage `{stage}`, which serves nothing"
+                ));
+            };
+            check_place(self, serve, stage.replicas)?;
+        }
+        Ok(())
+    }
 }
 
 /// What a span's resource is called: the transport of its hop, or the part of its host.
@@ -404,7 +468,7 @@ fn read_rows<R: ChunkReader + 'static>(
         .map(|(index, row)| {
             let row = row.map_err(|error| error.to_string())?;
             read_span(&row, scenario)
-                .and_then(|span| check(span, scenario, n_replications))
+                .and_then(|span| span.check(scenario, n_replications).map(|()| span))
                 .map_err(|problem| format!("row {index}: {problem}"))
         })
         .collect()
@@ -431,7 +495,7 @@ fn read_span(row: &Row, scenario: &Scenario) -> Result<Span, String> {
     };
     let request = RequestId::from_u64(number("request")?);
     if request.client().index() >= scenario.clients.len() {
-        return Err(format!("there is no client {}", request.client().index()));
+        return Err(no_client(request));
     }
     let group = &scenario.groups[scenario.clients[request.client()].group];
     let class = string("class")?;
@@ -482,58 +546,8 @@ fn read_span(row: &Row, scenario: &Scenario) -> Result<Span, String> {
     })
 }
 
-/// The span, if it can be one of a run of `scenario`.
-fn check(span: Span, scenario: &Scenario, n_replications: u32) -> Result<Span, String> {
-    let Span {
-        ready_ns,
-        start_ns,
-        end_ns,
-        ..
-    } = span;
-    if ready_ns > start_ns || start_ns > end_ns || end_ns > LAST_NS {
-        return Err(format!(
-            "a span is ready at {ready_ns} ns, starts at {start_ns} ns and ends at {end_ns} ns; \
-             these must ascend, up to {LAST_NS}"
-        ));
-    }
-    if span.replication >= n_replications {
-        let found = span.replication;
-        return Err(format!(
-            "`replication` is {found} of {n_replications}, counted from 0"
-        ));
-    }
-    let group = &scenario.groups[scenario.clients[span.request.client()].group];
-    if span.branch as usize > group.branches.len() {
-        let (branch, n) = (span.branch, group.branches.len());
-        return Err(format!("`branch` is {branch}, and requests have {n}"));
-    }
-    if let Some(hop) = span.hop
-        && scenario
-            .hop(span.request.client(), span.branch, hop)
-            .is_none()
-    {
-        let path = match (span.branch as usize).checked_sub(1) {
-            None => &group.path,
-            Some(index) => &scenario.call(&group.branches[index]).path,
-        };
-        let n = path.len();
-        return Err(format!("`hop` is {hop} of {n}, counted from 0"));
-    }
-    let stage = &scenario.stages[span.stage];
-    let on_device = matches!(
-        span.name,
-        SpanName::H2d | SpanName::Preprocess | SpanName::Inference | SpanName::D2h
-    );
-    if on_device || span.name.is_detail() {
-        let StageRole::Serve(serve) = &stage.role else {
-            let (name, stage) = (span.name.name(), &stage.name);
-            return Err(format!(
-                "`{name}` is at stage `{stage}`, which serves nothing"
-            ));
-        };
-        check_place(&span, serve, stage.replicas)?;
-    }
-    Ok(span)
+fn no_client(request: RequestId) -> String {
+    format!("there is no client {}", request.client().index())
 }
 
 /// Whether the context of a span exists, and its kernel as far as the scenario knows kernels.
