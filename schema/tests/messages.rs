@@ -61,7 +61,7 @@ fn the_base_is_valid_and_reads_back() {
 
 #[test]
 fn unknown_names() {
-    assert_snapshot!(message("arrivals =", "arivals ="), @"a.toml:26: `clients.0.arivals`: unknown key `arivals`, did you mean `arrivals`? (allowed: name, on, count, arrivals, classes, timeout, retry, path, reply-over)");
+    assert_snapshot!(message("arrivals =", "arivals ="), @"a.toml:26: `clients.0.arivals`: unknown key `arivals`, did you mean `arrivals`? (allowed: name, on, count, arrivals, classes, in-a-row, timeout, retry, path, reply-over)");
     assert_snapshot!(message("proxy = {}", "proxi = {}"), @"a.toml:18: `stages.ingress.proxi`: unknown key `proxi`, did you mean `proxy`? (allowed: on, serve, proxy, instances, batch, receive-threads, hand-back, steps, gpu, station, fork, join, balance, tokens, release, next)");
     assert_snapshot!(message("on = \"server\"", "on = \"sever\""), @"a.toml:21: `stages.classify.on`: there is no host `sever`, did you mean `server`? (allowed: edge, gateway, server)");
     assert_snapshot!(message("to = \"classify\"", "to = \"clasify\""), @"a.toml:27: `clients.0.path.0.to`: there is no stage `clasify`, did you mean `classify`? (allowed: classify, ingress)");
@@ -125,7 +125,8 @@ fn wrong_sizes_and_places() {
 fn wrong_overrides() {
     assert_snapshot!(parse(BASE, &["clients.0.count"]).unwrap_err(), @"--set clients.0.count: write it as key.path=value");
     assert_snapshot!(parse(BASE, &["clients.3.count=1"]).unwrap_err(), @"--set clients.3.count=1: `clients` is a list of 1, `3` is no index into it");
-    assert_snapshot!(parse(BASE, &["clients.0.cuont=1"]).unwrap_err(), @"a.toml with --set clients.0.cuont=1: `clients.0.cuont`: unknown key `cuont`, did you mean `count`? (allowed: name, on, count, arrivals, classes, timeout, retry, path, reply-over)");
+    assert_snapshot!(parse(BASE, &["clients.0.in-a-row=0.5"]).unwrap_err(), @"a.toml with --set clients.0.in-a-row=0.5: `clients.0.in-a-row`: is 0.5, and must be a number from 1");
+    assert_snapshot!(parse(BASE, &["clients.0.cuont=1"]).unwrap_err(), @"a.toml with --set clients.0.cuont=1: `clients.0.cuont`: unknown key `cuont`, did you mean `count`? (allowed: name, on, count, arrivals, classes, in-a-row, timeout, retry, path, reply-over)");
     assert_snapshot!(parse(BASE, &["links.0.rate=fast"]).unwrap_err(), @r#"a.toml with --set links.0.rate=fast: `links.0.rate`: `fast` is not a number followed by a unit, such as "25 Gbit/s""#);
 }
 

@@ -339,6 +339,7 @@ fn clients() -> impl Strategy<Value = ClientsFile> {
             count,
             arrivals,
             classes,
+            in_a_row: 1.0,
             timeout: None,
             retry: None,
             path: path.into_iter().map(hop).collect(),

@@ -328,7 +328,7 @@ fn wrong_input_ends_with_two_and_names_the_line() {
     assert_eq!(output.status.code(), Some(2));
     let message =
         String::from_utf8_lossy(&output.stderr).replace(&dir.path().display().to_string(), "DIR");
-    insta::assert_snapshot!(message.trim(), @"error: DIR/scenario.toml:33: `clients.0.cuont`: unknown key `cuont`, did you mean `count`? (allowed: name, on, count, arrivals, classes, timeout, retry, path, reply-over)");
+    insta::assert_snapshot!(message.trim(), @"error: DIR/scenario.toml:33: `clients.0.cuont`: unknown key `cuont`, did you mean `count`? (allowed: name, on, count, arrivals, classes, in-a-row, timeout, retry, path, reply-over)");
 }
 
 #[test]

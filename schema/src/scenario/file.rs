@@ -386,6 +386,9 @@ pub struct ClientsFile {
     /// Kinds of requests; one kind if not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ClassFile>,
+    /// How many requests of a client in a row are drawn as one of a class, on average; 1 if not given.
+    #[serde(default = "one", skip_serializing_if = "is_unit")]
+    pub in_a_row: f64,
     /// How long a client waits for the reply to an attempt before it gives it up; for ever if not
     /// given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -449,6 +452,9 @@ const fn default_warmup() -> Extent {
 }
 const fn one() -> f64 {
     1.0
+}
+fn is_unit(value: &f64) -> bool {
+    value.to_bits() == one().to_bits()
 }
 const fn default_one() -> u32 {
     1

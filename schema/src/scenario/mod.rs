@@ -302,6 +302,8 @@ pub struct Group {
     pub replayed: Option<Arc<[SimDuration]>>,
     /// Its classes.
     pub classes: Vec<ClassId>,
+    /// How many requests of a client in a row are drawn as one of a class, on average; from 1.
+    pub in_a_row: f64,
     /// How long a client waits for the reply to an attempt; `None` if for ever.
     pub timeout: Option<SimDuration>,
     /// What it does then; the request has failed if `None`.

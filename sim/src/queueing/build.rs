@@ -110,7 +110,7 @@ fn plan(network: &Network, group: &Group, id: ClientId, name: &str, seed: Seed) 
     let gaps = Gaps::new(&group.arrivals, group.replayed.clone(), seed, name);
     let gaps = gaps.expect("the network was checked");
     let kinds = stream(seed, &format!("{name}/class"));
-    ClientPlan::of(id, gaps, kinds, &group.classes, &network.classes)
+    ClientPlan::of(id, gaps, kinds, &group.classes, &network.classes).in_a_row(group.in_a_row)
 }
 
 fn node(stage: &Stage, seed: Seed, labels: &[String], weights: &[f64]) -> Node {

@@ -30,6 +30,7 @@ pub(super) struct Group {
     pub(super) arrivals: ArrivalsFile,
     pub(super) replayed: Option<Arc<[SimDuration]>>,
     pub(super) classes: Vec<ClassId>,
+    pub(super) in_a_row: f64,
     pub(super) path: Vec<StageId>,
 }
 
@@ -136,6 +137,7 @@ impl Network {
             arrivals: clients.arrivals,
             replayed: clients.replayed,
             classes,
+            in_a_row: 1.0,
             path: clients.path,
         });
     }
@@ -167,6 +169,7 @@ impl Network {
                 arrivals: group.arrivals.clone(),
                 replayed: group.replayed.clone(),
                 classes: group.classes.clone(),
+                in_a_row: group.in_a_row,
                 path: group.path.iter().map(|hop| hop.to).collect(),
             });
         }

@@ -71,6 +71,10 @@ impl Check<'_> {
             on_gpu: self.reaches_a_gpu(&path, scenario),
         };
         let classes = self.classes(&key, &group.classes, &served, &mut scenario.classes)?;
+        if !(group.in_a_row >= 1.0 && group.in_a_row.is_finite()) {
+            let problem = format!("is {}, and must be a number from 1", group.in_a_row);
+            return Err(self.source.invalid(&format!("{key}.in-a-row"), &problem));
+        }
         if let Some(hop) = path.iter().find(|hop| hop.over == Transport::Gdr) {
             self.connection_buffer(hop, &classes, scenario)?;
         }
@@ -81,6 +85,7 @@ impl Check<'_> {
             arrivals: group.arrivals.clone(),
             replayed: None,
             classes,
+            in_a_row: group.in_a_row,
             timeout: group.timeout,
             retry: group.retry.clone(),
             path,
