@@ -3,8 +3,8 @@
 //! The length is work, not time: the loop looks at no clock, so a thread that is preempted, or
 //! that shares its core with another, takes longer in wall time by as much as real compute would.
 //! The number of iterations a nanosecond is measured once for an accelerator on the thread's CPU
-//! clock, as the median of several rounds; a core whose clock rate changes later makes the same
-//! work longer or shorter.
+//! clock, as in the fastest of several rounds: what disturbs a core only makes it slower. A core
+//! whose clock rate changes later makes the same work longer or shorter.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use super::error::room_for;
 use super::{AcceleratorError, Context, SyntheticSpec};
 
-/// Rounds of a calibration; their median is the rate.
+/// Rounds of a calibration; the fastest gives the rate.
 const CALIBRATION_ROUNDS: usize = 9;
 
 /// Shortest round of a calibration: a thousand times what reading the CPU clock costs.
@@ -40,9 +40,9 @@ impl SpinRate {
         while cpu_time_of(iterations) < round {
             iterations *= 2;
         }
-        let mut rounds = [(); CALIBRATION_ROUNDS].map(|()| cpu_time_of(iterations));
-        rounds.sort_unstable();
-        Self::from_round(iterations, rounds[CALIBRATION_ROUNDS / 2])
+        let rounds = [(); CALIBRATION_ROUNDS].map(|()| cpu_time_of(iterations));
+        let fastest = rounds.into_iter().min().expect("there are rounds");
+        Self::from_round(iterations, fastest)
     }
 
     /// The rate at which `iterations` take `time`.
