@@ -106,7 +106,8 @@ pub(crate) struct Judge {
     /// measured hold less than 95%
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) rounds: u32,
-    /// How long each of the many measurements of a round lasts, in seconds
+    /// How long each of the many measurements of a round lasts, in seconds; those of probes three times
+    /// as long
     #[arg(long, default_value_t = 0.8)]
     pub(crate) seconds: f64,
     /// Number of profiles, drawn within what is known of each cost, that each point is simulated with

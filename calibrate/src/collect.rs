@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::ids::{Id, RequestId, StageId};
 use schema::profile::{Driver, PartKind, cost};
 use schema::run::{Leg, Run, Span, SpanName, Status};
-use schema::scenario::{ArrivalsFile, Group, Hop, HostWait, Scenario, Verb, Way, Work};
+use schema::scenario::{Group, Hop, HostWait, Scenario, Verb, Way, Work};
 use schema::units::{Bytes, SimDuration};
+use schema::workload::ClientPlan;
 
 use crate::Source;
 use crate::idle::{BatchKey, Recent, recent};
@@ -29,8 +30,8 @@ pub(crate) fn collect(sources: &[Source], warnings: &mut Vec<String>) -> Costs {
             scenario: &source.run.scenario,
             light: is_light(&source.run.scenario),
             batch_sizes: batch_sizes(source.run),
-            recent: recent(source.run),
             costs: &mut costs,
+            slept: slept(source.run),
             n_malformed: 0,
             n_read: 0,
             large: &mut large,
@@ -73,8 +74,9 @@ struct Collector<'a> {
     scenario: &'a Scenario,
     light: bool,
     batch_sizes: BTreeMap<BatchKey, u32>,
-    recent: BTreeMap<BatchKey, Recent>,
     costs: &'a mut Costs,
+    /// Replications and numbers of the requests before which the only client thought.
+    slept: BTreeSet<(u32, u32)>,
     n_malformed: u64,
     /// Messages that were read by their receiver.
     n_read: u64,
@@ -85,9 +87,9 @@ struct Collector<'a> {
 impl Collector<'_> {
     fn run(&mut self, run: &Run) {
         let counted = counted(run);
-        let mut operations: BTreeMap<Operation, (Span, u64)> = BTreeMap::new();
+        let mut operations: BTreeMap<Operation, (Span, u64, Option<Recent>)> = BTreeMap::new();
         let mut messages: BTreeMap<Message, [Option<Span>; 2]> = BTreeMap::new();
-        for span in &run.trace {
+        for (span, recent) in run.trace.iter().zip(recent(run)) {
             let counts = counted.contains(&(span.replication, span.request));
             if !counts || span.status == Status::Failed {
                 continue;
@@ -103,14 +105,14 @@ impl Collector<'_> {
             }
             if is_batched(span) {
                 let operation = (span.name, span.replication, span.stage, span.batch);
-                let bytes = &mut operations.entry(operation).or_insert((*span, 0)).1;
+                let bytes = &mut operations.entry(operation).or_insert((*span, 0, recent)).1;
                 *bytes = bytes.saturating_add(span.bytes);
             } else {
-                self.span(span, span.bytes);
+                self.span(span, span.bytes, recent);
             }
         }
-        for (span, bytes) in operations.values() {
-            self.span(span, *bytes);
+        for (span, bytes, recent) in operations.values() {
+            self.span(span, *bytes, *recent);
         }
         for sides in messages.values() {
             if let [Some(send), Some(receive)] = sides {
@@ -158,48 +160,58 @@ impl Collector<'_> {
         pairs.any(|hops| hops[0].to == span.stage && hops.iter().all(|hop| hop.over.is_verbs()))
     }
 
-    /// Adds the sample that a span (or the spans of one operation, of `bytes` in all) gives.
-    fn span(&mut self, span: &Span, bytes: u64) {
+    /// Adds the sample that a span (or the spans of one operation, of `bytes` in all) gives; when it started,
+    /// its cores had the recent busy share `recent`.
+    fn span(&mut self, span: &Span, bytes: u64, recent: Option<Recent>) {
         let by_bytes = (Driver::Bytes, bytes as f64, Shape::Affine);
         let work = serve(self.scenario, span.stage).map(|serve| &serve.work);
         let of_message = self.hop(span).map(cost::of_message);
         match (span.name, work, of_message) {
             (SpanName::Prepare, ..) => {
-                self.on_host(span, cost::PREPARE, Clock::Service, by_bytes);
+                self.on_host((span, recent), cost::PREPARE, Clock::Service, by_bytes);
                 self.wakeup(span);
             }
             (SpanName::Postprocess, ..) => {
-                self.on_host(span, cost::POSTPROCESS, Clock::Service, by_bytes);
+                self.on_host((span, recent), cost::POSTPROCESS, Clock::Service, by_bytes);
             }
             (SpanName::Translate, ..) if self.shares_memory(span) => {
                 let once = (Driver::Requests, 1.0, Shape::Constant);
-                self.on_host(span, cost::FORWARD, Clock::Service, once);
+                self.on_host((span, recent), cost::FORWARD, Clock::Service, once);
             }
             (SpanName::Translate, ..) => {
-                self.on_host(span, cost::TRANSLATE, Clock::Service, by_bytes);
+                self.on_host((span, recent), cost::TRANSLATE, Clock::Service, by_bytes);
             }
             // Of its GPU's part, by the device's clock.
             (SpanName::H2d | SpanName::D2h | SpanName::Preprocess, ..) if self.is_on_gpu(span) => {}
-            (SpanName::Inference, ..) if self.is_on_gpu(span) => self.launch(span),
-            (SpanName::H2d, ..) => self.on_host(span, cost::H2D, Clock::Service, by_bytes),
-            (SpanName::D2h, ..) => self.on_host(span, cost::D2H, Clock::Service, by_bytes),
+            (SpanName::Inference, ..) if self.is_on_gpu(span) => self.launch(span, recent),
+            (SpanName::H2d, ..) => {
+                self.on_host((span, recent), cost::H2D, Clock::Service, by_bytes)
+            }
+            (SpanName::D2h, ..) => {
+                self.on_host((span, recent), cost::D2H, Clock::Service, by_bytes)
+            }
             (SpanName::Preprocess, Some(work), _) => {
                 let cost = cost::preprocess(&work.key());
-                self.on_host(span, &cost, Clock::Service, by_bytes);
+                self.on_host((span, recent), &cost, Clock::Service, by_bytes);
             }
             (SpanName::Inference, Some(work), _) => {
                 let size = self.batch_sizes[&(span.replication, span.stage, span.batch)];
                 let law = inference_driver(work, size);
-                self.on_host(span, &cost::inference(&work.key()), Clock::Service, law);
+                self.on_host(
+                    (span, recent),
+                    &cost::inference(&work.key()),
+                    Clock::Service,
+                    law,
+                );
             }
             (SpanName::Send, _, Some([send, _])) => {
                 if !self.is_read(span) {
-                    self.on_host(span, &send, Clock::Core, by_bytes);
+                    self.on_host((span, recent), &send, Clock::Core, by_bytes);
                 }
                 self.notify(span);
             }
             (SpanName::Receive, _, Some([_, receive])) if !self.is_read(span) => {
-                self.on_host(span, &receive, Clock::Core, by_bytes);
+                self.on_host((span, recent), &receive, Clock::Core, by_bytes);
             }
             (SpanName::Queue, Some(_), _) => self.dispatch(span),
             _ => {}
@@ -212,25 +224,20 @@ impl Collector<'_> {
 
     /// What a core takes to launch the kernels of a pass. A thread that polls for their end has that
     /// in it, so only of one that sleeps.
-    fn launch(&mut self, span: &Span) {
+    fn launch(&mut self, span: &Span, recent: Option<Recent>) {
         let Some(serve) = serve(self.scenario, span.stage) else {
             return;
         };
         let sleeps = (serve.gpu.as_ref()).is_some_and(|gpu| gpu.wait == HostWait::Block);
         if let (Work::Kernels(kernels), true) = (&serve.work, sleeps && span.cpu_ns > 0) {
             let by_kernels = (Driver::Kernels, kernels.work.len() as f64, Shape::Affine);
-            self.on_host(span, cost::LAUNCH, Clock::Core, by_kernels);
+            self.on_host((span, recent), cost::LAUNCH, Clock::Core, by_kernels);
         }
     }
 
     /// A client that thinks sleeps until its request is due, and then waits to run.
     fn wakeup(&mut self, span: &Span) {
-        let group = self.group(span).expect("the span is well formed");
-        let thinks = match &group.arrivals {
-            ArrivalsFile::ClosedLoop { think } => !think.is_zero(),
-            _ => false,
-        };
-        if self.light && thinks {
+        if self.light && self.slept.contains(&(span.replication, span.request.seq())) {
             let part = self.scenario.hosts[span.host].part.clone();
             let waited = (span.start_ns - span.ready_ns) as f64 / 1e9;
             self.constant(part, cost::WAKEUP, span, waited);
@@ -314,7 +321,7 @@ impl Collector<'_> {
 
     fn on_host(
         &mut self,
-        span: &Span,
+        (span, recent): (&Span, Option<Recent>),
         cost: &str,
         clock: Clock,
         (per, driver, shape): (Driver, f64, Shape),
@@ -324,13 +331,8 @@ impl Collector<'_> {
             driver,
             wall_s: span.service_s(),
             cpu_s: span.cpu_s(),
-            recent: match span.name {
-                SpanName::Inference => {
-                    let batch = (span.replication, span.stage, span.batch);
-                    self.recent.get(&batch).copied()
-                }
-                _ => None,
-            },
+            // After a pause a message takes a time more, not a factor.
+            recent: recent.filter(|_| span.name == SpanName::Inference),
         };
         let part = self.scenario.hosts[span.host].part.clone();
         let row = (PartKind::Host, per, shape, clock);
@@ -388,6 +390,30 @@ impl Collector<'_> {
             }),
         }
     }
+}
+
+/// Replications and numbers of the requests before which the client of a run with one client thought.
+fn slept(run: &Run) -> BTreeSet<(u32, u32)> {
+    if !is_light(&run.scenario) {
+        return BTreeSet::new();
+    }
+    let mut sent: BTreeMap<u32, usize> = BTreeMap::new();
+    for span in run.trace.iter().filter(|s| s.name == SpanName::Request) {
+        *sent.entry(span.replication).or_default() += 1;
+    }
+    let of_replication = |(replication, n): (u32, usize)| {
+        let seed = run.scenario.seed.replication(replication);
+        let client = run.scenario.clients.ids().next()?;
+        let plan = ClientPlan::new(&run.scenario, client, seed).ok()?;
+        let thought = plan
+            .take(n)
+            .filter(|planned| planned.gap > SimDuration::ZERO);
+        Some(thought.map(move |planned| (replication, planned.id.seq())))
+    };
+    sent.into_iter()
+        .filter_map(of_replication)
+        .flatten()
+        .collect()
 }
 
 const fn is_on_device(span: &Span) -> bool {

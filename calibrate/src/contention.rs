@@ -91,7 +91,7 @@ fn points(source: &Source, profile: &Profile) -> Vec<(String, ContentionPoint)> 
     let recent = recent(run);
     // Core time of each batch, by stage and bits of the driver.
     let mut times: BTreeMap<(StageId, u64), BTreeMap<(u32, u32), f64>> = BTreeMap::new();
-    for span in &run.trace {
+    for (span, recent) in run.trace.iter().zip(&recent) {
         let counts = span.name == SpanName::Inference
             && span.status == Status::Ok
             && span.cpu_ns > 0
@@ -101,8 +101,7 @@ fn points(source: &Source, profile: &Profile) -> Vec<(String, ContentionPoint)> 
         };
         let batch = (span.replication, span.stage, span.batch);
         let (_, driver, _) = inference_driver(&serve.work, sizes[&batch]);
-        // A batch whose spans contradict themselves has no share.
-        let Some(recent) = recent.get(&batch) else {
+        let Some(recent) = recent else {
             continue;
         };
         let part = &scenario.hosts[scenario.stages[span.stage].host].part;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schema::ids::{CoreSetId, Id, StageId};
 use schema::profile::IdleLaw;
-use schema::run::{Run, Span, SpanName};
+use schema::run::{Run, SpanName};
 use schema::stats::mean;
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -18,101 +18,110 @@ use crate::affine::{CLIP, centre_and_scale};
 use crate::correlation::effective_samples;
 use crate::samples::{Point, Series};
 
-/// The memories that are tried, in seconds: from a few to a few hundred milliseconds, a factor of
-/// two apart. Shorter ones than a pause of a probe and longer ones than a run cannot be told apart.
-pub(crate) const MEMORIES_S: [f64; 7] = [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128];
+/// The memories that are tried, in seconds: from a part of a millisecond, as a sleep of a core is long, to
+/// a few hundred, a factor of two apart. Longer ones than a run cannot be told apart.
+pub(crate) const MEMORIES_S: [f64; 10] = [
+    0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128,
+];
 /// The recent busy share by memory.
 pub(crate) type Recent = [f64; MEMORIES_S.len()];
 /// Fewest samples from which it is fitted.
 const MIN_SAMPLES: usize = 100;
 /// Least standard deviation of the recent busy share that shows it.
 const MIN_SPREAD: f64 = 0.05;
+/// One sample in five must be of cores with at least this recent busy share: the law is for cores that were
+/// busy all along, and must not lie far from what was seen.
+const MIN_BUSY: f64 = 0.6;
 /// A slow-down counts if it would come out so by chance with this probability.
 const ALPHA: f64 = 0.001;
 
 /// Replication, stage and batch.
 pub(crate) type BatchKey = (u32, StageId, u32);
 
-/// The recent busy share of the cores of each batch's stage when its inference started.
-pub(crate) fn recent(run: &Run) -> BTreeMap<BatchKey, Recent> {
+/// The recent busy share of the cores of each span of core time when it started, in the order of the trace;
+/// `None` of other spans, and of those that contradict themselves.
+pub(crate) fn recent(run: &Run) -> Vec<Option<Recent>> {
     let scenario = &run.scenario;
-    let set_of = |span: &Span| scenario.hosts[span.host].core_set;
-    // Every piece of core time once: a batch has a span a request.
-    let mut pieces: BTreeMap<(u32, CoreSetId), Vec<(u64, u64)>> = BTreeMap::new();
-    let mut starts: BTreeMap<(u32, CoreSetId), Vec<(u64, BatchKey)>> = BTreeMap::new();
+    let mut places: BTreeMap<(u32, CoreSetId), Vec<Edge>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for span in run.trace.iter().filter(|span| is_work(span.name)) {
-        if span.host.index() >= scenario.hosts.len() || span.start_ns > span.end_ns {
+    for (index, span) in run.trace.iter().enumerate() {
+        let is_work = !matches!(
+            span.name,
+            SpanName::Request | SpanName::Wire | SpanName::Queue
+        ) && !span.name.is_detail();
+        if !is_work || span.host.index() >= scenario.hosts.len() || span.start_ns > span.end_ns {
             continue;
         }
-        let batch = (span.replication, span.stage, span.batch);
+        let place = (span.replication, scenario.hosts[span.host].core_set);
+        let edges = places.entry(place).or_default();
+        edges.push((span.start_ns, Step::Asked(index)));
+        // Every piece of core time once: a batch has a span a request.
         let is_batch = matches!(span.name, SpanName::Preprocess | SpanName::Inference);
+        let batch: BatchKey = (span.replication, span.stage, span.batch);
         if is_batch && !seen.insert((span.name, batch)) {
             continue;
-        }
-        let place = (span.replication, set_of(span));
-        if span.name == SpanName::Inference {
-            starts
-                .entry(place)
-                .or_default()
-                .push((span.start_ns, batch));
         }
         let length_ns = match span.cpu_ns {
             0 => span.end_ns - span.start_ns,
             cpu_ns => cpu_ns.min(span.end_ns - span.start_ns),
         };
-        let piece = (span.start_ns, span.start_ns + length_ns);
-        pieces.entry(place).or_default().push(piece);
+        edges.push((span.start_ns, Step::Begins));
+        edges.push((span.start_ns + length_ns, Step::Ends));
     }
-    let mut found = BTreeMap::new();
-    for (place, mut starts) in starts {
-        let n_cores = scenario.core_sets[place.1].cores.len();
-        let mut pieces = pieces.remove(&place).unwrap_or_default();
-        pieces.sort_unstable_by_key(|(_, end_ns)| *end_ns);
-        starts.sort_unstable();
-        let mut trail = Trail::default();
-        let mut pieces = pieces.into_iter().peekable();
-        for (start_ns, batch) in starts {
-            while let Some(piece) = pieces.next_if(|(_, end_ns)| *end_ns <= start_ns) {
-                trail.add(piece);
+    let mut found = vec![None; run.trace.len()];
+    for (place, mut edges) in places {
+        edges.sort_unstable();
+        let mut trail = Trail::of(scenario.core_sets[place.1].cores.len());
+        for (at_ns, step) in edges {
+            trail.advance(at_ns);
+            match step {
+                Step::Ends => trail.n_busy -= 1,
+                Step::Asked(index) => found[index] = Some(trail.recent),
+                Step::Begins => trail.n_busy += 1,
             }
-            found.insert(batch, trail.at(start_ns, n_cores));
         }
     }
     found
 }
 
-const fn is_work(name: SpanName) -> bool {
-    !matches!(name, SpanName::Request | SpanName::Wire | SpanName::Queue)
+/// Something that happens on a set of cores, and when, in nanoseconds.
+type Edge = (u64, Step);
+
+/// What comes first at one time has ended before what begins then.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Ends,
+    /// The span with this number starts.
+    Asked(usize),
+    Begins,
 }
 
-/// What is left of all busy time so far, by memory.
-#[derive(Default)]
+/// The recent busy share of a set of cores at a time that goes on.
 struct Trail {
-    updated_ns: u64,
-    busy: Recent,
+    n_cores: usize,
+    /// Pieces of work under way.
+    n_busy: usize,
+    now_ns: u64,
+    recent: Recent,
 }
 
 impl Trail {
+    fn of(n_cores: usize) -> Trail {
+        Trail {
+            n_cores,
+            n_busy: 0,
+            now_ns: 0,
+            recent: Recent::default(),
+        }
+    }
+
     fn advance(&mut self, to_ns: u64) {
-        let passed_s = to_ns.saturating_sub(self.updated_ns) as f64 / 1e9;
-        for (busy, memory_s) in self.busy.iter_mut().zip(MEMORIES_S) {
-            *busy *= (-passed_s / memory_s).exp();
+        let passed_s = to_ns.saturating_sub(self.now_ns) as f64 / 1e9;
+        let busy = self.n_busy.min(self.n_cores) as f64 / self.n_cores as f64;
+        for (share, memory_s) in self.recent.iter_mut().zip(MEMORIES_S) {
+            *share += (busy - *share) * -(-passed_s / memory_s).exp_m1();
         }
-        self.updated_ns = to_ns;
-    }
-
-    fn add(&mut self, (start_ns, end_ns): (u64, u64)) {
-        self.advance(end_ns);
-        let length_s = (end_ns - start_ns) as f64 / 1e9;
-        for (busy, memory_s) in self.busy.iter_mut().zip(MEMORIES_S) {
-            *busy -= (-length_s / memory_s).exp_m1();
-        }
-    }
-
-    fn at(&mut self, at_ns: u64, n_cores: usize) -> Recent {
-        self.advance(at_ns);
-        self.busy.map(|busy| (busy / n_cores as f64).min(1.0))
+        self.now_ns = to_ns;
     }
 }
 
@@ -123,14 +132,14 @@ impl Trail {
 /// the relative deviations on `1 - w`, with a level for each run.
 pub(crate) fn fit(series: &[Series], expected: impl Fn(f64) -> f64) -> Option<(IdleLaw, usize)> {
     let of_run = |series: &Series| -> Option<(Vec<f64>, Vec<Recent>)> {
-        let recent: Option<Vec<Recent>> = series.points.iter().map(|p| p.recent).collect();
-        // Of work that takes no time nothing can be said.
-        let ratio = |point: &Point| {
+        let of = |point: &Point| {
             let expected = expected(point.driver);
-            (expected > 0.0).then(|| point.seconds / expected)
+            // Of work that takes no time nothing can be said.
+            (expected > 0.0).then(|| Some((point.seconds / expected, point.recent?)))
         };
-        let ratios: Option<Vec<f64>> = series.points.iter().map(ratio).collect();
-        Some((clipped(&ratios?), recent?))
+        let pairs: Option<Vec<(f64, Recent)>> = series.points.iter().filter_map(of).collect();
+        let (ratios, recent): (Vec<f64>, Vec<Recent>) = pairs?.into_iter().unzip();
+        (!ratios.is_empty()).then(|| (clipped(&ratios), recent))
     };
     let runs: Vec<(Vec<f64>, Vec<Recent>)> = series.iter().map(of_run).collect::<Option<_>>()?;
     let lines = (0..MEMORIES_S.len()).filter_map(|memory| {
@@ -141,6 +150,13 @@ pub(crate) fn fit(series: &[Series], expected: impl Fn(f64) -> f64) -> Option<(I
                 (idle.collect(), ratios.as_slice())
             })
             .collect();
+        let idle = samples.iter().flat_map(|(idle, _)| idle);
+        let (n, n_busy) = idle.fold((0, 0), |(n, n_busy), idle| {
+            (n + 1, n_busy + usize::from(*idle <= 1.0 - MIN_BUSY))
+        });
+        if 5 * n_busy < n {
+            return None;
+        }
         Some((Line::within(&samples)?, memory))
     });
     let (line, memory) = lines.min_by(|a, b| a.0.squares.total_cmp(&b.0.squares))?;
@@ -221,14 +237,15 @@ mod tests {
     #[test]
     fn a_trail_is_the_exponentially_weighted_busy_share() {
         let ms = 1_000_000;
-        let mut trail = Trail::default();
-        trail.add((0, 10 * ms));
-        trail.add((15 * ms, 20 * ms));
-        let found = trail.at(30 * ms, 2);
-        for (found, memory_s) in found.into_iter().zip(MEMORIES_S) {
+        let mut trail = Trail::of(2);
+        for (at, n_busy) in [(0, 1), (10, 0), (15, 3), (20, 0), (30, 0)] {
+            trail.advance(at * ms);
+            trail.n_busy = n_busy;
+        }
+        for (found, memory_s) in trail.recent.into_iter().zip(MEMORIES_S) {
             let since = |ms: f64| (-ms / 1e3 / memory_s).exp();
-            // ∫ exp(-(30 - t) / memory) dt / memory over the two pieces, of two cores.
-            let expected = (since(20.0) - since(30.0) + since(10.0) - since(15.0)) / 2.0;
+            // ∫ exp(-(30 - t) / memory) dt / memory over the two pieces: of one of two cores, and of both.
+            let expected = (since(20.0) - since(30.0)) / 2.0 + since(10.0) - since(15.0);
             assert!((found - expected).abs() < 1e-12, "{found}, {expected}");
         }
     }

@@ -1,4 +1,5 @@
 //! Any trace is survived.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

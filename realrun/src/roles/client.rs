@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Barrier, Mutex};
 
-use schema::ids::{ClassId, ClientId, Id, StageId};
+use schema::ids::{ClientId, Id, StageId};
 use schema::run::{Leg, Span, SpanName, Status};
 use schema::scenario::{ArrivalsFile, StageRole, Work};
 use schema::units::SimTime;
@@ -38,8 +38,9 @@ struct Sender {
     plan: Arc<Mutex<Plan>>,
     connection: Box<dyn Connection>,
     journal: Journal,
-    /// Payloads by class, largest size.
-    payloads: Arc<Vec<Vec<u8>>>,
+    /// What payloads of all classes are the beginning of: who sends several sizes in turn finds as much of
+    /// it in the caches as who always sends the same.
+    payload: Arc<Vec<u8>>,
     first_stage: StageId,
     /// Whether a reply is still to be compared with what it should be.
     checks: bool,
@@ -64,7 +65,7 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
         if scenario.hosts[group.host].name != host {
             continue;
         }
-        let payloads = Arc::new(payloads(shared, client));
+        let payload = Arc::new(payload_of(shared, client));
         let requests = ClientPlan::new(scenario, client, scenario.seed)
             .expect("the traces were read with the assignment");
         let plan = Arc::new(Mutex::new(Plan {
@@ -94,7 +95,7 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
                 plan: Arc::clone(&plan),
                 connection,
                 journal: shared.journal(&format!("{}-{index}", client.index()))?,
-                payloads: Arc::clone(&payloads),
+                payload: Arc::clone(&payload),
                 first_stage: hop.to,
                 checks: true,
             });
@@ -120,25 +121,20 @@ pub(super) fn play(shared: &Arc<Shared>, host: &str) -> Result<(), RealrunError>
     Ok(())
 }
 
-/// A payload for every class of the scenario; empty for those of other groups.
-fn payloads(shared: &Shared, client: ClientId) -> Vec<Vec<u8>> {
+/// The longest payload of a client.
+fn payload_of(shared: &Shared, client: ClientId) -> Vec<u8> {
     let scenario = &shared.scenario;
     let group = &scenario.groups[scenario.clients[client].group];
     let last = group.path.last().expect("a path has a hop").to;
     let StageRole::Serve(serve) = &scenario.stages[last].role else {
         unreachable!("a path ends at a stage that serves");
     };
-    let make = |class: ClassId| {
-        if !group.classes.contains(&class) {
-            return Vec::new();
-        }
-        payload::make(
-            &serve.work,
-            scenario.classes[class].payload.as_usize(),
-            scenario.seed,
-        )
-    };
-    scenario.classes.ids().map(make).collect()
+    let lengths = group
+        .classes
+        .iter()
+        .map(|class| scenario.classes[*class].payload);
+    let longest = lengths.max().expect("a group has a class");
+    payload::make(&serve.work, longest.as_usize(), scenario.seed)
 }
 
 impl Sender {
@@ -194,8 +190,7 @@ impl Sender {
     fn request(&mut self, planned: Planned, intended_ns: u64) -> Result<Timed, RealrunError> {
         let begin = Stamp::now();
         let n = planned.payload.as_usize();
-        let payload = &self.payloads[planned.class.index()];
-        self.connection.payload_mut()[..n].copy_from_slice(&payload[..n]);
+        self.connection.payload_mut()[..n].copy_from_slice(&self.payload[..n]);
         let prepared = Stamp::now();
         let header = Header {
             request: planned.id,
@@ -252,7 +247,7 @@ impl Sender {
         if timed.arrival.header.failed || kernels.raw.is_some() {
             return Ok(());
         }
-        let sent = &self.payloads[timed.planned.class.index()][..timed.planned.payload.as_usize()];
+        let sent = &self.payload[..timed.planned.payload.as_usize()];
         let expected = folded(sent, kernels.output.as_usize());
         let received = self.connection.received();
         if received == expected {

@@ -26,6 +26,8 @@ use table::Conditions;
 
 /// What is left out at the start of each measurement, as a part of what is measured.
 const WARMUP: f64 = 0.3;
+/// How much longer a probe is measured than a load: every prediction rests on the few probes.
+const PROBES_LONGER: f64 = 3.0;
 /// The folder of what was measured, in that of a study.
 const MEASURED: &str = "measured";
 
@@ -60,18 +62,10 @@ struct Measured {
 }
 
 pub(super) fn run(common: &Common, arguments: &Judge) -> Result<ExitCode, Failure> {
-    let seconds = arguments.seconds;
-    let mut times = vec![
-        format!("run.measure={{ time = \"{seconds:.6} s\" }}"),
-        format!("run.warmup={{ time = \"{:.6} s\" }}", WARMUP * seconds),
-    ];
-    times.extend(common.overrides.iter().cloned());
-    let common = &Common {
-        overrides: times,
-        ..common.clone()
-    };
+    let probing = &lasting(common, PROBES_LONGER * arguments.seconds);
+    let common = &lasting(common, arguments.seconds);
     let studies = chosen(std::slice::from_ref(&arguments.studies), &arguments.only)?;
-    let plan = Plan::new(common, arguments, &studies)?;
+    let plan = Plan::new(common, probing, arguments, &studies)?;
     let measured = measure_all(common, arguments, &plan)?;
 
     let calibration = fitting::fit("this-machine", &typical(&measured.probes))?;
@@ -122,6 +116,19 @@ pub(super) fn run(common: &Common, arguments: &Judge) -> Result<ExitCode, Failur
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// The options with which scenarios are measured for so long, unless they say otherwise.
+fn lasting(common: &Common, seconds: f64) -> Common {
+    let mut overrides = vec![
+        format!("run.measure={{ time = \"{seconds:.6} s\" }}"),
+        format!("run.warmup={{ time = \"{:.6} s\" }}", WARMUP * seconds),
+    ];
+    overrides.extend(common.overrides.iter().cloned());
+    Common {
+        overrides,
+        ..common.clone()
+    }
 }
 
 /// What was measured of each point of a study, a round a replication.

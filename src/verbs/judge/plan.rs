@@ -49,9 +49,11 @@ pub(super) enum Item {
 }
 
 impl Plan {
-    /// Reads all of it, so that a study with a mistake measures nothing.
+    /// Reads all of it, so that a study with a mistake measures nothing: loads with the options `common`,
+    /// probes with those of `probing`.
     pub(super) fn new(
         common: &Common,
+        probing: &Common,
         arguments: &Judge,
         studies: &[Study],
     ) -> Result<Plan, Failure> {
@@ -75,11 +77,11 @@ impl Plan {
             points.push(places);
         }
         let probes = match arguments.probes.is_empty() {
-            true => probes_of(common, &loads)?,
+            true => probes_of(probing, &loads)?,
             false => {
                 let given = arguments.probes.iter();
                 given
-                    .map(|path| given_probe(common, path))
+                    .map(|path| given_probe(probing, path))
                     .collect::<Result<_, _>>()?
             }
         };
