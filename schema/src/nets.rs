@@ -157,7 +157,7 @@ impl NetInfo {
 
     /// Size of a preprocessed input: three planes of `side` by `side` 32-bit floats.
     pub fn preprocessed_bytes(&self, side: u32) -> Bytes {
-        Bytes(CHANNELS * u64::from(side) * u64::from(side) * 4)
+        tensor_bytes(side)
     }
 
     /// Size of the reply for one input of `side` pixels: all outputs together.
@@ -184,6 +184,11 @@ impl NetInfo {
             "must be {multiple}from {min} to {MAX_SIDE} pixels, found {side}"
         ))
     }
+}
+
+/// Size of a tensor: three planes of `side` by `side` 32-bit floats.
+pub fn tensor_bytes(side: u32) -> Bytes {
+    Bytes(CHANNELS * u64::from(side) * u64::from(side) * 4)
 }
 
 /// Size of a raw input: 8-bit RGB pixels.

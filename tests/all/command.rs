@@ -1,7 +1,7 @@
 //! The command as a user runs it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -425,27 +425,41 @@ fn the_doctor_names_what_is_missing_and_how_to_get_it() {
     }
 }
 
+/// The verbs that there are: each has a file or a folder of its own.
+fn verbs() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/verbs");
+    let files = fs::read_dir(folder).unwrap();
+    let names = files.map(|file| {
+        let path = file.unwrap().path();
+        path.file_stem().unwrap().to_str().unwrap().to_owned()
+    });
+    names.filter(|name| name != "mod").collect()
+}
+
 #[test]
 fn help_names_every_verb() {
     let output = tandem().arg("--help").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let verbs = [
-        "quickstart",
-        "judge",
-        "doctor",
-        "probe",
-        "measure",
-        "calibrate",
-        "simulate",
-        "sweep",
-        "reproduce",
-        "compare",
-        "validate",
-        "plot",
-        "report",
-        "export",
-    ];
-    for verb in verbs {
-        assert!(text.contains(&format!("  {verb}")), "{text}");
-    }
+    let commands = text.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = commands.take_while(|line| !line.is_empty());
+    let named = commands.filter_map(|line| line.split_whitespace().next());
+    let mut named: BTreeSet<String> = named.map(str::to_owned).collect();
+    assert!(named.remove("help"), "{text}");
+    assert_eq!(named, verbs());
+}
+
+#[test]
+fn the_readme_names_every_verb() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = fs::read_to_string(readme).unwrap();
+    let rows = text
+        .lines()
+        .skip_while(|line| *line != "| verb | does |")
+        .skip(2);
+    let rows = rows.take_while(|line| line.starts_with("| `"));
+    let named = rows.map(|row| {
+        let end = row[3..].find([' ', '`']).unwrap();
+        row[3..3 + end].to_owned()
+    });
+    assert_eq!(named.collect::<BTreeSet<String>>(), verbs());
 }

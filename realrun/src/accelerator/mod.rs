@@ -26,8 +26,8 @@ pub use cuda_error::{Cause, CudaError};
 pub use error::AcceleratorError;
 pub use folded::folded;
 pub use spec::{
-    ContextSpec, GpuPlace, Image, Input, KernelSpec, KernelsSpec, Line, NetSpec, SyntheticSpec,
-    Weights, Workload,
+    ContextSpec, GpuPlace, Input, KernelSpec, KernelsSpec, Line, NetSpec, SyntheticSpec, Weights,
+    Workload,
 };
 
 use std::time::Duration;

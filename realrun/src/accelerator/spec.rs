@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use schema::scenario::{CopyBack, Device, GpuUse, HostMemory, HostWait, LaunchFile};
+use schema::scenario::{CopyBack, Device, GpuUse, HostMemory, HostWait, LaunchFile, RawImage};
 
 use super::AcceleratorError;
 use super::nets::NetName;
@@ -96,37 +96,7 @@ pub struct KernelsSpec {
     pub output_bytes: usize,
     /// The image that each payload is, which is turned into a tensor before the kernels; its bytes are
     /// those of the longest payload.
-    pub raw: Option<Image>,
-}
-
-/// A raw image of 8-bit RGB pixels, and the tensor of 32-bit floats that it becomes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Image {
-    /// Width in pixels, at least 1.
-    pub width: u32,
-    /// Height in pixels, at least 1.
-    pub height: u32,
-    /// Side of the square tensor, in pixels, at least 1.
-    pub side: u32,
-}
-
-impl Image {
-    /// Bytes of the pixels.
-    #[must_use]
-    pub fn raw_bytes(self) -> usize {
-        CHANNELS * self.width as usize * self.height as usize
-    }
-
-    /// Bytes of the tensor.
-    #[must_use]
-    pub fn tensor_bytes(self) -> usize {
-        CHANNELS * (self.side as usize).pow(2) * size_of::<f32>()
-    }
-
-    /// The pixels in words, for messages.
-    pub(crate) fn in_words(self) -> String {
-        raw_in_words(self.width as usize, self.height as usize)
-    }
+    pub raw: Option<RawImage>,
 }
 
 /// A kernel of like blocks.
@@ -307,10 +277,11 @@ impl KernelsSpec {
             at_least_one("image width", image.width as usize)?;
             at_least_one("image height", image.height as usize)?;
             at_least_one("side of the tensor", image.side as usize)?;
-            if self.max_payload_bytes != image.raw_bytes() {
+            let expected = image.raw_bytes().as_usize();
+            if self.max_payload_bytes != expected {
                 return Err(AcceleratorError::PayloadLength {
-                    input: image.in_words(),
-                    expected: image.raw_bytes(),
+                    input: image_in_words(image),
+                    expected,
                     found: self.max_payload_bytes,
                 });
             }
@@ -348,6 +319,11 @@ impl NetSpec {
             Input::Preprocessed => format!("a preprocessed tensor of 3x{0}x{0}", self.side),
         }
     }
+}
+
+/// The pixels of an image in words, for messages.
+pub(crate) fn image_in_words(image: RawImage) -> String {
+    raw_in_words(image.width as usize, image.height as usize)
 }
 
 fn raw_in_words(width: usize, height: usize) -> String {

@@ -14,7 +14,7 @@ use schema::workload::ClientPlan;
 
 use crate::accelerator::{AcceleratorError, GpuPlace, KernelsSpec, Line, cuda};
 use crate::error::RealrunError;
-use crate::roles::{image, kernel_specs};
+use crate::roles::kernel_specs;
 
 /// An inference context with the clients that it serves.
 struct Served {
@@ -103,7 +103,7 @@ fn served(scenario: &Scenario) -> Vec<Served> {
                         kernels: kernel_specs(kernels),
                         max_payload_bytes: kernels.input.as_usize(),
                         output_bytes: kernels.output.as_usize(),
-                        raw: kernels.raw.map(image),
+                        raw: kernels.raw,
                     },
                     batch: own.len(),
                     passes: n_requests(scenario).expect("others are refused before") as usize,

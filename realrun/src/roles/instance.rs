@@ -7,15 +7,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use schema::ids::StageId;
-use schema::scenario::{GpuUse, GpuWork, InputFile, Kernels, LaunchFile, RawImage, Serve, Work};
+use schema::scenario::{GpuUse, GpuWork, InputFile, Kernels, LaunchFile, Serve, Work};
 
 use super::Shared;
 use super::line::{Handover, Line, poll};
 use crate::accelerator::cpu::CpuAccelerator;
 use crate::accelerator::cuda::{CudaAccelerator, range};
 use crate::accelerator::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, Image, InPlace,
-    Input, KernelSpec, KernelsSpec, NetSpec, PhaseTimes, SyntheticSpec, Weights, Workload,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, InPlace, Input,
+    KernelSpec, KernelsSpec, NetSpec, PhaseTimes, SyntheticSpec, Weights, Workload,
 };
 use crate::clock::{self, Stamp};
 use crate::error::RealrunError;
@@ -209,7 +209,7 @@ fn context_spec(shared: &Shared, stage: StageId, serve: &Serve) -> ContextSpec {
             kernels: kernel_specs(kernels),
             max_payload_bytes: largest_request(shared, stage),
             output_bytes: kernels.output.as_usize(),
-            raw: kernels.raw.map(image),
+            raw: kernels.raw,
         }),
         Work::Profiled(_) => {
             unreachable!("what hardware cannot serve is refused before any process starts")
@@ -228,15 +228,6 @@ fn largest_request(shared: &Shared, stage: StageId) -> usize {
     let users = groups.filter(|(_, g)| g.path.last().is_some_and(|hop| hop.to == stage));
     let requests = users.map(|(id, _)| shared.buffers(id).request);
     requests.max().unwrap_or(0)
-}
-
-/// The images of a stage's requests as a GPU is given them.
-pub(crate) fn image(raw: RawImage) -> Image {
-    Image {
-        width: raw.width,
-        height: raw.height,
-        side: raw.side,
-    }
 }
 
 /// The kernels of a stage's work as a GPU is given them.

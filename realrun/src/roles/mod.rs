@@ -11,7 +11,7 @@ mod payload;
 mod proxy;
 mod server;
 
-pub(crate) use instance::{image, kernel_specs};
+pub(crate) use instance::kernel_specs;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use realrun::accelerator::cuda::{CudaAccelerator, CudaStream, DeviceBuffer, Kernels, PeerBuffer};
 use realrun::accelerator::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, Image, InPlace,
-    KernelSpec, KernelsSpec, SyntheticSpec, Workload, folded,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, GpuPlace, InPlace, KernelSpec,
+    KernelsSpec, SyntheticSpec, Workload, folded,
 };
 use schema::random::{Seed, stream};
-use schema::scenario::{CopyBack, HostMemory, HostWait, LaunchFile};
+use schema::scenario::{CopyBack, HostMemory, HostWait, LaunchFile, RawImage};
 
 use crate::support::{CALLS, FREES, GRAPH_CALLS, Standin};
 
@@ -178,13 +178,13 @@ fn kernels_read_requests_and_write_replies_wherever_they_lie() {
 }
 
 /// The tensor that the device makes of an image.
-fn tensor(accelerator: &CudaAccelerator, image: Image, pixels: &[u8]) -> Vec<u8> {
+fn tensor(accelerator: &CudaAccelerator, image: RawImage, pixels: &[u8]) -> Vec<u8> {
     let context = accelerator.cuda_context();
     let stream = CudaStream::new(context, 0).unwrap();
     let kernels = Kernels::load(context).unwrap();
-    let from = DeviceBuffer::new(context, image.raw_bytes()).unwrap();
-    let to = DeviceBuffer::new(context, image.tensor_bytes()).unwrap();
-    let mut tensor = vec![0; image.tensor_bytes()];
+    let from = DeviceBuffer::new(context, image.raw_bytes().as_usize()).unwrap();
+    let to = DeviceBuffer::new(context, image.tensor_bytes().as_usize()).unwrap();
+    let mut tensor = vec![0; image.tensor_bytes().as_usize()];
     stream
         .run(|on| {
             on.copy_in(&from, 0, pixels)?;
@@ -204,7 +204,7 @@ fn kernels_read_the_tensors_of_images_wherever_those_lie() {
         unreachable!("it is of kernels");
     };
     // Of 1035 bytes, so that the second slot's are not where the first one's end.
-    let image = Image {
+    let image = RawImage {
         width: 23,
         height: 15,
         side: 32,

@@ -4,7 +4,8 @@ use realrun::accelerator::cuda::{
     CudaAccelerator, CudaEvent, CudaStream, DeviceBuffer, Grid, Kernels, PTX, PeerBuffer,
     PinnedBuffer,
 };
-use realrun::accelerator::{CudaError, GpuPlace, Image};
+use realrun::accelerator::{CudaError, GpuPlace};
+use schema::scenario::RawImage;
 
 use crate::support::{CALLS, FREES, Standin, context, grid};
 
@@ -23,7 +24,7 @@ fn everything() -> Result<(), CudaError> {
     let device = DeviceBuffer::new(&context, 12 * 64)?;
     let raw = DeviceBuffer::new(&context, 3 * 64)?;
     let mut pinned = PinnedBuffer::new(&context, 64)?;
-    let image = Image {
+    let image = RawImage {
         width: 8,
         height: 8,
         side: 8,

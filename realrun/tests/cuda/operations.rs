@@ -4,7 +4,8 @@ use realrun::accelerator::cuda::{
     CudaContext, CudaEvent, CudaStream, DeviceBuffer, Driver, Kernels, PinnedBuffer,
 };
 use realrun::accelerator::preprocess::Preprocessor;
-use realrun::accelerator::{Cause, CudaError, Image};
+use realrun::accelerator::{Cause, CudaError};
+use schema::scenario::RawImage;
 
 use crate::support::{Standin, assert_close, context, grid};
 
@@ -226,7 +227,7 @@ fn images_become_the_tensors_that_the_cpu_makes_of_them() {
     let from = DeviceBuffer::new(&context, pixels.len()).unwrap();
     let to = DeviceBuffer::new(&context, 2 * 12 * side * side).unwrap();
     let mut bytes = vec![0; to.len()];
-    let image = Image {
+    let image = RawImage {
         width: width as u32,
         height: height as u32,
         side: side as u32,

@@ -264,6 +264,20 @@ pub struct RawImage {
     pub side: u32,
 }
 
+impl RawImage {
+    /// Size of the pixels.
+    #[must_use]
+    pub fn raw_bytes(self) -> Bytes {
+        crate::nets::raw_bytes(self.width, self.height)
+    }
+
+    /// Size of the tensor.
+    #[must_use]
+    pub fn tensor_bytes(self) -> Bytes {
+        crate::nets::tensor_bytes(self.side)
+    }
+}
+
 /// An operation of a stream.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -195,18 +195,20 @@ pub struct BalanceFile {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyName {
-    /// One after the other.
+    /// One after the other; each balancer starts with one that is drawn.
     RoundRobin,
     /// Any, with equal probability.
     Random,
-    /// That with the fewest requests that this balancer has sent to it and that have not left it; of
-    /// equals the first.
+    /// That with the fewest requests that this balancer has sent to it and that have not left it;
+    /// equals in turn, starting with one that is drawn.
     LeastOutstanding,
-    /// That with the fewest requests in it, whoever sent them; of equals the first.
+    /// That with the fewest requests in it, whoever sent them; equals in turn, starting with one that is
+    /// drawn.
     JoinShortestQueue,
     /// Of two different ones, drawn with equal probability, that with the fewer requests in it.
     PowerOfTwo,
-    /// One after the other, each as often as its weight says and as evenly spread as that allows.
+    /// One after the other, each as often as its weight says and as evenly spread as that allows; every
+    /// balancer starts with the first of those with the largest weight.
     Weighted,
 }
 

@@ -5,7 +5,7 @@ use schema::profile::parameter;
 use schema::scenario::Socket;
 use schema::units::SimDuration;
 
-use super::gpus::PartOf;
+use super::parts::PartOf;
 use super::{Compiler, place};
 use crate::error::SimError;
 use crate::gpu::HostSpec;

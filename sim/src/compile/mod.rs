@@ -6,6 +6,7 @@ mod hosts;
 mod nics;
 mod outages;
 mod packets;
+mod parts;
 mod paths;
 mod wires;
 

@@ -5,7 +5,7 @@ use schema::profile::{PartKind, cost, parameter};
 use schema::scenario::{Hop, Nic, Registration, Socket, Transport, Verb};
 use schema::units::{ByteRate, Bytes, SimDuration};
 
-use super::gpus::PartOf;
+use super::parts::PartOf;
 use super::{Compiler, LEGS, place};
 use crate::error::SimError;
 use crate::fabric::packets::Format;

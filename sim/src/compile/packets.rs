@@ -5,7 +5,7 @@ use schema::profile::{cost, parameter};
 use schema::scenario::{Ethernet, Hop, LinkMode, Scenario, Transport, Vertex, Way};
 use schema::units::Bytes;
 
-use super::gpus::PartOf;
+use super::parts::PartOf;
 use super::{Compiler, LEGS, place, wires};
 use crate::error::SimError;
 use crate::fabric::packets::{Format, Lanes};

@@ -9,7 +9,7 @@ use crate::error::SimError;
 use crate::fabric::{self, Graph, VertexId};
 use crate::network::{AccessRow, FaultRow, WireTables};
 
-use super::gpus::PartOf;
+use super::parts::PartOf;
 use super::{packets, place};
 
 /// The links of `scenario`, each as one of the graph in each direction.

@@ -2,6 +2,7 @@
 //! holds in every run. Nothing but serving and links takes time; serving takes 10 ms, a byte 1 ns.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use schema::run::{Run, Span, SpanName, Status};
@@ -38,9 +39,31 @@ arrivals = { times = { at = ["0 ms"], connections = 2 } }
 path = [{ to = "classify", over = "tcp" }]
 "#;
 
+/// `text` with a seed from which the clients start with the first server: with which they do is drawn, and
+/// nothing else of what is worked out here.
+fn first_first(text: &str, overrides: &[&str]) -> Scenario {
+    static SEED: OnceLock<String> = OnceLock::new();
+    let parsed = |text: &str, seed: &str, overrides: &[&str]| {
+        let all = std::iter::once(seed).chain(overrides.iter().copied());
+        let all: Vec<String> = all.map(str::to_owned).collect();
+        Scenario::parse(Path::new("losses.toml"), text.to_owned(), &all).unwrap()
+    };
+    let seed = SEED.get_or_init(|| {
+        let mut seeds = (0..64).map(|seed| format!("run.seed={seed}"));
+        let starts = |seed: &String| {
+            let scenario = parsed(TEXT, seed, &["faults=[]"]);
+            let profile = only_inference(Residual::None);
+            let run = simulate(&scenario, Some(&profile), &OPTIONS).unwrap();
+            let mut serves = run.trace.iter().filter(|s| s.name == SpanName::Inference);
+            run.scenario.hosts[serves.next().unwrap().host].name == "server-0"
+        };
+        seeds.find(starts).expect("some seed does")
+    });
+    parsed(text, seed, overrides)
+}
+
 fn scenario(overrides: &[&str]) -> Scenario {
-    let overrides: Vec<String> = overrides.iter().map(|&s| s.to_owned()).collect();
-    Scenario::parse(Path::new("losses.toml"), TEXT.to_owned(), &overrides).unwrap()
+    first_first(TEXT, overrides)
 }
 
 fn run(overrides: &[&str]) -> Run {
@@ -75,7 +98,7 @@ fn a_request_that_is_lost_times_out_and_is_tried_elsewhere() {
         "retry = { attempts = 1, backoff = { constant = \"5 ms\" } }\n",
         "",
     );
-    let alone = Scenario::parse(Path::new("losses.toml"), text, &[]).unwrap();
+    let alone = first_first(&text, &[]);
     let served = completions(&alone, &only_inference(Residual::None), &OPTIONS).unwrap();
     let [end] = served[0].completions[..] else {
         panic!("{served:?}")
@@ -99,15 +122,22 @@ fn a_request_that_is_lost_times_out_and_is_tried_elsewhere() {
 
 #[test]
 fn balancers_leave_out_what_they_know_to_be_lost() {
-    let least = "clients.0.path.0.balance=least-outstanding";
-    // The first is free again when the attempt is given up, and is taken before the second.
+    // Weights by which the first two requests go to the first server.
+    let path = |rest: &str| {
+        format!("clients.0.path=[{{ to = \"classify\", over = \"tcp\", balance = {rest} }}]")
+    };
+    let twice = path("\"weighted\", weights = [3, 1]");
     let unknown = "faults.0.detection=\"31 ms\"";
-    assert_eq!(ends(&[least, unknown]), [(55 * MS, FAILED)]);
+    assert_eq!(ends(&[&twice, unknown]), [(55 * MS, FAILED)]);
     let known = "faults.0.detection=\"20 ms\"";
-    assert_eq!(ends(&[least, known]), [(40 * MS, OK)]);
-    // Who tries elsewhere needs not know.
+    assert_eq!(ends(&[&twice, known]), [(40 * MS, OK)]);
+    // Who tries elsewhere needs not know, nor who takes the two in turn.
     let elsewhere = "clients.0.retry.elsewhere=true";
-    assert_eq!(ends(&[least, unknown, elsewhere]), [(40 * MS, OK)]);
+    assert_eq!(ends(&[&twice, unknown, elsewhere]), [(40 * MS, OK)]);
+    for policy in ["round-robin", "least-outstanding", "join-shortest-queue"] {
+        let policy = path(&format!("\"{policy}\""));
+        assert_eq!(ends(&[&policy, unknown]), [(40 * MS, OK)]);
+    }
     // Every policy leaves it out, but if all are out.
     let policies = [
         "round-robin",

@@ -1,6 +1,8 @@
 //! Stages on several hosts, balancers and pools of connections, worked out by hand. Nothing but
 //! serving and the delays of links takes time, and serving takes 1 ms.
 
+use std::collections::BTreeSet;
+
 use schema::ids::RequestId;
 use schema::profile::Parameter;
 use schema::run::{Span, SpanName};
@@ -103,21 +105,47 @@ fn hosts(overrides: &[&str], text: &str) -> Vec<String> {
     of.into_iter().map(|(_, host)| host).collect()
 }
 
+/// When each request ends, in ms, if the first goes to this server: which it goes to is drawn by the
+/// seed, and nothing else is random here.
+fn ends_from(first: &str, overrides: &[&str]) -> Vec<u64> {
+    let seeds = (0..64).map(|seed| format!("run.seed={seed}"));
+    let mut all = seeds.map(|seed| [overrides, &[&seed]].concat().join("\n"));
+    let found = all.find(|all| {
+        let all: Vec<&str> = all.lines().collect();
+        hosts(&all, TEXT)[0] == first
+    });
+    let found = found.expect("some seed starts with each server");
+    ends(TEXT, &found.lines().collect::<Vec<&str>>())
+}
+
 #[test]
 fn round_robin_takes_one_after_the_other() {
-    assert_eq!(ends(TEXT, &[]), [11, 1, 13, 3]);
-    let names = ["server-0", "server-1", "server-0", "server-1"];
-    assert_eq!(hosts(&[], TEXT), names);
+    assert_eq!(ends_from("server-0", &[]), [11, 1, 13, 3]);
+    assert_eq!(ends_from("server-1", &[]), [1, 11, 3, 13]);
     // One of them serves two at a time no faster than one after the other.
     let at_once = "clients.0.arrivals={ times = { at = [\"0 ms\", \"0 ms\", \"0 ms\", \"0 ms\"], connections = 4 } }";
-    assert_eq!(ends(TEXT, &[at_once]), [11, 1, 12, 2]);
+    assert_eq!(ends_from("server-0", &[at_once]), [11, 1, 12, 2]);
+    assert_eq!(ends_from("server-1", &[at_once]), [1, 11, 2, 12]);
 }
 
 #[test]
 fn the_fewest_outstanding_are_not_where_the_way_is_long() {
     let least = "clients.0.path.0.balance=least-outstanding";
-    // At 2 ms the first is still away and the second is back; then each has one.
-    assert_eq!(ends(TEXT, &[least]), [11, 1, 3, 13]);
+    // At 2 ms the first is still away and the second is back; then each has one, and the second was
+    // chosen last.
+    assert_eq!(ends_from("server-0", &[least]), [11, 1, 3, 13]);
+    assert_eq!(ends_from("server-1", &[least]), [1, 11, 3, 13]);
+}
+
+#[test]
+fn equals_are_taken_in_turn() {
+    let apart = "clients.0.arrivals={ times = { at = [\"0 ms\", \"20 ms\", \"40 ms\", \"60 ms\"], connections = 4 } }";
+    for policy in ["least-outstanding", "join-shortest-queue"] {
+        let policy = format!("clients.0.path.0.balance={policy}");
+        let overrides = [apart, policy.as_str()];
+        assert_eq!(ends_from("server-0", &overrides), [11, 21, 51, 61]);
+        assert_eq!(ends_from("server-1", &overrides), [1, 31, 41, 71]);
+    }
 }
 
 #[test]
@@ -142,15 +170,19 @@ path = [{ to = "classify", over = "tcp" }]
 "#;
     let text = format!("{TEXT}{other}");
     let one = "clients.0.arrivals={ times = { at = [\"0 ms\"], connections = 1 } }";
-    let last = |policy: &str| {
+    // Where the requests of both go, by 32 seeds.
+    let pairs = |policy: &str| {
         let policy = format!("clients.1.path.0.balance={policy}");
-        hosts(&[one, &policy], &text)
+        let pair = |seed: u32| hosts(&[one, &policy, &format!("run.seed={seed}")], &text);
+        (0..32).map(pair).collect::<BTreeSet<Vec<String>>>()
     };
+    // Each sender starts with one that is drawn for it alone.
     for policy in ["round-robin", "least-outstanding"] {
-        assert_eq!(last(policy), ["server-0", "server-0"], "{policy}");
+        assert_eq!(pairs(policy).len(), 4, "{policy}");
     }
     for policy in ["join-shortest-queue", "power-of-two"] {
-        assert_eq!(last(policy), ["server-0", "server-1"], "{policy}");
+        let pairs = pairs(policy);
+        assert!(pairs.iter().all(|pair| pair[0] != pair[1]), "{policy}");
     }
 }
 
@@ -288,7 +320,8 @@ serve = {{ synthetic = {{ time = "1 ms", input = "10 kB", output = "1 kB" }} }}
         completions(&scenario, &profile(), &OPTIONS).unwrap()
     };
     let together = text(&host("edge", 3), &clients("edge", 3));
-    let names = ["edge-a", "edge-b", "edge-c"];
+    // Of the same names, so that what is drawn for each is the same.
+    let names = ["edge-0", "edge-1", "edge-2"];
     let apart = text(
         &names.map(|name| host(name, 1)).concat(),
         &names.map(|name| clients(name, 1)).concat(),

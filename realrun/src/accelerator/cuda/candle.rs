@@ -20,12 +20,12 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::{CudaDevice, CudaStorage};
 use candle_core::{CpuStorage, DType, Device, Error, InplaceOp1, Layout, Storage, Tensor};
-use schema::scenario::{HostMemory, HostWait};
+use schema::scenario::{HostMemory, HostWait, RawImage};
 
 use super::super::error::room_for;
 use super::super::nets::Net;
 use super::super::spec::CHANNELS;
-use super::super::{AcceleratorError, Context, GpuPlace, Image, Input, NetSpec, PhaseTimes};
+use super::super::{AcceleratorError, Context, GpuPlace, Input, NetSpec, PhaseTimes};
 use super::module::{PREPROCESS_THREADS, PTX};
 use crate::clock::monotonic_ns;
 
@@ -41,7 +41,7 @@ pub(super) struct CandleContext {
     stream: Arc<CudaStream>,
     flags: CUevent_flags,
     /// Payloads, `[max_batch, bytes]`, and what they are; `None` if payloads are tensors.
-    raw: Option<(Tensor, Image)>,
+    raw: Option<(Tensor, RawImage)>,
     /// `[max_batch, 3, side, side]`.
     input: Tensor,
     /// Those of the last inference, each `[n, ..]`; none before the first.
@@ -74,7 +74,7 @@ impl CandleContext {
                     u32::try_from(n)
                         .map_err(|_| Error::msg("an image of more than 2^32 pixels a side"))
                 };
-                let image = Image {
+                let image = RawImage {
                     width: pixels(width).map_err(made())?,
                     height: pixels(height).map_err(made())?,
                     side: pixels(side).map_err(made())?,
@@ -155,7 +155,7 @@ impl CandleContext {
     }
 
     /// Turns the images of the slots `0..batch` into tensors.
-    fn make_tensors(&self, raw: &Tensor, image: Image, batch: usize) -> candle_core::Result<()> {
+    fn make_tensors(&self, raw: &Tensor, image: RawImage, batch: usize) -> candle_core::Result<()> {
         let kernel = (self.device).get_or_load_custom_func("tandem_preprocess", "tandem", PTX)?;
         let (storage, layout) = raw.storage_and_layout();
         let pixels = cuda(&storage)?.as_cuda_slice::<u8>()?;

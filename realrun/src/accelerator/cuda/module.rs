@@ -7,9 +7,10 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use cudarc::driver::sys;
+use schema::scenario::RawImage;
 
 use super::super::cuda_error::CudaError;
-use super::super::{Image, KernelSpec, KernelsSpec};
+use super::super::{KernelSpec, KernelsSpec};
 use super::context::CudaContext;
 use super::memory::DeviceBuffer;
 use super::requests::Requests;
@@ -265,14 +266,14 @@ impl Kernels {
     pub fn preprocess<'env>(
         &'env self,
         on: &Operations<'env>,
-        image: Image,
+        image: RawImage,
         images: u32,
         from: &'env DeviceBuffer,
         to: &'env DeviceBuffer,
     ) -> Result<(), CudaError> {
         let n = images as usize;
-        let from = from.range(0, n * image.raw_bytes());
-        let to = to.range(0, n * image.tensor_bytes());
+        let from = from.range(0, n * image.raw_bytes().as_usize());
+        let to = to.range(0, n * image.tensor_bytes().as_usize());
         // SAFETY: both buffers are borrowed and long enough.
         unsafe { self.preprocess_at(on, image, images, from, to) }
     }
@@ -289,7 +290,7 @@ impl Kernels {
     pub(super) unsafe fn preprocess_at<'env>(
         &'env self,
         on: &Operations<'env>,
-        image: Image,
+        image: RawImage,
         images: u32,
         from: u64,
         to: u64,

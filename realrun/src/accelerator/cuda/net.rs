@@ -9,9 +9,10 @@ use std::time::Duration;
 use schema::scenario::{CopyBack, HostMemory, HostWait, LaunchFile};
 
 use super::super::error::room_for;
+use super::super::spec::image_in_words;
 use super::super::{
-    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace, Image,
-    InPlace, KernelsSpec, PhaseTimes, Workload,
+    Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace, InPlace,
+    KernelsSpec, PhaseTimes, Workload,
 };
 use super::context::{CudaContext, Wait};
 use super::driver::Driver;
@@ -193,7 +194,7 @@ impl KernelContext {
         let reads = spec.kernels.iter().any(|kernel| kernel.dram_bytes > 0);
         let n_images = spec.raw.map_or(0, |_| max_batch);
         let n_events = spec.kernels.len().max(n_images).max(1) + 1;
-        let tensor_bytes = spec.raw.map_or(0, Image::tensor_bytes);
+        let tensor_bytes = spec.raw.map_or(0, |image| image.tensor_bytes().as_usize());
         let events = (0..n_events).map(|_| CudaEvent::new(context));
         let mut context = KernelContext {
             stream: match place.d2h {
@@ -205,7 +206,7 @@ impl KernelContext {
             input: Slots::new(context, max_batch, spec.max_payload_bytes)?,
             tensors: Slots::new(context, max_batch, tensor_bytes)?,
             output: Slots::new(context, max_batch, spec.output_bytes)?,
-            copied: vec![spec.raw.map_or(0, Image::raw_bytes); max_batch],
+            copied: vec![spec.raw.map_or(0, |image| image.raw_bytes().as_usize()); max_batch],
             requests: Requests::new(context, max_batch, spec.output_bytes)?,
             net: kernels_of(spec),
             graphs: Vec::new(),
@@ -373,10 +374,10 @@ impl Context for KernelContext {
         let mut images = Vec::with_capacity(places.len());
         for (slot, place) in places.iter().enumerate() {
             let (from, found) = self.payload(slot, place.as_ref());
-            let expected = image.raw_bytes();
+            let expected = image.raw_bytes().as_usize();
             if found != expected {
                 return Err(AcceleratorError::PayloadLength {
-                    input: image.in_words(),
+                    input: image_in_words(image),
                     expected,
                     found,
                 });

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use schema::scenario::{HostMemory, LaunchFile};
+use schema::scenario::{HostMemory, LaunchFile, RawImage};
 
-use super::super::{CudaError, Image, KernelSpec, Line};
+use super::super::{CudaError, KernelSpec, Line};
 use super::context::{CudaContext, Wait};
 use super::driver::Driver;
 use super::graph::CudaGraph;
@@ -38,7 +38,7 @@ struct Ready<'a> {
     input: Option<(Source, DeviceBuffer)>,
     output: Option<(Sink, DeviceBuffer)>,
     /// Where an image's tensor goes; `None` if payloads are no images.
-    tensor: Option<(Image, DeviceBuffer)>,
+    tensor: Option<(RawImage, DeviceBuffer)>,
     /// All kernels of a pass, if they are launched at once.
     graph: Option<CudaGraph>,
     /// One before everything, one after each operation.
@@ -179,7 +179,10 @@ impl<'a> Ready<'a> {
                 None => None,
             },
             tensor: match line.work.raw {
-                Some(image) => Some((image, DeviceBuffer::new(context, image.tensor_bytes())?)),
+                Some(image) => Some((
+                    image,
+                    DeviceBuffer::new(context, image.tensor_bytes().as_usize())?,
+                )),
                 None => None,
             },
             graph,

@@ -307,17 +307,13 @@ impl Check<'_> {
 
     /// The image of requests of `input` bytes to the work at `key`.
     fn raw_image(&self, key: &str, raw: RawImage, input: Bytes) -> Result<(), FileError> {
-        let RawImage {
-            width,
-            height,
-            side,
-        } = raw;
+        let (width, height, side) = (raw.width, raw.height, raw.side);
         self.raw_size(&format!("{key}.raw"), width, height)?;
         if !(1..=4096).contains(&side) {
             let problem = format!("must be from 1 to 4096 pixels, found {side}");
             return Err(self.source.invalid(&format!("{key}.raw.side"), problem));
         }
-        let expected = crate::nets::raw_bytes(width, height);
+        let expected = raw.raw_bytes();
         if input != expected {
             let problem =
                 format!("must be {expected}, as `raw` has 3 x {width} x {height}; found {input}");

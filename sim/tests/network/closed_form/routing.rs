@@ -219,10 +219,10 @@ fn what_is_no_copy_passes_a_join() {
     assert_eq!(report.stages["join"].n, 0);
 }
 
-/// A balancer before these stations; where each request went, by label of its station, in order of
-/// arrival.
+/// A balancer of this name before these stations; where each request went, by label of its station, in
+/// order of arrival.
 fn balanced(
-    policy: PolicyName,
+    (name, policy): (&str, PolicyName),
     weights: &[f64],
     stations: &[Station],
     at_ns: &[u64],
@@ -239,7 +239,7 @@ fn balanced(
         to: to.clone(),
         weights: weights.to_vec(),
     };
-    let balancer = network.stage("balancer", PlainKind::Balance(balance));
+    let balancer = network.stage(name, PlainKind::Balance(balance));
     for (index, at) in direct {
         network.clients(arriving(&format!("direct-{at}"), &[*at], &[to[*index]]));
     }
@@ -256,22 +256,36 @@ fn balanced(
     (names.collect(), report)
 }
 
+/// Where requests went by a balancer that starts with this station: with which it does is drawn from the
+/// stream of its name.
+fn balanced_from(
+    first: char,
+    policy: PolicyName,
+    stations: &[Station],
+    at_ns: &[u64],
+    direct: &[(usize, u64)],
+) -> (String, Report) {
+    (0..64)
+        .map(|number| {
+            let name = format!("balancer-{number}");
+            balanced((&name, policy), &[], stations, at_ns, direct)
+        })
+        .find(|(went, _)| went.starts_with(first))
+        .expect("some balancer starts with each station")
+}
+
 #[test]
 fn round_robin_takes_one_after_the_other() {
     let stations = [fifo(1, 10), fifo(1, 10), fifo(1, 10)];
-    let (went, report) = balanced(
-        PolicyName::RoundRobin,
-        &[],
-        &stations,
-        &[0, 1, 2, 3, 50, 60, 61],
-        &[],
-    );
-    assert_eq!(went, "ABCABCA");
-    assert!(
-        !report.stages.contains_key("balancer"),
-        "nobody stays there"
-    );
-    assert_eq!(report.stages["A"].n, 3);
+    let at = [0, 1, 2, 3, 50, 60, 61];
+    for (first, turns) in [('A', "ABCABCA"), ('B', "BCABCAB"), ('C', "CABCABC")] {
+        let (went, report) = balanced_from(first, PolicyName::RoundRobin, &stations, &at, &[]);
+        assert_eq!(went, turns);
+        assert_eq!(report.stages.len(), 3, "nobody stays at the balancer");
+        let n = |name: &str| report.stages[name].n;
+        assert_eq!(n("A") + n("B") + n("C"), 7);
+        assert_eq!(n(&first.to_string()), 3);
+    }
 }
 
 #[test]
@@ -279,7 +293,14 @@ fn weights_are_spread_evenly() {
     let at: Vec<u64> = (0..9).collect();
     let of = |weights: &[f64]| {
         let stations = vec![fifo(1, 10); weights.len()];
-        balanced(PolicyName::Weighted, weights, &stations, &at, &[]).0
+        balanced(
+            ("balancer", PolicyName::Weighted),
+            weights,
+            &stations,
+            &at,
+            &[],
+        )
+        .0
     };
     assert_eq!(of(&[2.0, 1.0]), "ABAABAABA");
     assert_eq!(of(&[1.0, 1.0]), "ABABABABA");
@@ -289,18 +310,34 @@ fn weights_are_spread_evenly() {
 
 #[test]
 fn least_outstanding_counts_what_the_balancer_sent() {
-    let stations = [fifo(1, 100), fifo(1, 10)];
-    // At 2 both have one; at 3 the second has fewer; at 15 it has one left, the first has two; at
-    // 41 it has none.
+    let from = |first, at: &[u64]| {
+        let stations = [fifo(1, 100), fifo(1, 10)];
+        balanced_from(first, PolicyName::LeastOutstanding, &stations, at, &[]).0
+    };
+    // At 2 both have one and it is the turn of the first; at 3 the second has fewer; at 15 it has one
+    // left, the first has two; at 41 it has none.
     let at = [0, 1, 2, 3, 15, 41];
-    let (went, _) = balanced(PolicyName::LeastOutstanding, &[], &stations, &at, &[]);
-    assert_eq!(went, "ABABBB");
-    // What others sent to the first does not count, but for the shortest line it does.
+    assert_eq!(from('A', &at), "ABABBB");
+    // At 2 it is the turn of the second, so at 3 the first has fewer.
+    assert_eq!(from('B', &at), "BABABB");
+    // Who finds both idle takes them in turn.
+    let at = [0, 200, 400, 600];
+    assert_eq!(from('A', &at), "ABAB");
+    assert_eq!(from('B', &at), "BABA");
+}
+
+#[test]
+fn what_others_sent_counts_for_the_shortest_line_alone() {
+    let stations = [fifo(1, 100), fifo(1, 10)];
     let direct = [(0, 0), (0, 1)];
-    let (went, _) = balanced(PolicyName::LeastOutstanding, &[], &stations, &[2], &direct);
+    let least = PolicyName::LeastOutstanding;
+    let (went, _) = balanced_from('A', least, &stations, &[2], &direct);
     assert_eq!(went, "A");
-    let (went, _) = balanced(PolicyName::JoinShortestQueue, &[], &stations, &[2], &direct);
-    assert_eq!(went, "B");
+    for number in 0..16 {
+        let name = format!("balancer-{number}");
+        let shortest = (name.as_str(), PolicyName::JoinShortestQueue);
+        assert_eq!(balanced(shortest, &[], &stations, &[2], &direct).0, "B");
+    }
 }
 
 #[test]
@@ -310,30 +347,34 @@ fn what_was_turned_away_is_not_outstanding() {
         ..fifo(1, 10)
     };
     let stations = [small, fifo(1, 30)];
-    // At 0 to A and at 1 to B; then to A, of equals the first, which turns both away.
-    let (went, report) = balanced(
-        PolicyName::LeastOutstanding,
-        &[],
-        &stations,
-        &[0, 1, 2, 3, 20],
-        &[],
-    );
-    assert_eq!(report.stages["A"].lost, 2);
-    assert_eq!(went, "ABA");
+    let at = [0, 1, 2, 3, 20, 21];
+    // From A on: A turns away what comes at 2, when it is its turn, and at 21, when it has one and B has
+    // two. From B on: A turns away what comes at 3 and at 21, when it has one and B has two. Were what it
+    // turned away outstanding, both would have two at 21, and it would be the turn of B.
+    for (first, served) in [('A', "ABBA"), ('B', "BABA")] {
+        let least = PolicyName::LeastOutstanding;
+        let (went, report) = balanced_from(first, least, &stations, &at, &[]);
+        assert_eq!(report.stages["A"].lost, 2);
+        assert_eq!(went, served);
+    }
 }
 
 #[test]
 fn the_shortest_line_is_joined() {
     let stations = [fifo(1, 100), fifo(1, 10), fifo(1, 30)];
-    // A and B and C have one each at 3; the departures are of B at 11, 21 and so on, C at 32.
-    let (went, _) = balanced(
-        PolicyName::JoinShortestQueue,
-        &[],
-        &stations,
-        &[0, 1, 2, 3, 12, 13, 14],
-        &[],
-    );
-    assert_eq!(went, "ABCABBC");
+    let at = [0, 1, 2, 3, 14, 15, 16];
+    // At 3 each has one, and whoever was first has its turn again. By 14 B has served one.
+    for (first, turns) in [
+        // At 14 B has none; at 15 both B and C have one, and C comes after B; at 16 B has one.
+        ('A', "ABCABCB"),
+        // At 14 each has one, and the turns are of C, A and B.
+        ('B', "BCABCAB"),
+        // At 14 B has none; at 15 both A and B have one, and A comes after B and C; at 16 B has one.
+        ('C', "CABCBAB"),
+    ] {
+        let shortest = PolicyName::JoinShortestQueue;
+        assert_eq!(balanced_from(first, shortest, &stations, &at, &[]).0, turns);
+    }
 }
 
 #[test]
@@ -342,7 +383,13 @@ fn of_two_choices_the_shorter_line_is_joined() {
     let stations = [fifo(1, 100), fifo(1, 10)];
     let direct = [(0, 0)];
     let at = [1, 20, 40, 60];
-    let (went, _) = balanced(PolicyName::PowerOfTwo, &[], &stations, &at, &direct);
+    let (went, _) = balanced(
+        ("balancer", PolicyName::PowerOfTwo),
+        &[],
+        &stations,
+        &at,
+        &direct,
+    );
     assert_eq!(went, "BBBB");
 }
 
