@@ -33,7 +33,9 @@ use crate::clock::monotonic_ns;
 use crate::error::RealrunError;
 use crate::journal::Writing;
 use crate::machine;
+use crate::pcie;
 use crate::roles::{Assignment, Order, Report, Role, core_time_file, roles, write_core_time};
+use crate::topology;
 use crate::transport::Address;
 use mps::Mps;
 use placement::Place;
@@ -242,6 +244,11 @@ fn facts(scenario: &Scenario) -> BTreeMap<String, String> {
         let gpus = cuda::survey().map(|gpus| gpus.join("; "));
         // Without them nothing is measured; what a device does not tell of itself does no harm.
         facts.insert("GPUs".to_owned(), gpus.unwrap_or_else(|e| e.to_string()));
+        let sys = Path::new("/sys");
+        if let Ok(gpus) = cuda::neighbours() {
+            let places = topology::describe(&gpus, &pcie::adapters(sys), sys);
+            facts.insert("GPU topology".to_owned(), places.join("; "));
+        }
     }
     let mut hops = scenario.groups.rows().iter().flat_map(|group| &group.path);
     if let Some(hop) = hops.find(|hop| hop.over == Transport::Gdr)
