@@ -24,7 +24,7 @@ use schema::run::{
 use schema::scenario::{Placement, Scenario, Serve, StageRole, Transport, Work};
 
 pub use gdr::ways_to_gpus;
-pub use mps::mps_state;
+pub use mps::{mps_problem, mps_state};
 pub use placement::netns_problem;
 
 use crate::accelerator::cpu::THREADS_VARIABLE;
@@ -103,19 +103,17 @@ pub fn measure(
         refuse_to_overwrite(&options.out)?;
         progress(Progress::Running(Duration::ZERO));
         let watch = gpus.watch();
-        let mut run = device::measure(scenario, manifest)?;
+        let mut run = device::measure(scenario, options, manifest)?;
         note(&mut run.manifest, watch);
         run.manifest.warnings.extend(gpu_warnings);
-        run.manifest.warnings.extend(mps::warning_here());
         run.save(&options.out)?;
         return Ok(run);
     }
     let mps = Mps::find(scenario)?;
     let journals = make_folder(&options.out)?;
     let place = Place::make(scenario)?;
-    if let (Some(mps), Some(measured)) = (&mps, &mut manifest.measured) {
-        let facts = &mut measured.machine;
-        facts.insert("Multi-Process Service".to_owned(), mps.describe());
+    if let Some(mps) = &mps {
+        mps.note(&mut manifest);
     }
     write_json(&journals.join(MANIFEST_FILE), &manifest)?;
     let writing = Writing::into(&journals)?;
@@ -483,7 +481,7 @@ impl Crew {
             };
             match happened.what {
                 What::Reported(Report::Done) => to_go -= 1,
-                What::Reported(Report::Ready { .. }) => {}
+                What::Reported(Report::Ready { .. } | Report::Times { .. }) => {}
                 What::Reported(Report::Failed { problem }) => {
                     return Ok(self.cause(happened.process, problem));
                 }
