@@ -215,7 +215,9 @@ fn side_by_side(full: u32) -> Vec<Planned> {
     let both = SHARED.map(|(name, uses)| {
         let uses = PAIR.iter().zip(uses);
         let uses = uses.map(|(net, gpu)| format!("stages.{net}.gpu={gpu}"));
-        probe(name, uses.collect())
+        // A turn has time for many passes.
+        let longer = (name == "processes").then(|| "run.measure.requests=800".to_owned());
+        probe(name, uses.chain(longer).collect())
     });
     alone.into_iter().chain(both).collect()
 }

@@ -173,7 +173,7 @@ fn writing(text: &mut String, rows: &[PairRow]) -> std::fmt::Result {
     let is_predicted = rows.iter().any(|row| row.predicted.is_some());
     write!(
         text,
-        "{:<24} {:<12} {:>10} {:>11} {:>20} {:>8}",
+        "{:<30} {:<12} {:>10} {:>11} {:>20} {:>8}",
         "nets side by side", "net", "alone [ms]", "beside [ms]", "95% interval", "times"
     )?;
     writeln!(
@@ -191,7 +191,7 @@ fn writing(text: &mut String, rows: &[PairRow]) -> std::fmt::Result {
         });
         write!(
             text,
-            "{:<24} {:<12} {:>10.3} {:>11.3} {interval:>20} {:>8.2}",
+            "{:<30} {:<12} {:>10.3} {:>11.3} {interval:>20} {:>8.2}",
             row.sharing,
             row.net,
             1e3 * row.alone,

@@ -53,9 +53,9 @@ fn passes_count_while_the_other_net_is_at_work() {
     let alone = [side("small", &small, None), side("memory", &memory, None)];
     let rows = pairs(&[alone[0], alone[1], side("both", &both, None)]);
     insta::assert_snapshot!(table(&rows), @r"
-    nets side by side        net          alone [ms] beside [ms]         95% interval    times
-    processes in turn        memory            4.000       5.000     -7.706 to 17.706     1.25
-    processes in turn        small-blocks      2.000       4.000       4.000 to 4.000     2.00
+    nets side by side              net          alone [ms] beside [ms]         95% interval    times
+    processes in turn              memory            4.000       5.000     -7.706 to 17.706     1.25
+    processes in turn              small-blocks      2.000       4.000       4.000 to 4.000     2.00
     ");
     // As the engine has it, streams go on longer.
     let simulated = run(&[], &[&[1, 5, 5, 9], &[2, 4, 6]]);
@@ -66,9 +66,9 @@ fn passes_count_while_the_other_net_is_at_work() {
     ];
     let rows = pairs(&sides);
     insta::assert_snapshot!(table(&rows), @r"
-    nets side by side        net          alone [ms] beside [ms]         95% interval    times predicted [ms] error [%]
-    processes in turn        memory            4.000       5.000     -7.706 to 17.706     1.25          5.000      +0.0
-    processes in turn        small-blocks      2.000       4.000       4.000 to 4.000     2.00          5.000     +25.0
+    nets side by side              net          alone [ms] beside [ms]         95% interval    times predicted [ms] error [%]
+    processes in turn              memory            4.000       5.000     -7.706 to 17.706     1.25          5.000      +0.0
+    processes in turn              small-blocks      2.000       4.000       4.000 to 4.000     2.00          5.000     +25.0
     ");
     let error = rows[1].error().unwrap();
     assert!((error - 0.25).abs() < 1e-12, "{error}");

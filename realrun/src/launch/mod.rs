@@ -243,10 +243,10 @@ fn facts(scenario: &Scenario) -> BTreeMap<String, String> {
         // Without them nothing is measured; what a device does not tell of itself does no harm.
         facts.insert("GPUs".to_owned(), gpus.unwrap_or_else(|e| e.to_string()));
         let sys = Path::new("/sys");
-        if let Ok(gpus) = cuda::neighbours() {
-            let places = topology::describe(&gpus, &pcie::adapters(sys), sys);
-            facts.insert("GPU topology".to_owned(), places.join("; "));
-        }
+        let places = cuda::neighbours()
+            .map(|gpus| topology::describe(&gpus, &pcie::adapters(sys), sys).join("; "));
+        let places = places.unwrap_or_else(|e| e.to_string());
+        facts.insert("GPU topology".to_owned(), places);
     }
     let mut hops = scenario.groups.rows().iter().flat_map(|group| &group.path);
     if let Some(hop) = hops.find(|hop| hop.over == Transport::Gdr)
