@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # first-hour-on-a-gpu.sh [OUT]: what to do first on a machine with a GPU, unattended and within an hour:
-# what the machine is, all probes, a net behind TCP with 1 to 16 clients under each way to share the GPU, a
+# what the machine is, all probes, two nets side by side under each way to share the GPU, a net behind TCP with 1 to 16 clients under each way to share the GPU, a
 # profile fitted to the probes, and what that predicts of the loads, which it has not seen.
 #
 # Each step is a line of OUT/steps.tsv: its name, `ok`, `no` (it says no: exit code 1), `failed` or
@@ -62,12 +62,17 @@ step nvidia-smi-topology nvidia-smi topo -m
 step nvidia-smi-list nvidia-smi -L
 
 # Probes, one by one, so that one that fails does not end the others.
-fitted=()
+# Those of nets side by side are not fitted to: the profile predicts them.
+fitted=() pairs=()
 : >"$out/logs/probes.txt"
 step probes "$TANDEM" probe --gpu --dry-run -q --seconds $seconds -o "$out/probes"
 while read -r scenario; do
     name=probe-$(basename "$scenario" .toml)
-    step "$name" "$TANDEM" measure -q "$scenario" -o "$out/runs/$name" && fitted+=("$out/runs/$name")
+    step "$name" "$TANDEM" measure -q "$scenario" -o "$out/runs/$name" || continue
+    case $name in
+    probe-pair-*) pairs+=("$out/runs/$name") ;;
+    *) fitted+=("$out/runs/$name") ;;
+    esac
 done <"$out/logs/probes.txt"
 
 # serve NAME CLIENTS SETTING…: the net behind TCP.
@@ -101,6 +106,9 @@ for round in "${rounds[@]}"; do
 done
 
 step calibrate "$TANDEM" calibrate "${fitted[@]}" -o "$out/profile.toml"
+if [ ${#pairs[@]} -gt 0 ]; then
+    step validate-pairs "$TANDEM" validate "${pairs[@]}" -p "$out/profile.toml" -o "$out/validation/pairs"
+fi
 for mode in "${order[@]}"; do
     held_out=()
     for run in "$out"/runs/"$mode"-[0-9]*; do

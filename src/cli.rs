@@ -130,7 +130,7 @@ pub(crate) struct Probe {
     /// Nets to probe, as name@side; may be repeated
     #[arg(long = "net", value_name = "NET@SIDE", default_values_t = ["squeezenet1.1@96".to_owned()])]
     pub(crate) nets: Vec<String>,
-    /// Probes the first GPU too: copies by size, and kernels of known work
+    /// Probes the first GPU too: copies by size, kernels of known work, and two nets side by side
     #[arg(long)]
     pub(crate) gpu: bool,
     /// Probes messages between two RDMA devices of this machine too, which may be one, by size, verb and

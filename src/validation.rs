@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use calibrate::validate::pairs::{Side, pairs};
 use calibrate::validate::{Tolerance, Violation, compare, judge, judged};
-use schema::comparison::Row;
+use schema::comparison::{PairRow, Row};
 use schema::error::FileError;
 use schema::profile::Profile;
 use schema::run::{Run, RunKind, content_hash};
@@ -49,6 +50,8 @@ pub(crate) struct Validated {
     pub(crate) measured: Run,
     /// As simulated.
     pub(crate) simulated: Run,
+    /// Whether the fit saw none of the runs.
+    pub(crate) held_out: bool,
     /// Figure by figure.
     pub(crate) rows: Vec<Row>,
 }
@@ -109,6 +112,7 @@ fn validate_one(group: &[&(String, Run)], profile: Fitted<'_>) -> Result<Validat
         name,
         measured,
         simulated,
+        held_out,
         rows,
     })
 }
@@ -128,6 +132,17 @@ pub(crate) fn simulate(scenario: &Scenario, profile: &Profile) -> Result<Run, Fa
 /// Every row, in order.
 pub(crate) fn all_rows(validated: &[Validated]) -> Vec<Row> {
     validated.iter().flat_map(|one| one.rows.clone()).collect()
+}
+
+/// Nets side by side on a GPU, where some were measured.
+pub(crate) fn all_pairs(validated: &[Validated]) -> Vec<PairRow> {
+    let sides = validated.iter().map(|one| Side {
+        name: &one.name,
+        measured: &one.measured,
+        simulated: Some(&one.simulated),
+        held_out: one.held_out,
+    });
+    pairs(&sides.collect::<Vec<_>>())
 }
 
 /// What is outside the tolerance, and in words how much was judged.

@@ -1,5 +1,6 @@
 //! A measured run beside its simulation, figure by figure.
 
+pub mod pairs;
 mod table;
 
 use std::fmt;

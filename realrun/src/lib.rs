@@ -18,6 +18,7 @@ pub mod machine;
 pub mod pcie;
 pub mod roles;
 pub mod scheduling;
+pub mod topology;
 pub mod transport;
 
 pub use error::RealrunError;

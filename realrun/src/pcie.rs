@@ -120,8 +120,8 @@ pub fn adapters(sys: &Path) -> Vec<Adapter> {
     adapters.map(adapter).collect()
 }
 
-/// NVIDIA's GPUs, by address.
-fn gpus(sys: &Path) -> Vec<Function> {
+/// NVIDIA's GPUs that the kernel shows under `sys`, by address.
+pub fn gpus(sys: &Path) -> Vec<Function> {
     let is_gpu = |folder: &PathBuf| {
         let class = read(&folder.join("class"));
         read(&folder.join("vendor")).as_deref() == Some(NVIDIA)
@@ -152,7 +152,8 @@ fn function(folder: &Path) -> Option<Function> {
     })
 }
 
-fn distance(one: &Function, other: &Function) -> Distance {
+/// What lies between two devices.
+pub fn distance(one: &Function, other: &Function) -> Distance {
     let shared = one.above.iter().zip(&other.above);
     // Above are the host bridge, its port, and a switch's bridges, if there is one.
     match shared.take_while(|(one, other)| one == other).count() {

@@ -37,6 +37,44 @@ pub struct Row {
     pub saturated: bool,
 }
 
+/// What a net takes beside others on a GPU, and alone.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairRow {
+    /// The measured run.
+    pub run: String,
+    /// How the nets share the GPU, in words.
+    pub sharing: String,
+    /// The stage of the net.
+    pub net: String,
+    /// Whether the fit never saw the run.
+    pub held_out: bool,
+    /// Passes of the net while all others were at work.
+    pub passes: u64,
+    /// Mean time of a pass of it alone, as measured, in seconds.
+    pub alone: f64,
+    /// Mean time of those passes, as measured, in seconds.
+    pub beside: f64,
+    /// 95% interval of `beside`; `null` where there is none.
+    pub interval: Option<[f64; 2]>,
+    /// `alone` as simulated; `null` if it was not.
+    pub predicted_alone: Option<f64>,
+    /// `beside` as simulated; `null` if it was not.
+    pub predicted: Option<f64>,
+}
+
+impl PairRow {
+    /// How many times as long a pass takes beside the others.
+    pub fn factor(&self) -> f64 {
+        self.beside / self.alone
+    }
+
+    /// `(predicted - beside) / beside`; `None` if nothing was predicted.
+    pub fn error(&self) -> Option<f64> {
+        Some(self.predicted? / self.beside - 1.0)
+    }
+}
+
 /// A figure of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

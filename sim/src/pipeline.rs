@@ -4,6 +4,7 @@ use rand::rngs::ChaCha8Rng;
 use schema::ids::{ClassId, ClientId, GroupId, HostId, RequestId, Table};
 use schema::random::{Seed, stream};
 use schema::run::{Leg, SpanName, Status};
+use schema::scenario::Placement;
 use schema::units::{Bytes, SimDuration, SimTime};
 use schema::workload::Schedule;
 
@@ -292,6 +293,16 @@ impl<'a> Pipeline<'a> {
             Event::FloorPassed(instance) => self.on_floor_passed(queue, instance),
             Event::WindowOpens => self.open_window(queue.now()),
             Event::WindowCloses => self.close_window(queue.now()),
+        }
+        if self.tables.scenario.placement == Placement::Device {
+            // Passes are handed over ahead, so that nothing takes the turn or the room of one that follows
+            // at this instant.
+            self.settle_ends_on_gpus(queue);
+            self.wires.settle(queue);
+            self.cores.settle(queue);
+            if queue.has_more_now() {
+                return;
+            }
         }
         self.settle_gpus(queue);
         self.wires.settle(queue);

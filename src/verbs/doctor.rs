@@ -58,6 +58,7 @@ fn findings() -> Vec<Finding> {
         connection_manager(),
         peer_memory(),
     ];
+    findings.extend(topology());
     let adapters = pcie::adapters(Path::new("/sys"));
     findings.extend(adapters.iter().flat_map(places));
     findings
@@ -138,6 +139,13 @@ fn gpu() -> Finding {
         ),
         Err(error) => finding("GPU", Some((error.to_string(), remedy)), ""),
     }
+}
+
+/// Where the GPUs are and what lies between them; their ways to adapters are told with those.
+fn topology() -> Option<Finding> {
+    let gpus = realrun::accelerator::cuda::neighbours().ok()?;
+    let places = realrun::topology::describe(&gpus, &[], Path::new("/sys"));
+    (!places.is_empty()).then(|| finding("GPU topology", None, &places.join("; ")))
 }
 
 fn service() -> Finding {

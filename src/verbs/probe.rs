@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use schema::scenario::{CompletionBy, Scenario, Verb};
+use calibrate::validate::pairs::{self, Side};
+use schema::run::Run;
+use schema::scenario::{CompletionBy, Scenario, StageRole, Verb};
 
 use crate::cli::{Common, Probe};
 use crate::failure::Failure;
@@ -64,6 +66,23 @@ const GPU_MEMORY: Builtin = builtin!("probes/gpu-memory.toml");
 const GPU_BATCHES: Builtin = builtin!("probes/gpu-batches.toml");
 const GPU_GRAPHS: Builtin = builtin!("probes/gpu-graphs.toml");
 const GPU_IMAGES: Builtin = builtin!("probes/gpu-images.toml");
+const GPU_PAIRS: Builtin = builtin!("probes/gpu-pairs.toml");
+/// The nets of a pair.
+const PAIR: [&str; 2] = ["small-blocks", "memory"];
+/// Ways to share a GPU, with `gpu` of either net.
+const SHARED: [(&str, [&str; 2]); 5] = [
+    ("streams", ["{ process = \"pair\" }"; 2]),
+    (
+        "priority",
+        [
+            "{ process = \"pair\", priority = -1 }",
+            "{ process = \"pair\" }",
+        ],
+    ),
+    ("processes", ["{}"; 2]),
+    ("mps", ["{ mps = {} }"; 2]),
+    ("mps-half", ["{ mps = { percentage = 50 } }"; 2]),
+];
 /// Sizes of copies: from where the fixed part of their cost is nearly all to where it is nearly none.
 const COPIED: [&str; 5] = ["4 kB", "64 kB", "602112 B", "4 MB", "16 MB"];
 /// Widths and heights of images: a quarter of the reference study's sample, that sample, and four times it.
@@ -106,7 +125,7 @@ fn over_rdma(near: &str, far: &str) -> Vec<Planned> {
 }
 
 /// The probes of a GPU; of copies a run each size and kind of host memory, of batches, graphs and images
-/// one each size.
+/// one each size, of nets side by side one each way to share the GPU.
 fn of_a_gpu() -> Vec<Planned> {
     let (sms, threads) = realrun::accelerator::cuda::shape(0).unwrap_or(UNKNOWN);
     let mut probes: Vec<Planned> = OF_A_GPU
@@ -165,7 +184,42 @@ fn of_a_gpu() -> Vec<Planned> {
         let name = format!("{}-{width}x{height}", stem(GPU_IMAGES.path));
         probes.push((name, GPU_IMAGES, overrides));
     }
+    probes.extend(side_by_side(full));
     probes
+}
+
+/// Two nets on a GPU that runs so many blocks of 1024 threads at once: each alone, and both by every way to
+/// share it. No parameter is fitted to what both do, so it tells how well others predict it.
+fn side_by_side(full: u32) -> Vec<Planned> {
+    // Two waves of small blocks and an eighth of one; four waves of large blocks and a sixteenth of one.
+    let blocks = [[16 * full, full], [4 * full, full.div_ceil(16)]];
+    let work = |net: usize| {
+        let key = format!("stages.{}.serve.kernels.work", PAIR[net]);
+        let n_kernels = [4, 2][net];
+        (0..n_kernels).map(move |kernel| {
+            let blocks = blocks[net][kernel % 2];
+            format!("{key}.{kernel}.kernel.blocks={blocks}")
+        })
+    };
+    let sizes: Vec<String> = (0..PAIR.len()).flat_map(work).collect();
+    let probe = |name: &str, more: Vec<String>| {
+        let overrides = sizes.iter().cloned().chain(more).collect();
+        (format!("pair-{name}"), GPU_PAIRS, overrides)
+    };
+    let alone = PAIR.map(|net| {
+        let client = format!(
+            "clients=[{{ on = \"box\", arrivals = {{ closed-loop = {{}} }}, path = [{{ to = \"{net}\", over = \"local\" }}] }}]"
+        );
+        probe(net, vec![client])
+    });
+    let both = SHARED.map(|(name, uses)| {
+        let uses = PAIR.iter().zip(uses);
+        let uses = uses.map(|(net, gpu)| format!("stages.{net}.gpu={gpu}"));
+        // A turn has time for many passes.
+        let longer = (name == "processes").then(|| "run.measure.requests=800".to_owned());
+        probe(name, uses.chain(longer).collect())
+    });
+    alone.into_iter().chain(both).collect()
 }
 
 /// Grids of as many blocks as run at once, and of one more, by the driver's numbers.
@@ -225,6 +279,7 @@ pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failur
         probes.extend(of_a_gpu());
     }
     let steps = Steps::new(common, probes.len());
+    let mut measured: Vec<(String, Run)> = Vec::new();
     for (name, probe, mut overrides) in probes {
         overrides.push(format!("name=\"{name}\""));
         let scenario = load(common, probe, &overrides)?;
@@ -235,14 +290,54 @@ pub(super) fn run(common: &Common, arguments: &Probe) -> Result<ExitCode, Failur
             super::print(&path.display().to_string());
             continue;
         }
+        if let Some(problem) = lacks_service(&scenario) {
+            eprintln!("probe {name} is left out: {problem}");
+            steps.done();
+            continue;
+        }
         let run = super::measure::measure(&scenario, &out, &steps)?;
         super::print_summary(common, &run, &out)?;
         if let Some(problem) = super::measure::broken(&run, &out) {
             return Err(anyhow::anyhow!("probe {name}: {problem}").into());
         }
+        if probe.path == GPU_PAIRS.path {
+            measured.push((name, run));
+        }
     }
     steps.finish();
+    print_pairs(common, &measured)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why the scenario's clients of the Multi-Process Service cannot be there; `None` if it has none or they
+/// can.
+fn lacks_service(scenario: &Scenario) -> Option<String> {
+    let stages = scenario.stages.rows().iter();
+    let mut uses = stages.filter_map(|stage| match &stage.role {
+        StageRole::Serve(serve) => serve.gpu.as_ref(),
+        _ => None,
+    });
+    uses.find(|gpu| gpu.mps.is_some())?;
+    realrun::launch::mps_problem()
+}
+
+/// Prints what nets take beside each other.
+fn print_pairs(common: &Common, measured: &[(String, Run)]) -> Result<(), Failure> {
+    let sides = measured.iter().map(|(name, run)| Side {
+        name,
+        measured: run,
+        simulated: None,
+        held_out: true,
+    });
+    let rows = pairs::pairs(&sides.collect::<Vec<_>>());
+    if rows.is_empty() {
+        return Ok(());
+    }
+    super::print(&match common.json {
+        true => serde_json::to_string_pretty(&serde_json::json!({ "pairs": rows }))?,
+        false => pairs::table(&rows),
+    });
+    Ok(())
 }
 
 /// Reads a scenario that comes with the program, placed on this machine's cores.

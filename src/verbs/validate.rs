@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use calibrate::validate::{Tolerance, judged, table};
-use schema::comparison::Row;
+use calibrate::validate::{Tolerance, judged, pairs, table};
+use schema::comparison::{PairRow, Row};
 use schema::profile::Profile;
 use serde_json::json;
 
@@ -11,7 +11,9 @@ use crate::cli::{Common, Validate};
 use crate::failure::{Failure, NO};
 use crate::page;
 use crate::progress::Steps;
-use crate::validation::{Fitted, Validated, all_rows, save_simulated, validate, verdict};
+use crate::validation::{
+    Fitted, Validated, all_pairs, all_rows, save_simulated, validate, verdict,
+};
 
 pub(super) fn run(common: &Common, arguments: &Validate) -> Result<ExitCode, Failure> {
     let profile = Profile::load(&arguments.profile)?;
@@ -29,10 +31,7 @@ pub(super) fn run(common: &Common, arguments: &Validate) -> Result<ExitCode, Fai
         for figure in page::figures(&validated)? {
             figure.save(&out.join("figures"))?;
         }
-        schema::run::write_json(
-            &out.join("rows.json"),
-            &json!({ "rows": all_rows(&validated) }),
-        )?;
+        schema::run::write_json(&out.join("rows.json"), &content(&validated))?;
     }
     let tolerance = tolerance(arguments.tolerance);
     finish(common, &validated, &tolerance)
@@ -48,6 +47,33 @@ pub(super) fn tolerance(mean: f64) -> Tolerance {
     }
 }
 
+/// All rows as JSON, with those of nets side by side if there are any.
+fn content(validated: &[Validated]) -> serde_json::Value {
+    let mut content = json!({ "rows": all_rows(validated) });
+    let pairs = all_pairs(validated);
+    if !pairs.is_empty() {
+        content["pairs"] = json!(pairs);
+    }
+    content
+}
+
+/// The pairs that are judged and further off than a mean may be, in words.
+fn outside(pairs: &[PairRow], tolerance: &Tolerance) -> Vec<String> {
+    let judged = pairs.iter().filter(|row| row.held_out);
+    let errors = judged.filter_map(|row| Some((row, row.error()?)));
+    let outside = errors.filter(|(_, error)| error.abs() > tolerance.mean);
+    let words = outside.map(|(row, error)| {
+        format!(
+            "{}: a pass of `{}` beside others is predicted {:+.1}% off, allowed {:.1}%",
+            row.run,
+            row.net,
+            1e2 * error,
+            1e2 * tolerance.mean
+        )
+    });
+    words.collect()
+}
+
 /// Prints rows and verdict; the exit code says whether something was judged and all is within
 /// tolerance.
 pub(super) fn finish(
@@ -57,14 +83,20 @@ pub(super) fn finish(
 ) -> Result<ExitCode, Failure> {
     let rows: Vec<Row> = all_rows(validated);
     let (violations, text) = verdict(&rows, tolerance);
+    let pairs = all_pairs(validated);
     if common.json {
-        super::print(&serde_json::to_string_pretty(&json!({ "rows": rows }))?);
+        super::print(&serde_json::to_string_pretty(&content(validated))?);
     } else {
         super::print(&table(&rows));
+        if !pairs.is_empty() {
+            super::print(&pairs::table(&pairs));
+        }
         super::print(&text);
     }
-    for violation in &violations {
-        eprintln!("outside the tolerance: {violation}");
+    let outside = outside(&pairs, tolerance);
+    let violated = violations.iter().map(ToString::to_string);
+    for problem in violated.chain(outside.iter().cloned()) {
+        eprintln!("outside the tolerance: {problem}");
     }
     if !common.quiet {
         for one in validated {
@@ -84,9 +116,11 @@ pub(super) fn finish(
     if common.json && !is_judged {
         eprintln!("error: {text}");
     }
-    Ok(if violations.is_empty() && is_judged {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(NO)
-    })
+    Ok(
+        if violations.is_empty() && outside.is_empty() && is_judged {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(NO)
+        },
+    )
 }

@@ -113,7 +113,8 @@ impl Ended {
         }
         let manifest = &self.run.as_ref().unwrap().manifest;
         let facts = &manifest.measured.as_ref().unwrap().machine;
-        format!("{} {}", facts["GPUs"], manifest.warnings.join(" "))
+        let facts = ["GPUs", "GPU topology"].map(|name| facts[name].as_str());
+        format!("{} {}", facts.join(" "), manifest.warnings.join(" "))
     }
 
     /// Calls of a function by the process that called it most often.

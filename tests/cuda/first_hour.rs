@@ -38,7 +38,12 @@ fn what_fails_does_not_end_the_rest() {
     let steps = steps(&text);
     for (name, (how, code)) in &steps {
         let expected: &[&str] = match name.as_str() {
-            name if name.starts_with("nvidia-smi") || name.starts_with("mps") => &["failed"],
+            name if name.starts_with("nvidia-smi")
+                || name.starts_with("mps")
+                || name.starts_with("probe-pair-mps") =>
+            {
+                &["failed"]
+            }
             // By the machine's clock and on a busy machine a prediction may be off.
             name if name.starts_with("validate") => &["ok", "no"],
             _ => &["ok"],
@@ -50,8 +55,10 @@ fn what_fails_does_not_end_the_rest() {
         "doctor",
         "probe-wire-tcp",
         "probe-gpu-graphs-128",
+        "probe-pair-streams",
         "mps-2-1",
         "validate-graphs",
+        "validate-pairs",
     ] {
         assert!(steps.contains_key(name), "{name} of {:?}", steps.keys());
     }
@@ -61,6 +68,15 @@ fn what_fails_does_not_end_the_rest() {
             .parameters
             .contains_key("graph-launch-interval")
     );
+    let pairs = fs::read_to_string(out.join("logs/validate-pairs.txt")).unwrap();
+    for sharing in [
+        "streams ",
+        "streams, `small-blocks` ahead",
+        "processes in turn",
+    ] {
+        let rows = pairs.lines().filter(|line| line.starts_with(sharing));
+        assert_eq!(rows.count(), 2, "{sharing} of {pairs}");
+    }
     let mut list = Command::new("tar");
     let listed = list.arg("-tzf").arg(dir.path().join("hour.tar.gz"));
     let listed = listed.output().unwrap();

@@ -81,6 +81,19 @@ fn median(services: &[u64]) -> u64 {
     services[services.len() / 2]
 }
 
+/// A fact of the machine in a run's stamp.
+fn fact<'a>(run: &'a Run, name: &str) -> &'a str {
+    &run.manifest.measured.as_ref().unwrap().machine[name]
+}
+
+/// What the GPU showed while it was measured, without the number of looks, which is that of the time it took.
+fn watched(run: &Run) -> String {
+    let facts = fact(run, "GPUs while they were measured");
+    let (looks, rest) = facts.split_once(" looks").unwrap();
+    assert!(looks.starts_with("GPU 0: "), "{facts}");
+    rest.to_owned()
+}
+
 /// What a request has on the server, in the order in which it was ready.
 fn on_the_gpu(run: &Run) -> BTreeMap<RequestId, Vec<&Span>> {
     let names = [
@@ -491,8 +504,7 @@ fn replies_that_kernels_did_not_make_break_the_run() {
     insta::assert_snapshot!(said, @"error: role `client box` net: its reply to RequestId(0) is not what its kernels make of the request, from byte 0 of 100000 on: they did not read what was sent, or what they wrote did not arrive; what was recorded until then is in DIR/run");
 }
 
-/// The run of one client on a stand-in told `more`; the number of looks at the GPU is that of the time it
-/// took, and left out.
+/// The run of one client on a stand-in told `more`.
 fn run_on(more: &str) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let file = standin(dir.path(), more);
@@ -504,13 +516,6 @@ fn run_on(more: &str) -> Run {
 #[test]
 #[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
 fn a_gpu_that_is_slowed_or_on_which_others_work_is_told() {
-    let watched = |run: &Run| {
-        let facts =
-            &run.manifest.measured.as_ref().unwrap().machine["GPUs while they were measured"];
-        let (looks, rest) = facts.split_once(" looks").unwrap();
-        assert!(looks.starts_with("GPU 0: "), "{facts}");
-        rest.to_owned()
-    };
     let of_the_gpu = |run: &Run| {
         let warnings = run.manifest.warnings.iter();
         let warnings =
@@ -527,6 +532,35 @@ fn a_gpu_that_is_slowed_or_on_which_others_work_is_told() {
     GPU 0 had 2 other processes and was 0% busy before anything was started on it: what they do is in what was measured
     GPU 0 was slowed by its power limit, its temperature (the driver) while it was measured: its times are of a slower clock, which may differ from moment to moment
     ");
+}
+
+/// The most of several looks counts; what the driver does not tell is left out, and ends nothing.
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn power_and_heat_are_told_before_and_while_a_gpu_is_measured() {
+    let told = "power-mw = [90000, 251000, 120000]\ncelsius = [41, 66, 60]\n";
+    let run = run_on(&format!("{told}power-limit-mw = 300000"));
+    insta::assert_snapshot!(fact(&run, "GPUs"), @"GPU 0 (Tandem stand-in for two-sms), 2 SMs, 16.0 GiB, 2 copy engines, driver 0.0 (stand-in), SM clock 1000 of 1000 MHz, memory clock 1000 of 1000 MHz, 41 °C, 90 of 300 W");
+    insta::assert_snapshot!(watched(&run), @", SM clock 1000 to 1000 MHz, up to 251 W, up to 66 °C");
+    let run = run_on(told);
+    insta::assert_snapshot!(fact(&run, "GPUs"), @"GPU 0 (Tandem stand-in for two-sms), 2 SMs, 16.0 GiB, 2 copy engines, driver 0.0 (stand-in), SM clock 1000 of 1000 MHz, memory clock 1000 of 1000 MHz, 41 °C, 90 W");
+    // NVML_ERROR_NOT_SUPPORTED.
+    let failing = |call: &str| format!("failures = [{{ call = \"{call}\", code = 3 }}]");
+    let run = run_on(&format!("{told}{}", failing("nvmlDeviceGetTemperature")));
+    insta::assert_snapshot!(watched(&run), @", SM clock 1000 to 1000 MHz, up to 251 W");
+    let run = run_on(&format!("{told}{}", failing("nvmlDeviceGetPowerUsage")));
+    insta::assert_snapshot!(watched(&run), @", SM clock 1000 to 1000 MHz, up to 66 °C");
+    assert_eq!(run.manifest.outcome, Outcome::Complete);
+}
+
+/// Of the stand-in's devices the kernel knows nothing; what it knows is in the tests of `topology`.
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn places_and_links_of_gpus_are_in_the_stamp() {
+    let run = run_on("");
+    insta::assert_snapshot!(fact(&run, "GPU topology"), @"GPU 0 at 0000:01:00.0, where the kernel shows no GPU");
+    let run = run_on("devices = 3\nancestor = 30\nnvlinks = 2");
+    insta::assert_snapshot!(fact(&run, "GPU topology"), @"GPU 0 at 0000:01:00.0, where the kernel shows no GPU, to GPU 1 by the same root complex, to GPU 2 by the same root complex, NVLinks: 2 to GPU 1; GPU 1 at 0000:02:00.0, where the kernel shows no GPU, to GPU 0 by the same root complex, to GPU 2 by the same root complex, NVLinks: 2 to GPU 2; GPU 2 at 0000:03:00.0, where the kernel shows no GPU, to GPU 0 by the same root complex, to GPU 1 by the same root complex, NVLinks: 2 to GPU 0");
 }
 
 #[test]

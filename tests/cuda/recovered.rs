@@ -9,6 +9,8 @@
 mod known;
 #[path = "recovered/loads.rs"]
 mod loads;
+#[path = "recovered/pairs.rs"]
+mod pairs;
 #[path = "recovered/rig.rs"]
 mod rig;
 #[path = "../rounds/mod.rs"]

@@ -6,18 +6,7 @@ use super::*;
 
 /// As `nvidia-cuda-mps-control` does: `-d` starts the service, other commands come by standard input and
 /// go to one that runs. What it was asked is noted in `log`.
-const CONTROL: &str = r#"#!/bin/sh
-pipes=${CUDA_MPS_PIPE_DIRECTORY:-/tmp/nvidia-mps}
-if [ "$1" = -d ]; then
-    echo started >>"${0%/*}/log"
-    : >"$pipes/control"
-    exit
-fi
-read -r command
-[ -e "$pipes/control" ] || { echo "Cannot find MPS control daemon process"; exit 1; }
-echo "$command" >>"${0%/*}/log"
-[ "$command" != quit ] || rm "$pipes/control"
-"#;
+const CONTROL: &str = include_str!("mps-control");
 
 /// Puts a program into `dir`.
 pub(super) fn program(dir: &Path, name: &str, text: &str) {
@@ -34,10 +23,6 @@ fn finds(command: &mut Command, dir: &Path) {
 
 fn asked(dir: &Path) -> String {
     fs::read_to_string(dir.join("log")).unwrap_or_default()
-}
-
-fn fact<'a>(run: &'a Run, name: &str) -> &'a str {
-    &run.manifest.measured.as_ref().unwrap().machine[name]
 }
 
 const TWO_PROCESSES: [&str; 2] = ["stages.net.gpu.streams=1", "stages.net.gpu.processes=2"];
@@ -93,6 +78,53 @@ fn a_service_that_runs_is_used_and_left_running() {
     let (union, _) = busy(&run);
     assert!(union > 66 * 5_000_000, "{union} ns");
     assert!(dir.path().join("control").exists());
+}
+
+/// With placement `device` one process hands over for all stages.
+#[test]
+#[ignore = "needs the stand-in in place of the driver: tests/cuda/run"]
+fn nets_of_a_pair_are_clients_of_the_service_alike_or_none_is() {
+    let dir = tempfile::tempdir().unwrap();
+    program(dir.path(), "nvidia-cuda-mps-control", CONTROL);
+    let measure = |settings: [&str; 2], out: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        let scenario = Path::new(ROOT).join("scenarios/probes/gpu-pairs.toml");
+        command.args(["measure", "-q"]).arg(scenario);
+        command.args(["--set", "run.measure.requests=20"]);
+        command.args(settings.map(|setting| format!("--set={setting}")));
+        command.arg("-o").arg(dir.path().join(out));
+        finds(&mut command, dir.path());
+        command.env("CUDA_MPS_PIPE_DIRECTORY", dir.path().join("none"));
+        command.env("TMPDIR", dir.path()).output().unwrap()
+    };
+    let [small, memory] =
+        ["small-blocks", "memory"].map(|net| format!("stages.{net}.gpu.mps={{}}"));
+    let output = measure([&small, &memory], "both");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(asked(dir.path()), "started\nget_server_list\nquit\n");
+    let run = Run::load(&dir.path().join("both")).unwrap();
+    let how = fact(&run, "Multi-Process Service");
+    assert!(how.starts_with("started for this run"), "{how}");
+    assert!(!dir.path().join("both/journals").exists());
+    let output = measure([&small, "run.seed=1"], "one");
+    assert_eq!(output.status.code(), Some(2));
+    let root = format!("{ROOT}/");
+    insta::assert_snapshot!(said(&output).replace(&root, ""), @"error: scenarios/probes/gpu-pairs.toml with --set stages.small-blocks.gpu.mps={}: `stages.small-blocks.gpu.mps`: one process hands over for all stages, so all are clients of the Multi-Process Service with one share and one priority, or none is, with placement `device`; `placement.local` runs others");
+    assert!(!dir.path().join("one").exists());
+    // What goes wrong there is told, and leaves nothing.
+    let file = standin(dir.path(), "memory = \"1 MB\"");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    let scenario = Path::new(ROOT).join("scenarios/probes/gpu-pairs.toml");
+    command.args(["measure", "-q"]).arg(scenario);
+    command.args([format!("--set={small}"), format!("--set={memory}")]);
+    command.arg("-o").arg(dir.path().join("full"));
+    finds(&mut command, dir.path());
+    command.env("CUDA_MPS_PIPE_DIRECTORY", dir.path().join("none"));
+    command.env("TMPDIR", dir.path());
+    let output = command.env("TANDEM_STANDIN", &file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(said(&output), @"error: role `device`: stage `memory`: cuMemAlloc of 268435456 B on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_OUT_OF_MEMORY (2); the memory is taken: by contexts, by buffers of a large `batch.max`, or by another process (nvidia-smi lists them)");
+    assert!(!dir.path().join("full").exists());
 }
 
 /// What is said where the program of the service is `control`.

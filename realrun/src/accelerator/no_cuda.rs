@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{
     Accelerator, AcceleratorError, Context, ContextSpec, CudaError, Description, GpuPlace, Line,
 };
+use crate::topology::Neighbours;
 
 /// A context on a GPU: none, in this build.
 #[derive(Debug)]
@@ -94,6 +95,14 @@ impl PeerBuffer {
 /// # Errors
 /// Always.
 pub fn survey() -> Result<Vec<String>, CudaError> {
+    Err(CudaError::NotBuilt)
+}
+
+/// Refuses.
+///
+/// # Errors
+/// Always.
+pub fn neighbours() -> Result<Vec<Neighbours>, CudaError> {
     Err(CudaError::NotBuilt)
 }
 

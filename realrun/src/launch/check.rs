@@ -15,7 +15,7 @@ use crate::accelerator::nets::NetName;
 use crate::accelerator::preprocess::Normalisation;
 use crate::error::RealrunError;
 use crate::machine;
-use crate::roles::choice;
+use crate::roles::{choice, device};
 use crate::transport::rdma::{self, Nic};
 
 /// Shared memory that a block has without asking the driver for more, in bytes (CUDA C++ Programming
@@ -82,7 +82,7 @@ fn can_be_handed_over(scenario: &Scenario) -> Result<(), RealrunError> {
         let problem = format!("{problem} with placement `device`; `placement.local` runs others");
         refuse(scenario, key, &problem)
     };
-    if super::device::n_requests(scenario).is_none() {
+    if device::n_requests(scenario).is_none() {
         let problem = "warm-up and measurement are numbers of requests";
         return refuse("run.measure", problem);
     }
@@ -97,6 +97,16 @@ fn can_be_handed_over(scenario: &Scenario) -> Result<(), RealrunError> {
                 "all stages serve on GPUs",
             );
         }
+    }
+    let mps = |stage: &Stage| match &stage.role {
+        StageRole::Serve(Serve { gpu: Some(gpu), .. }) => gpu.mps,
+        _ => None,
+    };
+    let mut stages = scenario.stages.rows().windows(2);
+    if let Some([_, other]) = stages.find(|pair| mps(&pair[0]) != mps(&pair[1])) {
+        let problem = "one process hands over for all stages, so all are clients of the Multi-Process \
+                       Service with one share and one priority, or none is,";
+        return refuse(&format!("stages.{}.gpu.mps", other.name), problem);
     }
     let mut clients: BTreeMap<StageId, u32> = BTreeMap::new();
     for (index, group) in scenario.groups.rows().iter().enumerate() {
@@ -261,11 +271,6 @@ fn gpu_can_be_used(
     if gpu.process.is_some() && scenario.placement != Placement::Device {
         let problem = "each stage is a process of its own on hardware";
         return refuse(key("process"), problem);
-    }
-    if gpu.mps.is_some() && scenario.placement == Placement::Device {
-        let problem = "clients of the Multi-Process Service are processes of their own, and with \
-                       placement `device` there are none";
-        return refuse(key("mps"), problem);
     }
     if gpu.d2h != CopyBack::Stream && scenario.placement == Placement::Device {
         let problem = "results are copied back in the request's stream with placement `device`, where \

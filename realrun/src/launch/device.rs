@@ -1,118 +1,91 @@
 //! A scenario on GPUs alone: what its clients ask for is handed over by one thread, without messages,
 //! and timed by the GPU's clock.
-//!
-//! The clients are dealt to the inference contexts of their stage in turn; those of one context make
-//! its batch. Each asks again at once, so a context's passes follow each other.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+use std::sync::mpsc;
 use std::time::Duration;
 
-use schema::ids::{ClientId, RequestId, StageId};
+use schema::ids::{RequestId, StageId};
 use schema::run::{Leg, Manifest, Outcome, Run, Span, SpanName, Status};
-use schema::scenario::{Extent, LaunchFile, Scenario, Serve, StageRole, Work};
+use schema::scenario::{LaunchFile, Scenario};
 use schema::workload::ClientPlan;
 
-use crate::accelerator::{AcceleratorError, GpuPlace, KernelsSpec, Line, cuda};
+use super::mps::{self, Mps};
+use super::process::{Process, What};
+use super::{MeasureOptions, THREADS_VARIABLE};
+use crate::accelerator::{Line, cuda};
 use crate::error::RealrunError;
-use crate::roles::kernel_specs;
-
-/// An inference context with the clients that it serves.
-struct Served {
-    stage: StageId,
-    /// Its number among the stage's.
-    context: u32,
-    clients: Vec<ClientId>,
-    line: Line,
-}
+use crate::roles::device::{Served, hand_over, serve, served};
+use crate::roles::{Assignment, Report, Role};
 
 /// What can be measured here is checked; see [`super::check`].
-pub(super) fn measure(scenario: &Scenario, mut manifest: Manifest) -> Result<Run, RealrunError> {
+pub(super) fn measure(
+    scenario: &Scenario,
+    options: &MeasureOptions,
+    mut manifest: Manifest,
+) -> Result<Run, RealrunError> {
     let served = served(scenario);
-    let lines: Vec<Line> = served.iter().map(|served| served.line.clone()).collect();
-    let times = cuda::run_together(&lines).map_err(|error| RealrunError::Accelerator {
-        stage: scenario.stages[served[0].stage].name.clone(),
-        source: Box::new(AcceleratorError::from(error)),
-    })?;
+    let times = match Mps::find(scenario)? {
+        None => {
+            manifest.warnings.extend(mps::warning_here());
+            hand_over(scenario, &served)?
+        }
+        Some(mps) => {
+            mps.note(&mut manifest);
+            hand_over_as_client(scenario, options, &mps)?
+        }
+    };
     let mut trace = Vec::new();
     for (served, times) in served.iter().zip(&times) {
         trace.extend(spans(scenario, served, times)?);
     }
     trace.sort_by_key(Span::order);
     manifest.outcome = Outcome::Complete;
-    manifest.warnings = cuda::stand_ins(lines.iter().map(|line| line.place.device));
+    let devices = served.iter().map(|served| served.line.place.device);
+    manifest.warnings.extend(cuda::stand_ins(devices));
     Ok(Run::new(manifest, trace)?)
 }
 
-fn serve(scenario: &Scenario, stage: StageId) -> &Serve {
-    match &scenario.stages[stage].role {
-        StageRole::Serve(serve) => serve,
-        StageRole::Proxy(_) | StageRole::Plain(_) => {
-            unreachable!("other stages are refused before")
-        }
-    }
-}
-
-/// The requests of a client.
-pub(super) fn n_requests(scenario: &Scenario) -> Option<u32> {
-    match (scenario.warmup, scenario.measure) {
-        (Extent::Requests(warmup), Extent::Requests(measure)) => warmup.checked_add(measure),
-        _ => None,
-    }
-}
-
-/// The contexts that have clients, stage by stage.
-fn served(scenario: &Scenario) -> Vec<Served> {
-    let mut all = Vec::new();
-    // Processes by device and owner: its stage and its number among the stage's, or the name that
-    // stages share.
-    let mut processes: BTreeMap<(u32, String), usize> = BTreeMap::new();
-    for (stage, row) in scenario.stages.iter() {
-        let serve = serve(scenario, stage);
-        let gpu = serve.gpu.as_ref().expect("others are refused before");
-        let Work::Kernels(kernels) = &serve.work else {
-            unreachable!("other work is refused before")
+/// The times of everything, handed over by a process that is a client of the Multi-Process Service: of all
+/// stages alike, as is checked.
+fn hand_over_as_client(
+    scenario: &Scenario,
+    options: &MeasureOptions,
+    mps: &Mps,
+) -> Result<Vec<Vec<Duration>>, RealrunError> {
+    let assignment = Assignment {
+        scenario: scenario.file().clone(),
+        role: Role::Device,
+        traces: scenario.folder().to_owned(),
+        bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        addresses: BTreeMap::new(),
+        cores: Vec::new(),
+        // Where it writes nothing.
+        dir: options.out.clone(),
+    };
+    let mut command = Command::new(&options.executable);
+    command.arg("role").env(THREADS_VARIABLE, "1");
+    let stage = &scenario.stages.rows()[0];
+    mps::set_environment(&mut command, stage, Some(mps), &assignment.dir);
+    let (tell, happened) = mpsc::channel();
+    let process = Process::spawn(command, &assignment, 0, tell)?;
+    let broken = |problem: String| RealrunError::Protocol {
+        peer: format!("role `{}`", process.role()),
+        problem,
+    };
+    loop {
+        let Ok(happened) = happened.recv() else {
+            return Err(broken("it was lost".to_owned()));
         };
-        let clients: Vec<ClientId> = scenario
-            .clients
-            .iter()
-            .filter(|(_, client)| scenario.groups[client.group].path[0].to == stage)
-            .map(|(id, _)| id)
-            .collect();
-        let n_contexts = gpu.contexts();
-        for context in 0..n_contexts {
-            let own = clients.iter().skip(context as usize);
-            let own: Vec<ClientId> = own.step_by(n_contexts as usize).copied().collect();
-            if own.is_empty() {
-                continue;
-            }
-            let process = context / gpu.streams;
-            let device = gpu.devices[(process / gpu.processes) as usize];
-            let owner = match &gpu.process {
-                Some(name) => format!("process {name}"),
-                None => format!("stage {} {process}", row.name),
-            };
-            let n = processes.len();
-            let process = *processes.entry((device.gpu, owner)).or_insert(n);
-            all.push(Served {
-                stage,
-                context,
-                line: Line {
-                    place: GpuPlace::of(device, gpu),
-                    process,
-                    work: KernelsSpec {
-                        kernels: kernel_specs(kernels),
-                        max_payload_bytes: kernels.input.as_usize(),
-                        output_bytes: kernels.output.as_usize(),
-                        raw: kernels.raw,
-                    },
-                    batch: own.len(),
-                    passes: n_requests(scenario).expect("others are refused before") as usize,
-                },
-                clients: own,
-            });
+        match happened.what {
+            What::Reported(Report::Times { times }) => return Ok(times),
+            What::Reported(Report::Failed { problem }) => return Err(broken(problem)),
+            What::Ended(how) => return Err(broken(format!("it {how}"))),
+            What::Reported(_) => {}
         }
     }
-    all
 }
 
 /// The spans of a context's requests.

@@ -24,7 +24,7 @@ use schema::run::{
 use schema::scenario::{Placement, Scenario, Serve, StageRole, Transport, Work};
 
 pub use gdr::ways_to_gpus;
-pub use mps::mps_state;
+pub use mps::{mps_problem, mps_state};
 pub use placement::netns_problem;
 
 use crate::accelerator::cpu::THREADS_VARIABLE;
@@ -33,7 +33,9 @@ use crate::clock::monotonic_ns;
 use crate::error::RealrunError;
 use crate::journal::Writing;
 use crate::machine;
+use crate::pcie;
 use crate::roles::{Assignment, Order, Report, Role, core_time_file, roles, write_core_time};
+use crate::topology;
 use crate::transport::Address;
 use mps::Mps;
 use placement::Place;
@@ -101,19 +103,17 @@ pub fn measure(
         refuse_to_overwrite(&options.out)?;
         progress(Progress::Running(Duration::ZERO));
         let watch = gpus.watch();
-        let mut run = device::measure(scenario, manifest)?;
+        let mut run = device::measure(scenario, options, manifest)?;
         note(&mut run.manifest, watch);
         run.manifest.warnings.extend(gpu_warnings);
-        run.manifest.warnings.extend(mps::warning_here());
         run.save(&options.out)?;
         return Ok(run);
     }
     let mps = Mps::find(scenario)?;
     let journals = make_folder(&options.out)?;
     let place = Place::make(scenario)?;
-    if let (Some(mps), Some(measured)) = (&mps, &mut manifest.measured) {
-        let facts = &mut measured.machine;
-        facts.insert("Multi-Process Service".to_owned(), mps.describe());
+    if let Some(mps) = &mps {
+        mps.note(&mut manifest);
     }
     write_json(&journals.join(MANIFEST_FILE), &manifest)?;
     let writing = Writing::into(&journals)?;
@@ -242,6 +242,11 @@ fn facts(scenario: &Scenario) -> BTreeMap<String, String> {
         let gpus = cuda::survey().map(|gpus| gpus.join("; "));
         // Without them nothing is measured; what a device does not tell of itself does no harm.
         facts.insert("GPUs".to_owned(), gpus.unwrap_or_else(|e| e.to_string()));
+        let sys = Path::new("/sys");
+        let places = cuda::neighbours()
+            .map(|gpus| topology::describe(&gpus, &pcie::adapters(sys), sys).join("; "));
+        let places = places.unwrap_or_else(|e| e.to_string());
+        facts.insert("GPU topology".to_owned(), places);
     }
     let mut hops = scenario.groups.rows().iter().flat_map(|group| &group.path);
     if let Some(hop) = hops.find(|hop| hop.over == Transport::Gdr)
@@ -476,7 +481,7 @@ impl Crew {
             };
             match happened.what {
                 What::Reported(Report::Done) => to_go -= 1,
-                What::Reported(Report::Ready { .. }) => {}
+                What::Reported(Report::Ready { .. } | Report::Times { .. }) => {}
                 What::Reported(Report::Failed { problem }) => {
                     return Ok(self.cause(happened.process, problem));
                 }

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use schema::run::Manifest;
 use schema::scenario::{GpuUse, MpsPriority, Scenario, Serve, Stage, StageRole};
 
 use crate::error::RealrunError;
@@ -85,6 +86,13 @@ pub fn mps_state() -> Result<String, String> {
         .map(|_| format!("it runs, with its pipes in {}", pipes.display()))
 }
 
+/// Why no client of the Multi-Process Service can be here; `None` if it runs, or starts when it is asked to.
+pub fn mps_problem() -> Option<String> {
+    let problem = mps_state().err()?;
+    // Started and stopped again.
+    start().err().map(|_| problem)
+}
+
 impl Mps {
     /// The service, if a stage of the scenario asks for it: one that runs here, or else a new one with
     /// pipes of its own.
@@ -114,13 +122,17 @@ impl Mps {
         })
     }
 
-    /// In words, for the manifest.
-    pub(super) fn describe(&self) -> String {
+    /// Notes in the manifest that it is used.
+    pub(super) fn note(&self, manifest: &mut Manifest) {
         let how = match self.is_ours {
             true => "started for this run",
             false => "found running",
         };
-        format!("{how}, pipes in {}", self.pipes.display())
+        if let Some(measured) = &mut manifest.measured {
+            let how = format!("{how}, pipes in {}", self.pipes.display());
+            let facts = &mut measured.machine;
+            facts.insert("Multi-Process Service".to_owned(), how);
+        }
     }
 }
 

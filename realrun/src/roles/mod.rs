@@ -5,13 +5,14 @@
 //! standard input closes, whatever the reason, the role ends: no role outlives its launcher.
 
 mod client;
+pub(crate) mod device;
 mod instance;
 mod line;
 mod payload;
 mod proxy;
 mod server;
 
-pub(crate) use instance::kernel_specs;
+use instance::kernel_specs;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,6 +62,8 @@ pub enum Role {
         /// The stage.
         stage: String,
     },
+    /// All of a scenario with placement `device`.
+    Device,
 }
 
 impl fmt::Display for Role {
@@ -69,6 +72,7 @@ impl fmt::Display for Role {
             Role::Client { host } => write!(f, "client {host}"),
             Role::Proxy { stage } => write!(f, "proxy {stage}"),
             Role::Server { stage } => write!(f, "server {stage}"),
+            Role::Device => write!(f, "device"),
         }
     }
 }
@@ -130,6 +134,12 @@ pub enum Report {
     },
     /// All its requests have been served.
     Done,
+    /// What it handed to GPUs has ended; only of [`Role::Device`].
+    Times {
+        /// Of each inference context, of each operation, pass by pass, how long after the one before it it
+        /// ended.
+        times: Vec<Vec<Duration>>,
+    },
     /// It cannot go on.
     Failed {
         /// Why.
@@ -309,7 +319,10 @@ pub fn run(
             problem: format!("no assignment: {error}"),
         })?;
     keep_to(&assignment.cores)?;
-    let _writing = Writing::into(&assignment.dir)?;
+    let _writing = match assignment.role {
+        Role::Device => None,
+        _ => Some(Writing::into(&assignment.dir)?),
+    };
     let mut scenario = Scenario::from_file(&assignment.scenario)?;
     scenario.read_replays(&assignment.traces)?;
     let shared = Arc::new(Shared {
@@ -364,6 +377,7 @@ fn play(shared: &Arc<Shared>) -> Result<(), RealrunError> {
         Role::Client { host } => client::play(shared, host),
         Role::Proxy { stage } => proxy::play(shared, shared.stage_named(stage)?),
         Role::Server { stage } => server::play(shared, shared.stage_named(stage)?),
+        Role::Device => device::play(shared),
     }
 }
 

@@ -21,6 +21,12 @@
 //! # other processes have GPUs of their own.
 //!
 //! slowed = 4                    # reasons for a slower clock that NVML tells, as bits; none if not given
+//! power-mw = [90000, 251000]    # what each device draws, one look after the other, the last again and again,
+//!                               # as NVML tells; not told if not given
+//! power-limit-mw = 300000       # its limit; not told if not given
+//! celsius = [41, 66]            # its temperature, like what it draws; not told if not given
+//! ancestor = 30                 # what lies between two devices, as NVML numbers it; not told if not given
+//! nvlinks = 2                   # NVLinks from each device to the next; not told if not given
 //! others = 1                    # other processes on each device that NVML tells of; none if not given
 //!
 //! accounts = "/tmp/accounts"     # a folder: each process leaves a file there when it ends, named by its
@@ -77,6 +83,16 @@ struct File {
     dma_buf: bool,
     #[serde(default)]
     slowed: u64,
+    #[serde(default)]
+    power_mw: Vec<u32>,
+    #[serde(default)]
+    power_limit_mw: Option<u32>,
+    #[serde(default)]
+    celsius: Vec<u32>,
+    #[serde(default)]
+    ancestor: Option<u32>,
+    #[serde(default)]
+    nvlinks: Option<u32>,
     #[serde(default)]
     others: u32,
     #[serde(default)]
@@ -137,6 +153,16 @@ pub(crate) struct Config {
     pub(crate) dma_buf: bool,
     /// Reasons for a slower clock, bits of `nvmlClocksThrottleReasons`.
     pub(crate) slowed: u64,
+    /// What each device draws, in milliwatts, one look after the other.
+    pub(crate) power_mw: Vec<u32>,
+    /// Its limit.
+    pub(crate) power_limit_mw: Option<u32>,
+    /// Its temperature, in degrees Celsius, one look after the other.
+    pub(crate) celsius: Vec<u32>,
+    /// What lies between two devices, of `nvmlGpuTopologyLevel_t`.
+    pub(crate) ancestor: Option<u32>,
+    /// NVLinks from each device to the next.
+    pub(crate) nvlinks: Option<u32>,
     /// Other processes on each device.
     pub(crate) others: u32,
     /// Where a process says what it holds when it ends.
@@ -209,6 +235,11 @@ impl Config {
             },
             dma_buf: file.dma_buf,
             slowed: file.slowed,
+            power_mw: file.power_mw,
+            power_limit_mw: file.power_limit_mw,
+            celsius: file.celsius,
+            ancestor: file.ancestor,
+            nvlinks: file.nvlinks,
             others: file.others,
             accounts: file.accounts,
             failures: file.failures,

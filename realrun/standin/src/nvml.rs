@@ -1,13 +1,17 @@
-//! Functions of NVML: those that tell of the driver, of clocks and of who is at work. Others are left out, so
-//! that a caller is seen to do without.
+//! Functions of NVML: those that tell of the driver, of clocks, of power and heat, of what is between devices
+//! and of who is at work; what the stand-in was not told they do not support. Others are left out, so that a
+//! caller is seen to do without.
 
 use std::ffi::{CStr, c_char, c_uint};
 
+use crate::config::Config;
 use crate::driver::{bus_id, write_text};
 use crate::state::call;
 
 /// `NVML_ERROR_INVALID_ARGUMENT`, which is 2 as CUDA's number for no memory.
 const INVALID_ARGUMENT: u32 = 2;
+/// `NVML_ERROR_NOT_SUPPORTED`.
+const NOT_SUPPORTED: u32 = 3;
 /// `NVML_ERROR_INSUFFICIENT_SIZE`.
 const INSUFFICIENT_SIZE: u32 = 7;
 /// Every clock.
@@ -82,6 +86,119 @@ unsafe extern "C" fn nvmlDeviceGetMaxClockInfo(_device: usize, _clock: u32, mhz:
     call("nvmlDeviceGetMaxClockInfo", None, |_| {
         // SAFETY: as the caller says.
         unsafe { mhz.write(CLOCK_MHZ) };
+        Ok(())
+    })
+}
+
+/// Answers with what the stand-in was told, if it was.
+///
+/// # Safety
+/// `to` may be written.
+unsafe fn answer(
+    name: &'static str,
+    to: *mut u32,
+    told: impl FnOnce(&Config, usize) -> Option<u32>,
+) -> u32 {
+    call(name, None, |held| {
+        // Counted already.
+        let looks = held.calls.get(name).map_or(0, |n| *n as usize - 1);
+        let value = told(&held.config, looks).ok_or(NOT_SUPPORTED)?;
+        // SAFETY: as the caller says.
+        unsafe { to.write(value) };
+        Ok(())
+    })
+}
+
+/// Of one look after the other that with this number; the last again and again.
+fn look(told: &[u32], number: usize) -> Option<u32> {
+    told.get(number).or(told.last()).copied()
+}
+
+/// # Safety
+/// As `nvml.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetPowerUsage(_device: usize, mw: *mut u32) -> u32 {
+    // SAFETY: as the caller says.
+    unsafe {
+        answer("nvmlDeviceGetPowerUsage", mw, |told, n| {
+            look(&told.power_mw, n)
+        })
+    }
+}
+
+/// # Safety
+/// As `nvml.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetEnforcedPowerLimit(_device: usize, mw: *mut u32) -> u32 {
+    // SAFETY: as the caller says.
+    unsafe {
+        answer("nvmlDeviceGetEnforcedPowerLimit", mw, |told, _| {
+            told.power_limit_mw
+        })
+    }
+}
+
+/// # Safety
+/// As `nvml.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetTemperature(
+    _device: usize,
+    _sensor: u32,
+    celsius: *mut u32,
+) -> u32 {
+    // SAFETY: as the caller says.
+    unsafe {
+        answer("nvmlDeviceGetTemperature", celsius, |told, n| {
+            look(&told.celsius, n)
+        })
+    }
+}
+
+/// # Safety
+/// As `nvml.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetTopologyCommonAncestor(
+    _one: usize,
+    _other: usize,
+    level: *mut u32,
+) -> u32 {
+    // SAFETY: as the caller says.
+    unsafe {
+        answer("nvmlDeviceGetTopologyCommonAncestor", level, |told, _| {
+            told.ancestor
+        })
+    }
+}
+
+/// Whether an NVLink is up: all are that there are.
+///
+/// # Safety
+/// As `nvml.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetNvLinkState(_device: usize, link: u32, is_up: *mut u32) -> u32 {
+    let told = |told: &Config, _| told.nvlinks.filter(|n| link < *n).map(|_| 1);
+    // SAFETY: as the caller says.
+    unsafe { answer("nvmlDeviceGetNvLinkState", is_up, told) }
+}
+
+/// Tells that an NVLink leads to the next device.
+///
+/// # Safety
+/// As `nvml.h` says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetNvLinkRemotePciInfo_v2(
+    device: usize,
+    link: u32,
+    info: *mut c_char,
+) -> u32 {
+    call("nvmlDeviceGetNvLinkRemotePciInfo_v2", None, |held| {
+        let n = held.config.nvlinks.filter(|n| link < *n);
+        n.ok_or(NOT_SUPPORTED)?;
+        // Handles are numbers from 1 on, so that of a device is the number of the next.
+        let next = device % held.config.devices.max(1) as usize;
+        let text = format!("0000{}", bus_id(next));
+        // SAFETY: as the caller says; of `nvmlPciInfo_t` the last 32 bytes are for the address, behind 36.
+        unsafe { write_text(info.add(36), 32, &text) };
         Ok(())
     })
 }

@@ -11,11 +11,12 @@ mod paths;
 mod wires;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use schema::arrivals::Gaps;
 use schema::ids::{CoreSetId, GroupId, HostId, Id, LinkId, StageId, Table};
-use schema::profile::{Driver, Part, Profile, cost, parameter};
-use schema::scenario::{Scenario, Serve, StageRole, Work};
+use schema::profile::{CostLaw, Driver, Part, Profile, cost, parameter};
+use schema::scenario::{Placement, Scenario, Serve, StageRole, Work};
 
 use crate::error::SimError;
 use crate::fabric::Routes;
@@ -28,6 +29,10 @@ use paths::{replica_of, replicas};
 
 /// Costs whose work has packets.
 const PACKET_COSTS: [&str; 3] = [cost::SEGMENT, cost::REASSEMBLE, cost::FRAME];
+
+/// What a host takes with placement `device`, which leaves hosts out.
+static NOTHING: LazyLock<CostLaw> =
+    LazyLock::new(|| CostLaw::exact(Driver::Requests, 0.0, 0.0, "placement `device`"));
 
 /// The words for there and back in names of streams.
 const LEGS: [&str; 2] = ["request", "reply"];
@@ -408,12 +413,17 @@ impl<'a> Compiler<'a> {
                 .expect("a link without a part asks for nothing"),
             Asker::Gpu(host, gpu) => &self.scenario.hosts[host].gpus[gpu as usize].part,
         };
+        let takes_no_time =
+            matches!(asker, Asker::Host(_)) && self.scenario.placement == Placement::Device;
         let is_known = |row: &Law<'_>| row.part == *part && row.cost == cost;
         if let Some((id, _)) = self.tables.laws.iter().find(|(_, row)| is_known(row)) {
             return Ok(id);
         }
         let wanted_by = place(self.scenario, &asker.key(self.scenario));
-        let law = self.profile.cost(part, cost, &wanted_by)?;
+        let law = match takes_no_time {
+            true => &NOTHING,
+            false => self.profile.cost(part, cost, &wanted_by)?,
+        };
         Ok(self.tables.laws.push(Law {
             law,
             part: part.clone(),

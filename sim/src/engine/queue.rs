@@ -168,6 +168,15 @@ impl<E: Copy + Debug> EventQueue<E> {
         Some(entry.event)
     }
 
+    /// Whether the next event is for the instant of the one that was taken last.
+    pub fn has_more_now(&mut self) -> bool {
+        if self.n_front == 0 {
+            self.refill_front();
+        }
+        let next = self.n_front.checked_sub(1);
+        next.is_some_and(|next| self.front[next].at == self.now)
+    }
+
     /// The next few events, if they have come to the front together since this was last asked;
     /// otherwise none.
     #[inline]

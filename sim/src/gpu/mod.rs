@@ -344,16 +344,7 @@ impl<T: Copy> Gpu<T> {
     /// copy from or to the host leads to a device.
     pub fn settle(&mut self, now: SimTime) {
         loop {
-            self.start_heads(now);
-            self.copies.settle(now, &mut self.moved);
-            for device in &mut self.devices {
-                device.end_due(now);
-            }
-            self.take_moved(now);
-            self.take_notes(now);
-            if !self.woken.is_empty() {
-                continue;
-            }
+            self.settle_ends(now);
             let mut has_started = false;
             for device in &mut self.devices {
                 has_started |= device.start(now);
@@ -364,6 +355,26 @@ impl<T: Copy> Gpu<T> {
         }
         for device in &mut self.devices {
             device.set_rates();
+        }
+    }
+
+    /// The first half of [`Gpu::settle`]: what ends at the instant, without turns and blocks that begin. What
+    /// is submitted between the two follows at once, as if it had been queued before.
+    ///
+    /// # Panics
+    /// As that.
+    pub fn settle_ends(&mut self, now: SimTime) {
+        loop {
+            self.start_heads(now);
+            self.copies.settle(now, &mut self.moved);
+            for device in &mut self.devices {
+                device.end_due(now);
+            }
+            self.take_moved(now);
+            self.take_notes(now);
+            if self.woken.is_empty() {
+                return;
+            }
         }
     }
 

@@ -366,16 +366,7 @@ impl<'a> Pipeline<'a> {
             let row = &mut self.gpus.rows[id];
             row.has_changed = false;
             row.gpu.settle(queue.now());
-            if row.keeps_kernels {
-                self.record_kernels(id);
-            }
-            while let Some(done) = self.gpus.rows[id].gpu.pop_done() {
-                self.on_op_done(queue, done);
-            }
-            while let Some(token) = self.gpus.rows[id].gpu.pop_moved() {
-                let (nic, access) = engine_of(token);
-                self.on_moved(queue, nic, access);
-            }
+            self.take_done(queue, id);
             let row = &mut self.gpus.rows[id];
             if row.has_changed {
                 continue;
@@ -390,6 +381,31 @@ impl<'a> Pipeline<'a> {
                     },
                 );
             }
+        }
+    }
+
+    /// Lets end what ends on the GPUs at this instant; nothing begins on them before
+    /// [`Self::settle_gpus`].
+    pub(crate) fn settle_ends_on_gpus(&mut self, queue: &mut EventQueue<Event>) {
+        for id in self.gpus.rows.ids() {
+            if self.gpus.rows[id].has_changed {
+                self.gpus.rows[id].gpu.settle_ends(queue.now());
+                self.take_done(queue, id);
+            }
+        }
+    }
+
+    /// Tells those who wait for what has ended.
+    fn take_done(&mut self, queue: &mut EventQueue<Event>, id: BusId) {
+        if self.gpus.rows[id].keeps_kernels {
+            self.record_kernels(id);
+        }
+        while let Some(done) = self.gpus.rows[id].gpu.pop_done() {
+            self.on_op_done(queue, done);
+        }
+        while let Some(token) = self.gpus.rows[id].gpu.pop_moved() {
+            let (nic, access) = engine_of(token);
+            self.on_moved(queue, nic, access);
         }
     }
 

@@ -1,9 +1,11 @@
 //! The program beside a stand-in that is told what to be.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use schema::comparison::PairRow;
 use schema::profile::Profile;
 use schema::run::{Run, SpanName};
 
@@ -78,8 +80,36 @@ impl Rig {
         Run::load(&out).unwrap()
     }
 
-    /// The scenarios of all probes of the GPU.
-    fn probes(&self) -> Vec<PathBuf> {
+    /// What `validate` finds of nets side by side, each measured by every probe of these.
+    pub(crate) fn pairs(&self, profile: &Profile) -> Vec<PairRow> {
+        let bin = self.path("bin");
+        fs::create_dir(&bin).unwrap();
+        let control = bin.join("nvidia-cuda-mps-control");
+        fs::write(&control, include_str!("../mps-control")).unwrap();
+        fs::set_permissions(&control, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut runs = Vec::new();
+        for probe in self.probes("pair-") {
+            let name = format!("run-{}", probe.file_stem().unwrap().to_str().unwrap());
+            let out = self.path(&name);
+            let mut command = self.tandem();
+            let path = std::env::var("PATH").unwrap();
+            command.env("PATH", format!("{}:{path}", bin.display()));
+            command.env("CUDA_MPS_PIPE_DIRECTORY", self.path("none"));
+            command.env("TMPDIR", self.dir.path());
+            run(command.arg("measure").arg(&probe).arg("-o").arg(&out));
+            runs.push(out);
+        }
+        let file = self.path("profile.toml");
+        profile.save(&file).unwrap();
+        let mut command = self.tandem();
+        command.args(["validate", "--json", "-p"]).arg(&file);
+        let output = run(command.args(runs));
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        serde_json::from_value(found["pairs"].clone()).unwrap()
+    }
+
+    /// The scenarios of all probes of the GPU whose names begin so.
+    fn probes(&self, begin: &str) -> Vec<PathBuf> {
         let mut command = self.tandem();
         command.args(["probe", "--gpu", "--dry-run", "-o"]);
         let output = run(command.arg(self.path("probes")));
@@ -87,7 +117,7 @@ impl Rig {
         let paths = text.lines().map(PathBuf::from);
         let of_gpu = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            name.starts_with("gpu-")
+            name.starts_with(begin)
         };
         paths.filter(of_gpu).collect()
     }
@@ -100,7 +130,7 @@ impl Rig {
     /// The runs of all probes of the GPU, measured once.
     fn probed(&self) -> Vec<PathBuf> {
         let mut runs = Vec::new();
-        for probe in self.probes() {
+        for probe in self.probes("gpu-") {
             let name = format!("run-{}", probe.file_stem().unwrap().to_str().unwrap());
             let out = self.path(&name);
             if !out.exists() {

@@ -19,6 +19,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::topology::Neighbours;
+
 #[cfg(feature = "candle-cuda")]
 mod candle;
 mod context;
@@ -66,6 +68,16 @@ pub fn survey() -> Result<Vec<String>, super::CudaError> {
         Ok(facts.join(", "))
     };
     (0..driver.n_devices()?).map(describe).collect()
+}
+
+/// Where the devices are that the driver shows to this process, and what is told of their neighbours.
+///
+/// # Errors
+/// If there is no usable driver, or a device does not answer.
+pub fn neighbours() -> Result<Vec<Neighbours>, super::CudaError> {
+    let driver = Driver::get()?;
+    let bus_ids = (0..driver.n_devices()?).map(|ordinal| driver.device(ordinal)?.bus_id());
+    Ok(nvml::neighbours(&bus_ids.collect::<Result<Vec<_>, _>>()?))
 }
 
 /// Multiprocessors of the GPU with this number, and threads that each holds at once, as the driver

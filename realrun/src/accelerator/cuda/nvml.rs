@@ -7,6 +7,9 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::NonNull;
 
+use crate::pcie::Distance;
+use crate::topology::Neighbours;
+
 /// The file name of the library, with the version of its binary interface.
 const LIBRARY: &CStr = c"libnvidia-ml.so.1";
 /// `NVML_CLOCK_SM` and `NVML_CLOCK_MEM` of `nvml.h`.
@@ -31,6 +34,21 @@ const COMPUTE_MODES: [&str; 4] = [
     "prohibited",
     "exclusive to a process",
 ];
+/// What lies between two devices by `nvmlGpuTopologyLevel_t`.
+const LEVELS: [(c_uint, Distance); 6] = [
+    // Two GPUs of one board.
+    (0, Distance::Switch),
+    (10, Distance::Switch),
+    (20, Distance::Switch),
+    (30, Distance::RootComplex),
+    (40, Distance::Socket),
+    (50, Distance::AcrossSockets),
+];
+/// `NVML_NVLINK_MAX_LINKS`.
+const MOST_NVLINKS: c_uint = 18;
+/// Size of `nvmlPciInfo_t`, and where in it the address is that has eight digits of the domain.
+const PCI_INFO_BYTES: usize = 68;
+const BUS_ID_AT: usize = 36;
 /// `NVML_ERROR_INSUFFICIENT_SIZE`: there are more than was asked for, and how many is told.
 const INSUFFICIENT_SIZE: c_uint = 7;
 
@@ -130,6 +148,43 @@ impl Nvml {
         (unsafe { function(device, values.as_mut_ptr()) } == 0).then_some(values)
     }
 
+    /// What lies between two devices.
+    #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
+    fn distance(&self, one: Device, other: Device) -> Option<Distance> {
+        let function: unsafe extern "C" fn(Device, Device, *mut c_uint) -> c_uint =
+            self.find(c"nvmlDeviceGetTopologyCommonAncestor")?;
+        let mut level = 0;
+        // SAFETY: the devices are the library's own, the address of a variable.
+        let result = unsafe { function(one, other, &raw mut level) };
+        let known = LEVELS.iter().find(|(number, _)| *number == level);
+        known.filter(|_| result == 0).map(|(_, distance)| *distance)
+    }
+
+    /// The address of what is at the far end of an NVLink.
+    #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
+    fn far_end(&self, device: Device, link: c_uint) -> Option<String> {
+        let function: unsafe extern "C" fn(Device, c_uint, *mut u32) -> c_uint =
+            self.find(c"nvmlDeviceGetNvLinkRemotePciInfo_v2")?;
+        // Of numbers, for the structure has some that are to be aligned.
+        let mut info = [0_u32; PCI_INFO_BYTES / 4];
+        // SAFETY: the device is the library's own; the structure has so many bytes.
+        let result = unsafe { function(device, link, info.as_mut_ptr()) };
+        let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let text = CStr::from_bytes_until_nul(&bytes[BUS_ID_AT..]).ok()?;
+        (result == 0).then(|| address(text))
+    }
+
+    /// What is at the far ends of the device's NVLinks that are up; `None` if nothing is told of any.
+    fn nvlinks(&self, device: Device) -> Option<Vec<Option<String>>> {
+        let state = |link| self.number_of(device, c"nvmlDeviceGetNvLinkState", link);
+        let states: Vec<(c_uint, u32)> = (0..MOST_NVLINKS)
+            .map_while(|link| Some((link, state(link)?)))
+            .collect();
+        let up = states.iter().filter(|(_, is_up)| *is_up != 0);
+        let ends = up.map(|(link, _)| self.far_end(device, *link)).collect();
+        (!states.is_empty()).then_some(ends)
+    }
+
     /// Whether the device is partitioned.
     #[expect(unsafe_code, reason = "functions of a library loaded at run time")]
     fn is_partitioned(&self, device: Device) -> Option<bool> {
@@ -150,6 +205,41 @@ impl Nvml {
         let result = unsafe { function(device, &raw mut n, std::ptr::null_mut()) };
         matches!(result, 0 | INSUFFICIENT_SIZE).then_some(n)
     }
+}
+
+/// An address on the PCI bus as the kernel writes it: in lower case, with four digits of the domain.
+fn address(bus_id: &CStr) -> String {
+    let text = bus_id.to_string_lossy().to_lowercase();
+    match text.split_once(':') {
+        Some((domain, rest)) if domain.len() > 4 => {
+            format!("{}:{rest}", &domain[domain.len() - 4..])
+        }
+        _ => text,
+    }
+}
+
+/// The devices at these addresses of the PCI bus, with what is told of their neighbours.
+pub(super) fn neighbours(bus_ids: &[CString]) -> Vec<Neighbours> {
+    let nvml = Nvml::start();
+    let devices: Vec<Option<Device>> = bus_ids
+        .iter()
+        .map(|id| nvml.as_ref().and_then(|nvml| nvml.device(id)))
+        .collect();
+    let neighbours = |own: usize| {
+        let told = nvml.as_ref().zip(devices[own]);
+        let distance = |other: usize| {
+            let (nvml, device) = told?;
+            Some((other as u32, nvml.distance(device, devices[other]?)?))
+        };
+        let others = (0..devices.len()).filter(|other| *other != own);
+        Neighbours {
+            device: own as u32,
+            address: address(&bus_ids[own]),
+            distances: others.filter_map(distance).collect(),
+            nvlinks: told.and_then(|(nvml, device)| nvml.nvlinks(device)),
+        }
+    };
+    (0..bus_ids.len()).map(neighbours).collect()
 }
 
 /// How a device is at a moment; `None` of what it does not tell.
@@ -249,8 +339,9 @@ pub(super) fn state(bus_id: &CStr) -> Vec<String> {
     facts.extend(temperature.map(|celsius| format!("{celsius} °C")));
     let draw = nvml.number(device, c"nvmlDeviceGetPowerUsage");
     let limit = nvml.number(device, c"nvmlDeviceGetEnforcedPowerLimit");
-    if let (Some(draw_mw), Some(limit_mw)) = (draw, limit) {
-        facts.push(format!("{} of {} W", draw_mw / 1000, limit_mw / 1000));
+    if let Some(draw_mw) = draw {
+        let most = limit.map_or(String::new(), |mw| format!(" of {}", mw / 1000));
+        facts.push(format!("{}{most} W", draw_mw / 1000));
     }
     let generation = nvml.number(device, c"nvmlDeviceGetCurrPcieLinkGeneration");
     let width = nvml.number(device, c"nvmlDeviceGetCurrPcieLinkWidth");

@@ -256,3 +256,53 @@ fn first_gaps_are_stable() {
     let vectors: Vec<_> = processes().iter().map(first).collect();
     insta::assert_snapshot!(format!("{vectors:?}"), @"[[15196830558, 1075209148, 1763909517], [15196830558, 1075209148, 1763909517], [10000000000, 10000000000, 10000000000], [5970102079, 16624752106, 14713952845], [1386328389, 15617008913, 11417064104], [7187812174, 13980577395, 13382901883], [431663087207, 215041830, 352781903], [10131220372, 716806099, 1175939678], [5000000000, 1000000000, 0], [0, 10000000000, 0]]");
 }
+
+#[test]
+fn the_rate_of_a_renewal_process_is_one_over_the_mean_gap() {
+    use crate::distribution::Component;
+    let of = |distribution| Box::new(distribution);
+    let half = |of| Component { share: 2.0, of };
+    let normal = Distribution::Normal {
+        mean: ms(4),
+        sd: ms(8),
+    };
+    let gaps = [
+        Distribution::Quantiles([1, 3, 9].map(ms).to_vec()),
+        normal.clone(),
+        Distribution::Shifted {
+            by: ms(5),
+            of: of(normal.clone()),
+        },
+        Distribution::Truncated {
+            from: ms(2),
+            to: SimDuration::from_ps(1_000_000_000_000_000),
+            of: of(normal),
+        },
+        Distribution::Truncated {
+            from: ms(1),
+            to: ms(8),
+            of: of(Distribution::Mixture(vec![
+                half(Distribution::Constant(ms(2))),
+                half(Distribution::Constant(ms(7))),
+            ])),
+        },
+        Distribution::Pareto {
+            scale: ms(2),
+            shape: 3.5,
+        },
+        Distribution::Weibull {
+            mean: ms(2),
+            shape: 0.7,
+        },
+    ];
+    for gap in gaps {
+        let arrivals = renewal(gap);
+        let rate = arrivals.mean_rate().unwrap();
+        let interval = mean_interval(&secs(&arrivals, 50_000), CONFIDENCE);
+        // The integral over a step is off by up to 0.2%.
+        let slack = 2e-3 * interval.value;
+        let (low, high) = (interval.low - slack, interval.high + slack);
+        assert!(low < 1.0 / rate && 1.0 / rate < high, "{arrivals:?}");
+        assert!(interval.high - interval.low < 0.08 / rate, "{arrivals:?}");
+    }
+}
