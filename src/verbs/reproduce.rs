@@ -31,6 +31,9 @@ pub(super) fn run(common: &Common, arguments: &Reproduce) -> Result<ExitCode, Fa
         let swept = sweep(common, study, &out, arguments.threads, Cores::AsWritten)?;
         n_failed += swept.failed();
         rows.extend(swept.study.compared(&swept.outcomes));
+        if let Some(folder) = &arguments.tables {
+            save_digest(&swept, folder)?;
+        }
         let figures = swept.figures()?;
         for figure in &figures {
             figure.save(&out.join(FIGURES))?;
@@ -99,6 +102,15 @@ pub(super) fn chosen(folders: &[PathBuf], only: &[String]) -> Result<Vec<Study>,
         return Err(Usage(format!("there is no study in {folders}")).into());
     }
     Ok(studies)
+}
+
+/// Writes the small table of a study, named after it, into `folder`.
+fn save_digest(swept: &Swept, folder: &Path) -> Result<(), FileError> {
+    let path = folder.join(format!("{}.csv", swept.study.name));
+    let text = swept.study.digest(&swept.outcomes);
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&path, text))
+        .map_err(|source| FileError::Write { path, source })
 }
 
 /// The study files of a folder.

@@ -1,5 +1,6 @@
 //! Grids of scenarios: which keys take which values, and what was found at each point.
 
+mod digest;
 mod figures;
 mod judged;
 mod measured;
