@@ -244,6 +244,9 @@ pub(crate) struct Reproduce {
     /// Folder for tables, figures and the page; points that are there already are not simulated again
     #[arg(short, long, default_value = "tandem-out/reproduce")]
     pub(crate) out: PathBuf,
+    /// Folder that also gets a small table of each study, STUDY.csv, as those of docs/study
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tables: Option<PathBuf>,
     /// Number of replications of each point, in place of the studies'
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) replications: Option<u32>,

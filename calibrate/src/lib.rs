@@ -26,6 +26,7 @@ pub mod published;
 mod report;
 mod residual;
 mod samples;
+pub mod spread;
 pub mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,6 +170,7 @@ pub fn calibrate(name: &str, sources: &[Source]) -> Result<Calibration, Calibrat
             .iter()
             .map(|source| (source.name.clone(), source.run.manifest.id()))
             .collect(),
+        spread: BTreeMap::new(),
         parts: BTreeMap::new(),
     };
     let mut fits = Vec::new();

@@ -158,6 +158,14 @@ impl NicLaw {
         one * self.constant + fetch * self.fetch + moved / self.pcie + wire
     }
 
+    /// By what the logarithm of what a message takes changes with those of the constant, the fetch and the
+    /// bandwidth of the PCIe links.
+    pub fn derivatives(&self, known: &Known, bytes: u64) -> [f64; 3] {
+        let ([one, fetch, moved], _) = known.terms(bytes, self.burst);
+        let parts = [one * self.constant, fetch * self.fetch, -moved / self.pcie];
+        parts.map(|part| part / self.expected(known, bytes))
+    }
+
     /// Time that a message takes through each adapter, beside all else, in seconds.
     pub fn latency_of_each(&self, known: &Known) -> f64 {
         let elsewhere = known.post + known.poll + known.switch + 1.0 / known.message_rate;
@@ -215,6 +223,7 @@ impl NicLaw {
             format: PROFILE_FORMAT,
             name: "nic".to_owned(),
             fitted_to: BTreeMap::new(),
+            spread: BTreeMap::new(),
             parts: [
                 ("nic", part(PartKind::Nic, numbers.into(), BTreeMap::new())),
                 ("host", part(PartKind::Host, BTreeMap::new(), host)),

@@ -111,6 +111,7 @@ fn profile(phases: Vec<Phase>, kernels: Vec<KernelFile>) -> Profile {
         format: PROFILE_FORMAT,
         name: "gpu-serving".to_owned(),
         fitted_to: BTreeMap::new(),
+        spread: BTreeMap::new(),
         parts: [("host".to_owned(), host), ("gpu".to_owned(), gpu)].into(),
     }
 }

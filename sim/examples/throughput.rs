@@ -86,6 +86,7 @@ fn profile() -> Profile {
         format: PROFILE_FORMAT,
         name: "throughput".to_owned(),
         fitted_to: [].into(),
+        spread: [].into(),
         parts: [("host".to_owned(), part)].into(),
     }
 }

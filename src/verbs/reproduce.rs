@@ -31,6 +31,9 @@ pub(super) fn run(common: &Common, arguments: &Reproduce) -> Result<ExitCode, Fa
         let swept = sweep(common, study, &out, arguments.threads, Cores::AsWritten)?;
         n_failed += swept.failed();
         rows.extend(swept.study.compared(&swept.outcomes));
+        if let Some(folder) = &arguments.tables {
+            save_digest(&swept, folder)?;
+        }
         let figures = swept.figures()?;
         for figure in &figures {
             figure.save(&out.join(FIGURES))?;
@@ -101,6 +104,15 @@ pub(super) fn chosen(folders: &[PathBuf], only: &[String]) -> Result<Vec<Study>,
     Ok(studies)
 }
 
+/// Writes the small table of a study, named after it, into `folder`.
+fn save_digest(swept: &Swept, folder: &Path) -> Result<(), FileError> {
+    let path = folder.join(format!("{}.csv", swept.study.name));
+    let text = swept.study.digest(&swept.outcomes);
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&path, text))
+        .map_err(|source| FileError::Write { path, source })
+}
+
 /// The study files of a folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let read = |source| FileError::Read {
@@ -135,6 +147,7 @@ fn text(study: &Study) -> Vec<String> {
     text.push(match study.intervals {
         Intervals::Replications => "Intervals are of the mean over replications, at 95%.".to_owned(),
         Intervals::Profile => "Each replication has a profile of its own, every number of which is drawn within what is known of it. Values are medians of these, intervals hold their central 90%; differences are of pairs with the same profile.".to_owned(),
+        Intervals::Prediction { draws } => format!("Values are means with the profile as it is. Intervals are of predictions: of every point they hold the central 90% of {draws} replications with a profile each, every number of which is drawn within what is known of it; beside what was measured, 90% of where a measurement would lie, with the scatter about its fit as well."),
     });
     text
 }
@@ -153,8 +166,15 @@ fn judged(rows: &[Compared]) -> Table {
         let errors: Vec<f64> = errors.map(|row| 100.0 * row.error.abs()).collect();
         (!errors.is_empty()).then(|| (errors.len(), schema::stats::mean(&errors)))
     };
+    let within = |held_out: bool| {
+        let rows = rows.iter().filter(|row| row.held_out == held_out);
+        rows.filter(|row| row.is_within()).count()
+    };
     let said = [(true, "held out"), (false, "fitted to")].map(|(held_out, what)| {
-        mean(held_out).map(|(n, error)| format!("{n} figures {what}: mean error {error:.1}%"))
+        mean(held_out).map(|(n, error)| {
+            let within = within(held_out);
+            format!("{n} figures {what}: mean error {error:.1}%, {within} within their interval")
+        })
     });
     let heads = [
         "row",

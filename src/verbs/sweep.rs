@@ -123,7 +123,7 @@ pub(super) fn sweep(
     cores: Cores,
 ) -> Result<Swept, Failure> {
     let profile = Profile::load_all(&study.profiles)?;
-    if study.intervals == Intervals::Profile && profile.is_none() {
+    if study.intervals != Intervals::Replications && profile.is_none() {
         let problem = "intervals of a profile need one: give the study `profiles`, or -p";
         return Err(Usage(problem.to_owned()).into());
     }
@@ -227,13 +227,32 @@ fn program() -> Result<Vec<u8>, Failure> {
 }
 
 fn simulate(study: &Study, task: &Task, profile: Option<&Profile>) -> Outcome {
-    match replications(study, &task.scenario, profile) {
-        Ok(replications) => Outcome::Found(PointResult {
+    let found = replications(study, &task.scenario, profile).and_then(|replications| {
+        let drawn = match study.intervals {
+            Intervals::Prediction { draws } => drawn(&task.scenario, profile, draws)?,
+            Intervals::Replications | Intervals::Profile => Vec::new(),
+        };
+        Ok((replications, drawn))
+    });
+    match found {
+        Ok((replications, drawn)) => Outcome::Found(PointResult {
             format: STUDY_FORMAT,
             levels: task.levels.iter().cloned().collect(),
             replications,
+            drawn,
         }),
         Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+/// So many replications on this thread.
+const fn options(replications: u32) -> Options {
+    Options {
+        replications,
+        arrivals: Arrivals::Independent,
+        threads: 1,
+        precision: None,
+        keep: Keep::Statistics,
     }
 }
 
@@ -243,30 +262,28 @@ fn replications(
     scenario: &Scenario,
     profile: Option<&Profile>,
 ) -> Result<Vec<Replication>, Failure> {
-    let options = Options {
-        replications: study.replications,
-        arrivals: Arrivals::Independent,
-        threads: 1,
-        precision: None,
-        keep: Keep::Statistics,
-    };
     if scenario.is_plain() {
-        let summaries = sim::summaries(scenario, profile, &options)?;
+        let summaries = sim::summaries(scenario, profile, &options(study.replications))?;
         return Ok(summaries.iter().map(Replication::of).collect());
     }
-    if study.intervals == Intervals::Replications {
-        let runs = sim::runs(scenario, profile, &options)?;
-        return Ok(runs.iter().map(Replication::of_run).collect());
+    if study.intervals == Intervals::Profile {
+        return drawn(scenario, profile, study.replications);
     }
+    let runs = sim::runs(scenario, profile, &options(study.replications))?;
+    Ok(runs.iter().map(Replication::of_run).collect())
+}
+
+/// What so many replications of a point find with a drawn profile each.
+fn drawn(
+    scenario: &Scenario,
+    profile: Option<&Profile>,
+    draws: u32,
+) -> Result<Vec<Replication>, Failure> {
     let profile = profile.ok_or(SimError::NoProfile)?;
-    let one = Options {
-        replications: 1,
-        ..options
-    };
-    let all = (0..study.replications).map(|index| {
+    let all = (0..draws).map(|index| {
         let seed = scenario.seed.replication(index);
         let scenario = scenario.clone().with_seed(seed);
-        let runs = sim::runs(&scenario, Some(&profile.drawn(seed)), &one)?;
+        let runs = sim::runs(&scenario, Some(&profile.drawn(seed)), &options(1))?;
         Ok(Replication::of_run(&runs[0]))
     });
     all.collect()

@@ -53,7 +53,7 @@ impl Short {
             let one = scenario.clone().with_seed(seed);
             let drawn = match self.study.intervals {
                 Intervals::Profile => self.profile.drawn(seed),
-                Intervals::Replications => self.profile.clone(),
+                Intervals::Replications | Intervals::Prediction { .. } => self.profile.clone(),
             };
             let runs = sim::runs(&one, Some(&drawn), &base()).unwrap();
             Replication::of_run(&runs[0])

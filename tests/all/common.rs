@@ -107,6 +107,7 @@ pub(crate) fn profile() -> Profile {
         format: PROFILE_FORMAT,
         name: "test".to_owned(),
         fitted_to: BTreeMap::new(),
+        spread: BTreeMap::new(),
         parts,
     }
 }

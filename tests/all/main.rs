@@ -13,6 +13,7 @@ mod profiles;
 mod refused;
 mod stations;
 mod studies;
+mod tables;
 mod takeaways;
 mod tidy;
 mod transports;

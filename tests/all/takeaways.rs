@@ -225,6 +225,44 @@ fn modes_of_sharing_have_a_rank_under_load() {
     assert!(apart.low > -0.05 && apart.high < 0.05, "{apart:?}");
 }
 
+/// The testbed as a server of today would be: sockets without a library, pinned memory, copies in their own
+/// stream, polled completions.
+const MODERN: [&str; 5] = [
+    "hosts.edge.part=modern-host",
+    "hosts.server.part=modern-host",
+    "stages.serve.gpu.host-memory=pinned",
+    "stages.serve.gpu.d2h=stream",
+    "hosts.server.gpus.0.gdr-path=switch",
+];
+
+#[test]
+fn batches_give_gpudirect_back_what_streams_of_their_own_take_from_it() {
+    let net = net("mobilenet-v3@224");
+    let gain = |serving: &[&str]| {
+        let means = |path: &str| means(&[&MODERN, &[SIXTEEN, &net, path], serving]);
+        let tcp = means("clients.0.path.0.over=tcp");
+        let gdr = r#"clients.0.path.0={ to = "serve", over = "gdr", completion = "poll" }"#;
+        saved(&tcp, &means(gdr))
+    };
+    let batched = [
+        "stages.serve.gpu.streams=2",
+        r#"stages.serve.batch={ max = 16, delay = "1 ms" }"#,
+    ];
+    let (streams, batches) = (gain(&[]), gain(&batched));
+    above("GDR saves of batches", over(&batches), 0.05);
+    above("more than of streams", more(&batches, &streams), 0.05);
+    let in_streams = over(&streams);
+    assert!(in_streams.high < 0.05, "{in_streams:?}");
+    // The inputs of a batch are copied one after the other before any of them is computed on: a request
+    // is in copies for much longer than the one of its own takes.
+    let copies = |serving: &[&str]| -> Vec<f64> {
+        let all = found(&[&MODERN[..], &[SIXTEEN, &net], &TCP, serving].concat());
+        all.iter().map(|one| one.parts["h2d"]).collect()
+    };
+    let longer = saved(&copies(&batched), &copies(&[]));
+    above("of copies in batches", over(&longer), 0.5);
+}
+
 #[test]
 fn the_testbed_has_the_a2_of_its_own_profile() {
     let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/profiles");

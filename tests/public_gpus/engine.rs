@@ -134,6 +134,7 @@ pub(crate) fn profile<'a>(
         format: PROFILE_FORMAT,
         name: "public".to_owned(),
         fitted_to: BTreeMap::new(),
+        spread: BTreeMap::new(),
         parts: [("no-time".to_owned(), host), ("gpu".to_owned(), gpu)].into(),
     }
 }

@@ -152,6 +152,21 @@ impl Fit {
         self.estimates.iter().map(|e| e.value).collect()
     }
 
+    /// Number of terms that were not left out.
+    pub fn n_terms(&self) -> usize {
+        let known = self.estimates.iter();
+        known.filter(|estimate| estimate.value > 0.0).count()
+    }
+
+    /// Standard error of the logarithm of what the law says, root mean square over the observations.
+    ///
+    /// `s √(m / n)` for `n` observations and `m` parameters, whatever they are: the trace of the
+    /// projection onto the derivatives is `m`. It is less in the middle of what was observed and more at
+    /// its ends.
+    pub fn expected_error(&self) -> f64 {
+        self.noise * (self.n_terms() as f64 / self.samples as f64).sqrt()
+    }
+
     /// The estimate called `name`.
     ///
     /// # Panics

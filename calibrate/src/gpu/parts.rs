@@ -100,6 +100,7 @@ pub(crate) fn profile(name: &str, part: Part) -> Profile {
         format: PROFILE_FORMAT,
         name: name.to_owned(),
         fitted_to: BTreeMap::new(),
+        spread: BTreeMap::new(),
         parts: BTreeMap::from([(name.to_owned(), part)]),
     }
 }

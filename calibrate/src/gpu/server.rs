@@ -24,6 +24,8 @@ use schema::gpu::{DriverLaw, GpuNet, Phase};
 use schema::profile::{CostLaw, Driver, Part, PartKind, Residual, WorkingSet, WorkingSetLaw, cost};
 use schema::scenario::Transport;
 
+use crate::spread::Follower;
+
 /// Bytes of an image: three planes of 224 by 224 32-bit floats.
 pub const IMAGE: f64 = 602_112.0;
 /// Standard deviation of the logarithm of what a message and a gathering take. It is assumed, not
@@ -79,6 +81,47 @@ impl ServerLaw {
         }
     }
 
+    /// From the parts that [`ServerLaw::parts`] and [`ServerLaw::net`] made; `None` if they made others.
+    pub fn from_parts(host: &Part, way: &Part, net: &GpuNet) -> Option<ServerLaw> {
+        let cost = |key: &str| host.costs.get(key);
+        let whole = |law: &CostLaw| law.base + IMAGE * law.slope;
+        let (prepare, staging) = (cost(cost::PREPARE)?, cost(cost::STAGING)?);
+        let caches = staging.working_set?;
+        let DriverLaw::Affine { base, slope, .. } = net.phases.first()?.compute else {
+            return None;
+        };
+        Some(ServerLaw {
+            prepare: whole(prepare),
+            receive: whole(cost(&cost::receive(Transport::Tcp))?),
+            fixed_odds: prepare.base / (IMAGE * prepare.slope),
+            delay: way.costs.get(&cost::delay(Transport::Tcp))?.base,
+            pass: base,
+            pass_image: IMAGE * slope,
+            gather: staging.base,
+            gather_image: IMAGE * staging.slope,
+            slowdown: caches.slowdown,
+            cache: caches.cache / IMAGE,
+            hand_back: cost(cost::NOTIFY)?.base,
+        })
+    }
+
+    /// Its parameters in the order of its fields.
+    pub const fn to_array(&self) -> [f64; 11] {
+        [
+            self.prepare,
+            self.receive,
+            self.fixed_odds,
+            self.delay,
+            self.pass,
+            self.pass_image,
+            self.gather,
+            self.gather_image,
+            self.slowdown,
+            self.cache,
+            self.hand_back,
+        ]
+    }
+
     /// The host, of the clients and the server, and the link between them.
     pub fn parts(&self, samples: u64, source: &str) -> [Part; 2] {
         let law = |base: f64, slope: f64| CostLaw {
@@ -129,6 +172,42 @@ impl ServerLaw {
                 PartKind::Link,
                 [(cost::delay(Transport::Tcp), delay)].into(),
             ),
+        ]
+    }
+
+    /// The numbers of a profile that follow each parameter, in the order of the fields: with host `server`,
+    /// link `way`, and the net called `net` on the part `gpu`.
+    pub fn followers(&self, gpu: &str, net: &str) -> [Vec<Follower>; 11] {
+        let all = |numbers: &[&str]| -> Vec<Follower> {
+            let numbers = numbers.iter();
+            numbers
+                .map(|number| (format!("server/{number}"), 1.0))
+                .collect()
+        };
+        let one = |number: String| vec![(number, 1.0)];
+        // The part of a message that depends on no byte is `odds / (1 + odds)` of it.
+        let fixed = self.fixed_odds / (1.0 + self.fixed_odds);
+        let split = ["prepare", "receive/tcp"].map(|cost| {
+            [
+                (format!("server/{cost}/base"), 1.0 - fixed),
+                (format!("server/{cost}/slope"), -fixed),
+            ]
+        });
+        let caches = ["prepare", "receive/tcp", "staging"];
+        let of_caches = |number: &str| caches.map(|cost| format!("{cost}/{number}"));
+        let of_caches = |number: &str| all(&of_caches(number).each_ref().map(String::as_str));
+        [
+            all(&["prepare/base", "prepare/slope"]),
+            all(&["receive/tcp/base", "receive/tcp/slope"]),
+            split.into_iter().flatten().collect(),
+            one("way/delay/tcp/base".to_owned()),
+            one(format!("{gpu}/{net}/0/base")),
+            one(format!("{gpu}/{net}/0/slope")),
+            all(&["staging/base"]),
+            all(&["staging/slope"]),
+            of_caches("slowdown"),
+            of_caches("cache"),
+            all(&["notify/base"]),
         ]
     }
 

@@ -204,10 +204,8 @@ impl Grid<'_> {
         clients: Option<&str>,
     ) -> Result<Figure, PlotError> {
         let value = |level, line| {
-            let values = self
-                .found(&[(x, level), (lines, line)])?
-                .values(metric, clients)?;
-            Some(self.study.intervals.estimate(&values))
+            let found = self.found(&[(x, level), (lines, line)])?;
+            found.estimate_of(metric, clients, self.study.intervals)
         };
         let drawn = self.lines(x, lines, value);
         if drawn.is_empty() {
@@ -380,7 +378,7 @@ impl Grid<'_> {
         let parts = self.levels(bars).filter_map(|level| {
             let found = self.found(&[(bars, level)])?;
             let ends = found.values(Metric::Mean, None)?;
-            let interval = self.study.intervals.estimate(&ends);
+            let interval = found.estimate(Metric::Mean, self.study.intervals)?;
             let names: std::collections::BTreeSet<&String> = (found.replications.iter())
                 .flat_map(|one| one.parts.keys())
                 .collect();
@@ -473,6 +471,7 @@ values = ["a net with a rather long name and some more", "another net with a rat
             format: STUDY_FORMAT,
             levels: BTreeMap::new(),
             replications: replications.into(),
+            drawn: Vec::new(),
         })
     }
 

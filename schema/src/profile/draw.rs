@@ -1,6 +1,11 @@
 //! Plausible profiles: every number drawn within what is known of it.
 
-use crate::gpu::GpuNet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use statrs::distribution::{ContinuousCDF, Normal};
+
+use crate::gpu::{DriverLaw, GpuNet};
 use crate::random::{Seed, stream, uniform};
 use crate::units::SimDuration;
 
@@ -17,33 +22,127 @@ impl Profile {
     /// - Base and slope of a cost, and all that a net takes, are multiplied by a factor each, from
     ///   `1 / (1 + 2e)` to `1 + 2e`, uniform in logarithms; `e` is the relative standard error of base
     ///   or slope, and of a net its error on what was held out.
+    /// - Numbers that are in a direction of the profile's `spread` are drawn together instead: a standard
+    ///   normal deviate for each direction, from a stream that is named after it, times what it changes
+    ///   is added to the logarithm of each. All such together are normal, with the covariance of the fit.
     ///
     /// A parameter without standard error is a setting or exact, and stays; so do memory and what
     /// contexts take of it, which decide whether a scenario fits and not how long it takes.
     pub fn drawn(&self, seed: Seed) -> Profile {
+        let together = self.together(seed);
         let mut profile = self.clone();
         for (name, part) in &mut profile.parts {
-            draw_part(part, &|number| {
-                uniform(&mut stream(seed, &format!("profile/{name}/{number}")))
-            });
+            let of = Draw {
+                alone: &|number| uniform(&mut stream(seed, &format!("profile/{name}/{number}"))),
+                together: &|number| together.get(&format!("{name}/{number}")).copied(),
+            };
+            of.part(part);
         }
         profile
     }
+
+    /// What is added to the logarithm of each number that is in a direction.
+    fn together(&self, seed: Seed) -> BTreeMap<String, f64> {
+        let mut logs = BTreeMap::new();
+        for (name, direction) in &self.spread {
+            let u = uniform(&mut stream(seed, &format!("profile/spread/{name}")));
+            let deviate = Normal::standard().inverse_cdf(u);
+            for (number, change) in direction {
+                *logs.entry(number.clone()).or_default() += deviate * change;
+            }
+        }
+        logs
+    }
+
+    /// The names of all numbers that directions may have.
+    pub(super) fn numbers(&self) -> BTreeSet<String> {
+        let seen = RefCell::new(BTreeSet::new());
+        for (name, part) in &mut self.parts.clone() {
+            let of = Draw {
+                alone: &|_| 0.5,
+                together: &|number| {
+                    seen.borrow_mut().insert(format!("{name}/{number}"));
+                    None
+                },
+            };
+            of.part(part);
+        }
+        seen.into_inner()
+    }
 }
 
-/// Draws the numbers of a part; `u` gives each, by name, a uniform number between 0 and 1.
-fn draw_part(part: &mut Part, u: &dyn Fn(&str) -> f64) {
-    for (name, parameter) in &mut part.parameters {
-        if ![parameter::MEMORY, parameter::CONTEXT_MEMORY].contains(&name.as_str()) {
-            draw_parameter(parameter, u(name));
+/// How the numbers of a part are drawn, by name.
+struct Draw<'a> {
+    /// A uniform number between 0 and 1.
+    alone: &'a dyn Fn(&str) -> f64,
+    /// What is added to the logarithm of a number that is drawn together with others.
+    together: &'a dyn Fn(&str) -> Option<f64>,
+}
+
+impl Draw<'_> {
+    fn part(&self, part: &mut Part) {
+        for (name, parameter) in &mut part.parameters {
+            if self.move_together(name, &mut parameter.value) {
+                continue;
+            }
+            if ![parameter::MEMORY, parameter::CONTEXT_MEMORY].contains(&name.as_str()) {
+                draw_parameter(parameter, (self.alone)(name));
+            }
+        }
+        for (name, law) in &mut part.costs {
+            self.cost(name, law);
+        }
+        for (name, net) in &mut part.nets {
+            self.net(name, net);
         }
     }
-    for (name, law) in &mut part.costs {
-        draw_cost(law, u(&format!("{name}/base")), u(&format!("{name}/slope")));
+
+    /// Draws a number together with others, if it is in a direction.
+    fn move_together(&self, name: &str, number: &mut f64) -> bool {
+        let log = (self.together)(name);
+        if let Some(log) = log {
+            *number *= log.exp();
+        }
+        log.is_some()
     }
-    for (name, net) in &mut part.nets {
-        let factor = factor(net.held_out_error, u(name));
-        scale(net, factor);
+
+    fn cost(&self, name: &str, law: &mut CostLaw) {
+        let relative = |error: f64, value: f64| {
+            if value == 0.0 {
+                0.0
+            } else {
+                (error / value).abs()
+            }
+        };
+        let numbers = [
+            ("base", &mut law.base, law.base_error),
+            ("slope", &mut law.slope, law.slope_error),
+        ];
+        for (which, value, error) in numbers {
+            let name = format!("{name}/{which}");
+            if !self.move_together(&name, value) {
+                *value *= factor(relative(error, *value), (self.alone)(&name));
+            }
+        }
+        if let Some(caches) = &mut law.working_set {
+            self.move_together(&format!("{name}/slowdown"), &mut caches.slowdown);
+            self.move_together(&format!("{name}/cache"), &mut caches.cache);
+        }
+    }
+
+    fn net(&self, name: &str, net: &mut GpuNet) {
+        let mut is_drawn = false;
+        for (index, phase) in net.phases.iter_mut().enumerate() {
+            if let DriverLaw::Affine { base, slope, .. } = &mut phase.compute {
+                is_drawn |= self.move_together(&format!("{name}/{index}/base"), base);
+                is_drawn |= self.move_together(&format!("{name}/{index}/slope"), slope);
+            }
+        }
+        match (self.together)(name) {
+            Some(log) => scale(net, log.exp()),
+            None if is_drawn => {}
+            None => scale(net, factor(net.held_out_error, (self.alone)(name))),
+        }
     }
 }
 
@@ -67,18 +166,6 @@ fn between(low: f64, high: f64, share: f64) -> f64 {
     } else {
         low + share * (high - low)
     }
-}
-
-fn draw_cost(law: &mut CostLaw, u_base: f64, u_slope: f64) {
-    let relative = |error: f64, value: f64| {
-        if value == 0.0 {
-            0.0
-        } else {
-            (error / value).abs()
-        }
-    };
-    law.base *= factor(relative(law.base_error, law.base), u_base);
-    law.slope *= factor(relative(law.slope_error, law.slope), u_slope);
 }
 
 /// From `1 / (1 + 2 error)` to `1 + 2 error`.
@@ -148,7 +235,11 @@ mod tests {
         };
         for (u, base) in [(0.0, 1e-6), (0.5, 2e-6), (1.0, 4e-6)] {
             let mut drawn = law.clone();
-            draw_cost(&mut drawn, u, u);
+            let of = Draw {
+                alone: &|_| u,
+                together: &|_| None,
+            };
+            of.cost("a", &mut drawn);
             assert!((drawn.base - base).abs() < 1e-15, "{u}: {}", drawn.base);
             assert!((drawn.slope - law.slope).abs() < 1e-20);
         }
@@ -167,5 +258,63 @@ mod tests {
         assert_ne!(drawn.parts["nic"], part(one).drawn(Seed(4)).parts["nic"]);
         let value = drawn.parts["nic"].parameters["burst"].value;
         assert!((7992.0..=8392.0).contains(&value), "{value}");
+    }
+
+    /// A host with one cost, and two directions in which it may be off.
+    const TOGETHER: &str = r#"format = 1
+name = "a"
+[spread]
+first = { "host/prepare/base" = 0.1, "host/prepare/slope" = -0.1 }
+second = { "host/prepare/slope" = 0.05 }
+[parts.host]
+kind = "host"
+[parts.host.costs.prepare]
+per = "bytes"
+base = 1.0
+base-error = 0.5
+slope = 2.0
+slope-error = 0.5
+range = [0, 1]
+samples = 9
+held-out-error = 0
+source = ""
+residual = "none"
+"#;
+
+    fn parsed(text: String) -> Result<Profile, crate::error::FileError> {
+        Profile::parse(std::path::Path::new("a.toml"), text)
+    }
+
+    #[test]
+    fn numbers_of_a_direction_are_drawn_together() {
+        let profile = parsed(TOGETHER.to_owned()).unwrap();
+        let draws = (0..4000).map(|index| {
+            let drawn = profile.drawn(Seed(1).replication(index));
+            let law = &drawn.parts["host"].costs["prepare"];
+            [law.base.ln(), (law.slope / 2.0).ln()]
+        });
+        let draws: Vec<[f64; 2]> = draws.collect();
+        let product = |i: usize, j: usize| {
+            let all = draws.iter().map(|logs| logs[i] * logs[j]);
+            all.sum::<f64>() / draws.len() as f64
+        };
+        // Variances and covariance, of which a sample of 4000 is off by some 2%.
+        for (found, is) in [
+            (product(0, 0), 0.01),
+            (product(1, 1), 0.0125),
+            (product(0, 1), -0.01),
+        ] {
+            assert!((found / is - 1.0).abs() < 0.1, "{found} {is}");
+        }
+    }
+
+    #[test]
+    fn a_direction_of_numbers_that_are_not_there_is_refused() {
+        let message = |from: &str, to: &str| {
+            assert!(TOGETHER.contains(from), "{from}");
+            parsed(TOGETHER.replacen(from, to, 1)).unwrap_err()
+        };
+        insta::assert_snapshot!(message("\"host/prepare/base\"", "\"host/prepare/bas\""), @"a.toml:4: `spread.first`: no part has the number `host/prepare/bas`, did you mean `host/prepare/base`? (allowed: host/prepare/base, host/prepare/slope)");
+        insta::assert_snapshot!(message("0.05", "inf"), @"a.toml:5: `spread.second`: changes must be finite, found inf of `host/prepare/slope`");
     }
 }

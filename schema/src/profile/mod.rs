@@ -35,9 +35,20 @@ pub struct Profile {
     /// by the name that the `source` of a figure says. A comparison with one of them proves nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fitted_to: BTreeMap<String, String>,
+    /// Directions in which numbers of the parts may be off together, as one fit leaves them open, by
+    /// name; see [`Profile::drawn`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub spread: BTreeMap<String, Direction>,
     /// The parts.
     pub parts: BTreeMap<String, Part>,
 }
+
+/// By what the logarithms of some numbers change together with a standard error along this direction.
+///
+/// A number has the name that its stream has: `PART/PARAMETER`; `PART/COST/base` and `PART/COST/slope`,
+/// and with a law of caches `PART/COST/slowdown` and `PART/COST/cache`; `PART/NET` for all that a net
+/// takes; `PART/NET/N/base` and `PART/NET/N/slope` for the compute of its phase `N`, if that is affine.
+pub type Direction = BTreeMap<String, f64>;
 
 /// A host, a link, a GPU or a network adapter.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -174,6 +185,17 @@ impl Profile {
                 known.entry(name.clone()).or_insert(path.as_path());
                 all.parts.insert(name, part);
             }
+            for (name, direction) in one.spread {
+                if all
+                    .spread
+                    .get(&name)
+                    .is_some_and(|other| *other != direction)
+                {
+                    let problem = "another profile has a direction of this name";
+                    return Err(source.invalid(&format!("spread.{name}"), problem));
+                }
+                all.spread.insert(name, direction);
+            }
             all.name = format!("{}+{}", all.name, one.name);
             all.fitted_to.extend(one.fitted_to);
         }
@@ -225,6 +247,21 @@ impl Profile {
                 net.check().map_err(|(below, problem)| {
                     source.invalid(&format!("parts.{name}.nets.{which}.{below}"), problem)
                 })?;
+            }
+        }
+        let numbers = profile.numbers();
+        for (name, direction) in &profile.spread {
+            let key = format!("spread.{name}");
+            for (number, change) in direction {
+                if !numbers.contains(number) {
+                    let hint = suggest(number, numbers.iter().map(String::as_str));
+                    let problem = format!("no part has the number `{number}`{hint}");
+                    return Err(source.invalid(&key, problem));
+                }
+                if !change.is_finite() {
+                    let problem = format!("changes must be finite, found {change} of `{number}`");
+                    return Err(source.invalid(&key, problem));
+                }
             }
         }
         Ok((profile, source))
@@ -322,10 +359,12 @@ mod tests {
             costs,
             nets: BTreeMap::new(),
         };
+        let spread = [("this/send/tcp/base".to_owned(), 0.5)];
         let profile = Profile {
             format: PROFILE_FORMAT,
             name: "test".to_owned(),
             fitted_to: BTreeMap::from([("runs/net".to_owned(), "5e1f".to_owned())]),
+            spread: BTreeMap::from([("fit 1".to_owned(), spread.into())]),
             parts: BTreeMap::from([("this".to_owned(), part)]),
         };
         let read = Profile::parse(Path::new("p.toml"), profile.to_toml()).unwrap();
@@ -345,6 +384,7 @@ mod tests {
             format: 1,
             name: "lab".to_owned(),
             fitted_to: BTreeMap::new(),
+            spread: BTreeMap::new(),
             parts,
         };
         let missing = profile

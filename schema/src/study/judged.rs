@@ -266,6 +266,7 @@ draw = { savings = { x = "clients", lines = "transport", metric = "mean", base =
             format: STUDY_FORMAT,
             levels: BTreeMap::new(),
             replications: means.iter().map(of).collect(),
+            drawn: Vec::new(),
         })
     }
 

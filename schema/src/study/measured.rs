@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::{Factor, Level, Outcome, Study};
+use super::{Factor, Intervals, Level, Outcome, Study};
 use crate::comparison::Metric;
 use crate::error::FileError;
 use crate::scenario::{Scenario, Source};
@@ -51,6 +52,47 @@ impl MeasuredFile {
     }
 }
 
+/// By what part single measurements are off what was fitted to them: half of the width that holds 90%
+/// of the logarithms of measured over fitted, with Student's t of few.
+///
+/// It is of the points that were fitted to, so of those held out it says what the law misses only as far
+/// as that is alike.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ScatterFile {
+    /// Of the mean time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
+    /// Of the median time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<f64>,
+    /// Of the 90th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p90: Option<f64>,
+    /// Of the 99th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<f64>,
+    /// Of the requests per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput: Option<f64>,
+}
+
+impl ScatterFile {
+    pub(super) fn metrics(self) -> BTreeMap<Metric, f64> {
+        let all = [
+            (Metric::Mean, self.mean),
+            (Metric::P50, self.p50),
+            (Metric::P90, self.p90),
+            (Metric::P99, self.p99),
+            (Metric::Throughput, self.throughput),
+        ];
+        let known = all.into_iter();
+        known
+            .filter_map(|(metric, scatter)| Some((metric, scatter?)))
+            .collect()
+    }
+}
+
 /// A figure as measured and as found.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Compared {
@@ -66,12 +108,20 @@ pub struct Compared {
     pub measured: f64,
     /// The same as found.
     pub predicted: f64,
-    /// Lower end of the interval of that.
+    /// Lower end of the interval, as the study's `intervals` say; with [`Intervals::Prediction`] of a
+    /// measurement, and not of its mean.
     pub low: f64,
     /// Upper end.
     pub high: f64,
     /// `predicted / measured - 1`.
     pub error: f64,
+}
+
+impl Compared {
+    /// Whether the interval holds what was measured.
+    pub fn is_within(&self) -> bool {
+        (self.low..=self.high).contains(&self.measured)
+    }
 }
 
 impl Study {
@@ -87,10 +137,16 @@ impl Study {
                 continue;
             };
             for (group, metric, measured) in figures(level) {
-                let Some(values) = found.values(metric, group) else {
+                let Some(mut estimate) = found.estimate_of(metric, group, self.intervals) else {
                     continue;
                 };
-                let estimate = self.intervals.estimate(&values);
+                let scatter = level.scatter.get(&metric).copied().unwrap_or(0.0);
+                if let Intervals::Prediction { .. } = self.intervals
+                    && let Some(drawn) = found.drawn(metric, group)
+                    && scatter > 0.0
+                {
+                    [estimate.low, estimate.high] = scattered(&drawn, scatter);
+                }
                 let of = group.map_or(String::new(), |group| format!(", {group}"));
                 rows.push(Compared {
                     dataset: self.name.clone(),
@@ -131,6 +187,37 @@ impl Study {
     }
 }
 
+/// What holds 90% of measurements that are off one of these values, each as likely, by the normal
+/// deviate of a logarithm of which 90% are within `scatter`.
+///
+/// # Panics
+/// If there is no value.
+fn scattered(values: &[f64], scatter: f64) -> [f64; 2] {
+    let tail = (1.0 - Intervals::OF_DRAWS) / 2.0;
+    let normal = Normal::standard();
+    let deviation = scatter / normal.inverse_cdf(1.0 - tail);
+    let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+    let below = |log: f64| {
+        let parts = logs.iter().map(|at| normal.cdf((log - at) / deviation));
+        parts.sum::<f64>() / logs.len() as f64
+    };
+    let least = logs.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // Eight deviations beyond all of them there is nothing; 60 halvings leave no digit open.
+    [tail, 1.0 - tail].map(|part| {
+        let (mut low, mut high) = (least - 8.0 * deviation, most + 8.0 * deviation);
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if below(middle) < part {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        (0.5 * (low + high)).exp()
+    })
+}
+
 /// What was measured at a level, first of all clients, then of single groups.
 fn figures(level: &Level) -> impl Iterator<Item = (Option<&str>, Metric, f64)> {
     let groups = level.measured_groups.iter();
@@ -143,7 +230,11 @@ fn figures(level: &Level) -> impl Iterator<Item = (Option<&str>, Metric, f64)> {
 }
 
 /// That what was measured is of whole points, and is something.
-pub(super) fn check(source: &Source, factors: &[Factor]) -> Result<(), FileError> {
+pub(super) fn check(
+    source: &Source,
+    factors: &[Factor],
+    intervals: Intervals,
+) -> Result<(), FileError> {
     for (index, factor) in factors.iter().enumerate() {
         for (place, level) in factor.levels.iter().enumerate() {
             let key = |below: &str| format!("factors.{index}.levels.{place}.{below}");
@@ -157,6 +248,19 @@ pub(super) fn check(source: &Source, factors: &[Factor]) -> Result<(), FileError
                     let problem = "must have a figure: `mean`, `p50`, `p90` or `p99`";
                     return Err(source.invalid(&key(&group), problem));
                 }
+            }
+            for (metric, scatter) in &level.scatter {
+                let problem = if !matches!(intervals, Intervals::Prediction { .. }) {
+                    "is of predictions: `intervals` must be `prediction`".to_owned()
+                } else if figures(level).all(|(_, known, _)| known != *metric) {
+                    "nothing of this was measured here".to_owned()
+                } else if !(*scatter > 0.0 && scatter.is_finite()) {
+                    format!("must be above 0, found {scatter}")
+                } else {
+                    continue;
+                };
+                let below = format!("scatter.{}", metric.name());
+                return Err(source.invalid(&key(&below), problem));
             }
             if figures(level).next().is_none() {
                 if level.held_out {
@@ -220,6 +324,7 @@ levels = [
             format: STUDY_FORMAT,
             levels: BTreeMap::new(),
             replications: vec![one; 2],
+            drawn: Vec::new(),
         })
     }
 
@@ -246,6 +351,53 @@ levels = [
         ");
     }
 
+    /// A study whose intervals are of predictions, and what was found with drawn profiles.
+    fn predicted(means: [f64; 8]) -> (Study, Outcome) {
+        let text = TEXT.replacen(
+            "scenario",
+            "intervals = { prediction = { draws = 8 } }\nscenario",
+            1,
+        );
+        let text = text.replacen("held-out", "scatter = { mean = 0.1 }, held-out", 1);
+        let study = Study::parse(Path::new("a.toml"), text).unwrap();
+        let Outcome::Found(mut point) = found(0.01) else {
+            unreachable!("it is found");
+        };
+        let drawn = means.map(|mean| Replication {
+            metrics: [(Metric::Mean, mean)].into(),
+            ..point.replications[0].clone()
+        });
+        point.drawn = drawn.into();
+        (study, Outcome::Found(point))
+    }
+
+    #[test]
+    fn an_interval_of_a_prediction_holds_draws_and_scatter() {
+        let row = |means| {
+            let (study, found) = predicted(means);
+            study.compared(&[Outcome::Missing, found, Outcome::Missing])[0].clone()
+        };
+        // Draws that agree leave the scatter, around them and not around the estimate.
+        let alike = row([0.02; 8]);
+        assert!((alike.predicted - 0.01).abs() < 1e-12, "{alike:?}");
+        assert!(
+            (alike.low / 0.02 - (-0.1_f64).exp()).abs() < 1e-9,
+            "{alike:?}"
+        );
+        assert!(
+            (alike.high / 0.02 - 0.1_f64.exp()).abs() < 1e-9,
+            "{alike:?}"
+        );
+        // Of two far apart each holds half of what is likely, so the ends are at 10% and 90% of theirs.
+        let half = 0.1 * Normal::standard().inverse_cdf(0.9) / Normal::standard().inverse_cdf(0.95);
+        let apart = row([0.001, 0.001, 0.001, 0.001, 1.0, 1.0, 1.0, 1.0]);
+        assert!(
+            (apart.low / 0.001 - (-half).exp()).abs() < 1e-9,
+            "{apart:?}"
+        );
+        assert!((apart.high - half.exp()).abs() < 1e-9, "{apart:?}");
+    }
+
     #[test]
     fn mistakes_are_named() {
         let message = |from: &str, to: &str| {
@@ -259,6 +411,18 @@ levels = [
         assert_snapshot!(message("{ mean = \"2 ms\" }", "{ throughput = \"2 /s\" }"), @"a.toml:10: `factors.0.levels.2.measured-groups.x.throughput`: of a group of clients there are `mean`, `p50`, `p90` and `p99`");
         assert_snapshot!(message("{ mean = \"2 ms\" }", "{ mean = \"0 ms\" }"), @"a.toml:10: `factors.0.levels.2.measured-groups`: figures must be above 0");
         assert_snapshot!(message("{ mean = \"2 ms\" }", "{}"), @"a.toml:10: `factors.0.levels.2.measured-groups.x`: must have a figure: `mean`, `p50`, `p90` or `p99`");
+        assert_snapshot!(message("held-out", "scatter = { mean = 0.1 }, held-out"), @"a.toml:9: `factors.0.levels.1.scatter.mean`: is of predictions: `intervals` must be `prediction`");
+        let of_predictions = |to: &str| {
+            let text = TEXT.replacen(
+                "scenario",
+                "intervals = { prediction = { draws = 8 } }\nscenario",
+                1,
+            );
+            let text = text.replacen("held-out", to, 1);
+            Study::parse(Path::new("a.toml"), text).unwrap_err()
+        };
+        assert_snapshot!(of_predictions("scatter = { mean = 0 }, held-out"), @"a.toml:10: `factors.0.levels.1.scatter.mean`: must be above 0, found 0");
+        assert_snapshot!(of_predictions("scatter = { p50 = 0.1 }, held-out"), @"a.toml:10: `factors.0.levels.1.scatter.p50`: nothing of this was measured here");
         assert_snapshot!(message("\"8 ms\"", "\"0 ms\""), @"a.toml:9: `factors.0.levels.1.measured`: figures must be above 0");
     }
 }

@@ -1,5 +1,6 @@
 //! Grids of scenarios: which keys take which values, and what was found at each point.
 
+mod digest;
 mod figures;
 mod judged;
 mod measured;
@@ -14,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::comparison::Metric;
 use crate::error::FileError;
 use crate::scenario::Source;
-use crate::stats::{Estimate, mean_interval, quantile};
+use crate::stats::{Estimate, mean, mean_interval, quantile};
 use crate::summary::CONFIDENCE;
 
 pub use figures::{
     BreakdownFile, CurvesFile, Draw, DrawFile, FigureFile, HeatMapFile, SavingsFile, StudyFigure,
 };
 pub use judged::{Judged, Quantity};
-pub use measured::{Compared, MeasuredFile};
+pub use measured::{Compared, MeasuredFile, ScatterFile};
 pub use results::{Outcome, PointResult, Replication, Results};
 
 /// The version of the study format that this program reads and writes.
@@ -67,7 +68,7 @@ pub struct StudyFile {
 
 /// What the interval of a figure holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Intervals {
     /// The mean over replications, at 95%, by Student's t; that mean is the estimate. Random numbers of
     /// the requests and the costs are all that varies.
@@ -77,29 +78,33 @@ pub enum Intervals {
     /// every number ([`Profile::drawn`](crate::profile::Profile::drawn)); the median of these is the
     /// estimate. Replication `i` draws the same profile at every point.
     Profile,
+    /// 90% of where a measurement would lie. The estimate is the mean over replications with the profile
+    /// as it is; the interval is of as many more as `draws`, each with a drawn profile as above. Beside
+    /// what was measured it also holds the level's `scatter` ([`Study::compared`]).
+    Prediction {
+        /// Profiles that are drawn, from [`Intervals::FEWEST_DRAWS`].
+        draws: u32,
+    },
 }
 
 impl Intervals {
     /// The part of the draws that an interval of [`Intervals::Profile`] holds.
     pub const OF_DRAWS: f64 = 0.9;
+    /// Fewest profiles that are drawn for [`Intervals::Prediction`].
+    pub const FEWEST_DRAWS: u32 = 8;
 
-    /// The estimate from a value for each replication.
+    /// The estimate from a value for each replication, and for each drawn profile where those are apart.
     ///
     /// # Panics
     /// If there is no value.
-    pub fn estimate(self, values: &[f64]) -> Estimate {
+    fn estimate(self, values: &[f64], drawn: &[f64]) -> Estimate {
         match self {
             Intervals::Replications => mean_interval(values, CONFIDENCE),
-            Intervals::Profile => {
-                let mut sorted = values.to_vec();
-                sorted.sort_by(f64::total_cmp);
-                let tail = (1.0 - Intervals::OF_DRAWS) / 2.0;
-                Estimate {
-                    value: quantile(&sorted, 0.5),
-                    low: quantile(&sorted, tail),
-                    high: quantile(&sorted, 1.0 - tail),
-                }
-            }
+            Intervals::Profile => central(values),
+            Intervals::Prediction { .. } => Estimate {
+                value: mean(values),
+                ..central(drawn)
+            },
         }
     }
 
@@ -110,7 +115,22 @@ impl Intervals {
             Intervals::Profile => {
                 "medians and central 90% of profiles drawn within the uncertainty of every number"
             }
+            Intervals::Prediction { .. } => {
+                "means with the profile as it is, and central 90% of profiles drawn within the uncertainty of every number"
+            }
         }
+    }
+}
+
+/// Median and central 90% of a sample.
+fn central(sample: &[f64]) -> Estimate {
+    let mut sorted = sample.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let tail = (1.0 - Intervals::OF_DRAWS) / 2.0;
+    Estimate {
+        value: quantile(&sorted, 0.5),
+        low: quantile(&sorted, tail),
+        high: quantile(&sorted, 1.0 - tail),
     }
 }
 
@@ -149,6 +169,9 @@ pub struct LevelFile {
     /// Whether no profile of the study was fitted to what was measured here.
     #[serde(default)]
     pub held_out: bool,
+    /// How far single measurements are from what a profile was fitted to say of them.
+    #[serde(default)]
+    pub scatter: ScatterFile,
 }
 
 const fn default_replications() -> u32 {
@@ -203,6 +226,9 @@ pub struct Level {
     pub measured_groups: BTreeMap<String, BTreeMap<Metric, f64>>,
     /// Whether no profile was fitted to that.
     pub held_out: bool,
+    /// How far single measurements are from what a profile was fitted to say of them; see
+    /// [`ScatterFile`].
+    pub scatter: BTreeMap<Metric, f64>,
 }
 
 /// A point of the grid.
@@ -244,6 +270,15 @@ impl Study {
             );
             return Err(source.invalid("replications", problem));
         }
+        if let Intervals::Prediction { draws } = file.intervals
+            && draws < Intervals::FEWEST_DRAWS
+        {
+            let problem = format!(
+                "must be at least {}, found {draws}",
+                Intervals::FEWEST_DRAWS
+            );
+            return Err(source.invalid("intervals.prediction.draws", problem));
+        }
         if file.factors.is_empty() {
             return Err(source.invalid("factors", "there must be at least one factor"));
         }
@@ -257,7 +292,7 @@ impl Study {
             }
             factors.push(check_factor(&source, &key, factor)?);
         }
-        measured::check(&source, &factors)?;
+        measured::check(&source, &factors, file.intervals)?;
         let n_points = factors
             .iter()
             .try_fold(1usize, |n, factor| n.checked_mul(factor.levels.len()));
@@ -330,6 +365,7 @@ fn check_factor(source: &Source, key: &str, file: &FactorFile) -> Result<Factor,
                 measured: BTreeMap::new(),
                 measured_groups: BTreeMap::new(),
                 held_out: false,
+                scatter: BTreeMap::new(),
             });
             values.collect()
         }
@@ -342,6 +378,7 @@ fn check_factor(source: &Source, key: &str, file: &FactorFile) -> Result<Factor,
                     .map(|(group, measured)| (group.clone(), measured.metrics()))
                     .collect(),
                 held_out: level.held_out,
+                scatter: level.scatter.metrics(),
             });
             levels.collect()
         }
@@ -430,6 +467,7 @@ values = [1, 16]
             Study::parse(Path::new("a.toml"), text).unwrap_err()
         };
         assert_snapshot!(message("format = 1", "format = 2"), @"a.toml:1: `format`: 2 is not known (allowed: 1)");
+        assert_snapshot!(message("scenario =", "intervals = { prediction = { draws = 7 } }\nscenario ="), @"a.toml:3: `intervals.prediction.draws`: must be at least 8, found 7");
         assert_snapshot!(message("scenario =", "scenarios ="), @"a.toml:3: `scenarios`: unknown key `scenarios`, did you mean `scenario`? (allowed: format, name, about, leaves-out, scenario, profiles, replications, intervals, set, factors, figures)");
         assert_snapshot!(message("set =", "replications = 1\nset ="), @"a.toml:5: `replications`: must be at least 2, found 1; intervals are over them");
         assert_snapshot!(message("\"clients\"", "\"transport\""), @"a.toml:15: `factors.1.name`: the study has a factor `transport` already");

@@ -33,6 +33,9 @@ pub struct PointResult {
     pub levels: BTreeMap<String, String>,
     /// By replication; replication `i` of every point draws from the same streams.
     pub replications: Vec<Replication>,
+    /// The same with a drawn profile each, where those are apart ([`Intervals::Prediction`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drawn: Vec<Replication>,
 }
 
 /// What was found in one replication of a point.
@@ -111,7 +114,18 @@ fn groups(run: &Run) -> BTreeMap<String, BTreeMap<Metric, f64>> {
 impl PointResult {
     /// A metric over the replications; `None` where one has none.
     pub fn estimate(&self, metric: Metric, intervals: Intervals) -> Option<Estimate> {
-        Some(intervals.estimate(&self.values(metric, None)?))
+        self.estimate_of(metric, None, intervals)
+    }
+
+    /// The same of the requests of all clients or of one group.
+    pub fn estimate_of(
+        &self,
+        metric: Metric,
+        group: Option<&str>,
+        intervals: Intervals,
+    ) -> Option<Estimate> {
+        let values = self.values(metric, group)?;
+        Some(intervals.estimate(&values, &self.drawn(metric, group)?))
     }
 
     /// What a metric is less than at `base`, as a part of that, from pairs of replications with the
@@ -143,20 +157,31 @@ impl PointResult {
         intervals: Intervals,
         of: impl Fn(f64, f64) -> f64,
     ) -> Option<Estimate> {
-        let (values, base) = (self.values(metric, None)?, base.values(metric, None)?);
-        let pairs: Vec<f64> = values.iter().zip(&base).map(|(v, b)| of(*v, *b)).collect();
-        Some(intervals.estimate(&pairs))
+        let pairs = |values: Vec<f64>, base: Vec<f64>| -> Vec<f64> {
+            values.iter().zip(&base).map(|(v, b)| of(*v, *b)).collect()
+        };
+        let values = pairs(self.values(metric, None)?, base.values(metric, None)?);
+        let drawn = pairs(self.drawn(metric, None)?, base.drawn(metric, None)?);
+        Some(intervals.estimate(&values, &drawn))
     }
 
     /// A metric of each replication, of all clients or of those of one group; `None` where one has none.
     pub fn values(&self, metric: Metric, group: Option<&str>) -> Option<Vec<f64>> {
-        let all = self.replications.iter();
-        let of = |one: &Replication| match group {
-            None => one.metrics.get(&metric).copied(),
-            Some(group) => one.groups.get(group)?.get(&metric).copied(),
-        };
-        all.map(of).collect()
+        values(&self.replications, metric, group)
     }
+
+    /// The same of each drawn profile, where those are apart.
+    pub(super) fn drawn(&self, metric: Metric, group: Option<&str>) -> Option<Vec<f64>> {
+        values(&self.drawn, metric, group)
+    }
+}
+
+fn values(all: &[Replication], metric: Metric, group: Option<&str>) -> Option<Vec<f64>> {
+    let of = |one: &Replication| match group {
+        None => one.metrics.get(&metric).copied(),
+        Some(group) => one.groups.get(group)?.get(&metric).copied(),
+    };
+    all.iter().map(of).collect()
 }
 
 /// How a point ended.
@@ -326,6 +351,7 @@ mod tests {
                     groups: BTreeMap::new(),
                 })
                 .into(),
+            drawn: Vec::new(),
         }
     }
 

@@ -325,6 +325,7 @@ proptest! {
             format: PROFILE_FORMAT,
             name: "test".to_owned(),
             fitted_to: BTreeMap::new(),
+            spread: BTreeMap::new(),
             parts: BTreeMap::from([("gpu".to_owned(), part)]),
         };
         let read = Profile::parse("p.toml".as_ref(), profile.to_toml()).unwrap();

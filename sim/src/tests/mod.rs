@@ -120,6 +120,7 @@ fn profile() -> Profile {
         format: PROFILE_FORMAT,
         name: "base".to_owned(),
         fitted_to: BTreeMap::new(),
+        spread: BTreeMap::new(),
         parts,
     }
 }

@@ -138,6 +138,7 @@ fn outcomes<'a>(swept: &Swept, found: impl Iterator<Item = &'a Vec<Found>>) -> V
         format: STUDY_FORMAT,
         levels: task.levels.iter().cloned().collect(),
         replications: found.iter().map(|one| one.replication.clone()).collect(),
+        drawn: Vec::new(),
     });
     points.map(Outcome::Found).collect()
 }

@@ -69,6 +69,7 @@ pub(crate) fn known(seed: u64) -> Profile {
         format: PROFILE_FORMAT,
         name: format!("known-{seed}"),
         fitted_to: BTreeMap::new(),
+        spread: BTreeMap::new(),
         parts: BTreeMap::from([(PART.to_owned(), part)]),
     }
 }
