@@ -1,6 +1,6 @@
 //! `tandem reproduce`: runs every study of some folders, and puts what was found on one page.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use plots::report::{Report, Section, Table};
@@ -14,6 +14,8 @@ use super::sweep::{Cores, FIGURES, Swept, sweep};
 use crate::cli::{Common, Reproduce};
 use crate::failure::{Failure, Usage};
 
+/// Most levels of a factor that the text of its study names.
+const MOST_NAMED: usize = 12;
 /// The page in the folder of results.
 const REPORT: &str = "report.html";
 
@@ -130,16 +132,34 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(paths)
 }
 
+/// The path without steps up and down again, as scenarios are named from studies.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        let is_below = matches!(plain.components().next_back(), Some(Component::Normal(_)));
+        if component == Component::ParentDir && is_below {
+            plain.pop();
+        } else {
+            plain.push(component);
+        }
+    }
+    plain
+}
+
 /// What a study asks, and what its intervals are.
 fn text(study: &Study) -> Vec<String> {
     let mut text = study.about.clone();
     let factors = study.factors.iter().map(|factor| {
         let levels: Vec<&str> = factor.levels.iter().map(|l| l.label.as_str()).collect();
-        format!("{} ({})", factor.name, levels.join(", "))
+        let levels = match levels.len() {
+            n if n > MOST_NAMED => format!("{n} levels, below"),
+            _ => levels.join(", "),
+        };
+        format!("{} ({levels})", factor.name)
     });
     text.push(format!(
         "Scenario {}; factors: {}; {} replications a point, the same random numbers at every point.",
-        study.scenario.display(),
+        plain(&study.scenario).display(),
         factors.collect::<Vec<_>>().join("; "),
         study.replications
     ));
@@ -259,7 +279,8 @@ fn cell(metric: Metric, estimate: Estimate) -> String {
 fn facts<'a>(studies: impl Iterator<Item = &'a Study>) -> Result<Vec<(String, String)>, Failure> {
     let mut facts = vec![("program".to_owned(), super::PROGRAM.to_owned())];
     let mut files: Vec<PathBuf> = studies
-        .flat_map(|study| study.profiles.iter().chain([&study.scenario]).cloned())
+        .flat_map(|study| study.profiles.iter().chain([&study.scenario]))
+        .map(|path| plain(path))
         .collect();
     files.sort();
     files.dedup();
