@@ -65,8 +65,11 @@ pub(crate) fn recent(run: &Run) -> Vec<Option<Recent>> {
             0 => span.end_ns - span.start_ns,
             cpu_ns => cpu_ns.min(span.end_ns - span.start_ns),
         };
-        edges.push((span.start_ns, Step::Begins));
-        edges.push((span.start_ns + length_ns, Step::Ends));
+        // What takes no time would end before it begins.
+        if length_ns > 0 {
+            edges.push((span.start_ns, Step::Begins));
+            edges.push((span.start_ns + length_ns, Step::Ends));
+        }
     }
     let mut found = vec![None; run.trace.len()];
     for (place, mut edges) in places {

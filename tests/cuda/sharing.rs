@@ -123,7 +123,7 @@ fn nets_of_a_pair_are_clients_of_the_service_alike_or_none_is() {
     command.env("TMPDIR", dir.path());
     let output = command.env("TANDEM_STANDIN", &file).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    insta::assert_snapshot!(said(&output), @"error: role `device`: stage `memory`: cuMemAlloc of 268435456 B on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_OUT_OF_MEMORY (2); the memory is taken: by contexts, by buffers of a large `batch.max`, or by another process (nvidia-smi lists them)");
+    insta::assert_snapshot!(said(&output), @"error: role `device`: stage `small-blocks`: cuMemAlloc of 268435456 B on GPU 0 (Tandem stand-in for two-sms): CUDA_ERROR_OUT_OF_MEMORY (2); the memory is taken: by contexts, by buffers of a large `batch.max`, or by another process (nvidia-smi lists them)");
     assert!(!dir.path().join("full").exists());
 }
 
