@@ -78,7 +78,7 @@ pub fn directions(
 /// these were fitted to others too, `terms` is what of them is for these observations, which need be no
 /// whole number.
 ///
-/// Of [`MANY`] observations and more it is what a tenth of the residuals exceeds in size, times
+/// Of 40 observations and more it is what a tenth of the residuals exceeds in size, times
 /// `√(n / (n - m))`, so that a few that are far off count as few. Of fewer it is Student's t times their
 /// deviation; infinite if there are no more observations than parameters.
 ///

@@ -1,7 +1,7 @@
 //! Where GPUs are in the machine: their places on PCI Express, what lies between them and to network
 //! adapters, and their NVLinks.
 //!
-//! The kernel tells most of it ([`pcie`](crate::pcie)), NVIDIA's management library what the kernel does
+//! The kernel tells most of it ([`crate::pcie`]), NVIDIA's management library what the kernel does
 //! not know. What neither tells is left out.
 
 use std::path::Path;
