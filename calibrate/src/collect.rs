@@ -30,6 +30,7 @@ pub(crate) fn collect(sources: &[Source], warnings: &mut Vec<String>) -> Costs {
             scenario: &source.run.scenario,
             light: is_light(&source.run.scenario),
             batch_sizes: batch_sizes(source.run),
+            recent: recent_of_batches(source.run),
             costs: &mut costs,
             slept: slept(source.run),
             n_malformed: 0,
@@ -74,6 +75,8 @@ struct Collector<'a> {
     scenario: &'a Scenario,
     light: bool,
     batch_sizes: BTreeMap<BatchKey, u32>,
+    /// The recent busy share of its cores when the inference of a batch started.
+    recent: BTreeMap<BatchKey, Recent>,
     costs: &'a mut Costs,
     /// Replications and numbers of the requests before which the only client thought.
     slept: BTreeSet<(u32, u32)>,
@@ -87,9 +90,9 @@ struct Collector<'a> {
 impl Collector<'_> {
     fn run(&mut self, run: &Run) {
         let counted = counted(run);
-        let mut operations: BTreeMap<Operation, (Span, u64, Option<Recent>)> = BTreeMap::new();
+        let mut operations: BTreeMap<Operation, (Span, u64)> = BTreeMap::new();
         let mut messages: BTreeMap<Message, [Option<Span>; 2]> = BTreeMap::new();
-        for (span, recent) in run.trace.iter().zip(recent(run)) {
+        for span in &run.trace {
             let counts = counted.contains(&(span.replication, span.request));
             if !counts || span.status == Status::Failed {
                 continue;
@@ -105,14 +108,14 @@ impl Collector<'_> {
             }
             if is_batched(span) {
                 let operation = (span.name, span.replication, span.stage, span.batch);
-                let bytes = &mut operations.entry(operation).or_insert((*span, 0, recent)).1;
+                let bytes = &mut operations.entry(operation).or_insert((*span, 0)).1;
                 *bytes = bytes.saturating_add(span.bytes);
             } else {
-                self.span(span, span.bytes, recent);
+                self.span(span, span.bytes);
             }
         }
-        for (span, bytes, recent) in operations.values() {
-            self.span(span, *bytes, *recent);
+        for (span, bytes) in operations.values() {
+            self.span(span, *bytes);
         }
         for sides in messages.values() {
             if let [Some(send), Some(receive)] = sides {
@@ -160,58 +163,48 @@ impl Collector<'_> {
         pairs.any(|hops| hops[0].to == span.stage && hops.iter().all(|hop| hop.over.is_verbs()))
     }
 
-    /// Adds the sample that a span (or the spans of one operation, of `bytes` in all) gives; when it started,
-    /// its cores had the recent busy share `recent`.
-    fn span(&mut self, span: &Span, bytes: u64, recent: Option<Recent>) {
+    /// Adds the sample that a span (or the spans of one operation, of `bytes` in all) gives.
+    fn span(&mut self, span: &Span, bytes: u64) {
         let by_bytes = (Driver::Bytes, bytes as f64, Shape::Affine);
         let work = serve(self.scenario, span.stage).map(|serve| &serve.work);
         let of_message = self.hop(span).map(cost::of_message);
         match (span.name, work, of_message) {
             (SpanName::Prepare, ..) => {
-                self.on_host((span, recent), cost::PREPARE, Clock::Service, by_bytes);
+                self.on_host(span, cost::PREPARE, Clock::Service, by_bytes);
                 self.wakeup(span);
             }
             (SpanName::Postprocess, ..) => {
-                self.on_host((span, recent), cost::POSTPROCESS, Clock::Service, by_bytes);
+                self.on_host(span, cost::POSTPROCESS, Clock::Service, by_bytes);
             }
             (SpanName::Translate, ..) if self.shares_memory(span) => {
                 let once = (Driver::Requests, 1.0, Shape::Constant);
-                self.on_host((span, recent), cost::FORWARD, Clock::Service, once);
+                self.on_host(span, cost::FORWARD, Clock::Service, once);
             }
             (SpanName::Translate, ..) => {
-                self.on_host((span, recent), cost::TRANSLATE, Clock::Service, by_bytes);
+                self.on_host(span, cost::TRANSLATE, Clock::Service, by_bytes);
             }
             // Of its GPU's part, by the device's clock.
             (SpanName::H2d | SpanName::D2h | SpanName::Preprocess, ..) if self.is_on_gpu(span) => {}
-            (SpanName::Inference, ..) if self.is_on_gpu(span) => self.launch(span, recent),
-            (SpanName::H2d, ..) => {
-                self.on_host((span, recent), cost::H2D, Clock::Service, by_bytes)
-            }
-            (SpanName::D2h, ..) => {
-                self.on_host((span, recent), cost::D2H, Clock::Service, by_bytes)
-            }
+            (SpanName::Inference, ..) if self.is_on_gpu(span) => self.launch(span),
+            (SpanName::H2d, ..) => self.on_host(span, cost::H2D, Clock::Service, by_bytes),
+            (SpanName::D2h, ..) => self.on_host(span, cost::D2H, Clock::Service, by_bytes),
             (SpanName::Preprocess, Some(work), _) => {
                 let cost = cost::preprocess(&work.key());
-                self.on_host((span, recent), &cost, Clock::Service, by_bytes);
+                self.on_host(span, &cost, Clock::Service, by_bytes);
             }
             (SpanName::Inference, Some(work), _) => {
                 let size = self.batch_sizes[&(span.replication, span.stage, span.batch)];
                 let law = inference_driver(work, size);
-                self.on_host(
-                    (span, recent),
-                    &cost::inference(&work.key()),
-                    Clock::Service,
-                    law,
-                );
+                self.on_host(span, &cost::inference(&work.key()), Clock::Service, law);
             }
             (SpanName::Send, _, Some([send, _])) => {
                 if !self.is_read(span) {
-                    self.on_host((span, recent), &send, Clock::Core, by_bytes);
+                    self.on_host(span, &send, Clock::Core, by_bytes);
                 }
                 self.notify(span);
             }
             (SpanName::Receive, _, Some([_, receive])) if !self.is_read(span) => {
-                self.on_host((span, recent), &receive, Clock::Core, by_bytes);
+                self.on_host(span, &receive, Clock::Core, by_bytes);
             }
             (SpanName::Queue, Some(_), _) => self.dispatch(span),
             _ => {}
@@ -224,14 +217,14 @@ impl Collector<'_> {
 
     /// What a core takes to launch the kernels of a pass. A thread that polls for their end has that
     /// in it, so only of one that sleeps.
-    fn launch(&mut self, span: &Span, recent: Option<Recent>) {
+    fn launch(&mut self, span: &Span) {
         let Some(serve) = serve(self.scenario, span.stage) else {
             return;
         };
         let sleeps = (serve.gpu.as_ref()).is_some_and(|gpu| gpu.wait == HostWait::Block);
         if let (Work::Kernels(kernels), true) = (&serve.work, sleeps && span.cpu_ns > 0) {
             let by_kernels = (Driver::Kernels, kernels.work.len() as f64, Shape::Affine);
-            self.on_host((span, recent), cost::LAUNCH, Clock::Core, by_kernels);
+            self.on_host(span, cost::LAUNCH, Clock::Core, by_kernels);
         }
     }
 
@@ -321,7 +314,7 @@ impl Collector<'_> {
 
     fn on_host(
         &mut self,
-        (span, recent): (&Span, Option<Recent>),
+        span: &Span,
         cost: &str,
         clock: Clock,
         (per, driver, shape): (Driver, f64, Shape),
@@ -332,7 +325,10 @@ impl Collector<'_> {
             wall_s: span.service_s(),
             cpu_s: span.cpu_s(),
             // After a pause a message takes a time more, not a factor.
-            recent: recent.filter(|_| span.name == SpanName::Inference),
+            recent: match span.name {
+                SpanName::Inference => self.recent.get(&batch(span)).copied(),
+                _ => None,
+            },
         };
         let part = self.scenario.hosts[span.host].part.clone();
         let row = (PartKind::Host, per, shape, clock);
@@ -390,6 +386,18 @@ impl Collector<'_> {
             }),
         }
     }
+}
+
+fn recent_of_batches(run: &Run) -> BTreeMap<BatchKey, Recent> {
+    let spans = run.trace.iter().zip(recent(run));
+    let inferences = spans.filter(|(span, _)| span.name == SpanName::Inference);
+    inferences
+        .filter_map(|(span, recent)| Some((batch(span), recent?)))
+        .collect()
+}
+
+const fn batch(span: &Span) -> BatchKey {
+    (span.replication, span.stage, span.batch)
 }
 
 /// Replications and numbers of the requests before which the client of a run with one client thought.
