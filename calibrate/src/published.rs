@@ -144,19 +144,28 @@ mod tests {
         files
     }
 
-    /// The profiles, without what they say of their errors on points held out.
+    /// The profiles, without what they say of their errors on points held out, and the scatter of the
+    /// studies.
     fn fitted(files: &[File]) -> Vec<String> {
-        let profiles = files
+        let (profiles, studies): (Vec<&File>, Vec<&File>) = files
             .iter()
-            .filter(|file| file.path.starts_with("profiles/"));
-        let lines = profiles.map(|file| {
+            .partition(|file| file.path.starts_with("profiles/"));
+        let scatters = studies.iter().map(|file| {
+            let levels = file.text.lines().filter_map(|line| {
+                let from = line.find("scatter = ")?;
+                Some(line[from..].split('}').next().expect("a part is there"))
+            });
+            levels.collect::<Vec<_>>().join("\n")
+        });
+        let scatters: Vec<String> = scatters.collect();
+        let lines = profiles.into_iter().map(|file| {
             let lines = file.text.lines();
             let lines: Vec<&str> = lines
                 .filter(|line| !line.starts_with("held-out-error"))
                 .collect();
             lines.join("\n")
         });
-        lines.collect()
+        lines.chain(scatters).collect()
     }
 
     #[test]
@@ -175,7 +184,7 @@ mod tests {
     #[test]
     fn profiles_depend_on_nothing_that_is_held_out_and_on_all_else() {
         let all = fitted(&files().unwrap());
-        assert_eq!(all.len(), 3);
+        assert_eq!(all.len(), 7);
         assert_eq!(fitted(&with_longer(true)), all);
         for (other, one) in fitted(&with_longer(false)).iter().zip(&all) {
             assert_ne!(other, one);

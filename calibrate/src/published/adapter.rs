@@ -1,15 +1,21 @@
 //! A network adapter, by the size of messages.
 
-use schema::profile::parameter;
+use std::collections::BTreeMap;
+
+use schema::profile::{Direction, parameter};
 
 use super::bench::EVERY;
 use super::study::{Level, Study, profile_file, time};
 use super::{File, StudyError};
 use crate::gpu::parts::significant;
-use crate::nic::{CX6, LatencyPoint, NicLaw};
+use crate::nic::{CX6, LatencyPoint, NicFitError, NicLaw};
+use crate::spread::{Observation, directions, scatter};
 
 /// Source of what was known of the adapter's measurement before the fit.
 const KNOWN: &str = "known beforehand, calibrate/src/nic.rs";
+
+/// Parameters of its law, with the burst.
+const N_TERMS: f64 = 4.0;
 
 /// A network adapter: every other size is held out, the first of them first.
 pub(super) fn adapter(points: &[LatencyPoint]) -> Result<[File; 2], StudyError> {
@@ -58,6 +64,11 @@ pub(super) fn adapter(points: &[LatencyPoint]) -> Result<[File; 2], StudyError> 
         let source = if is_free { "by definition" } else { KNOWN };
         source.clone_into(&mut law.source);
     }
+    let residuals: Vec<f64> = (fitted_to.iter())
+        .map(|point| (law.expected(&CX6, point.bytes) / point.time).ln())
+        .collect();
+    profile.spread = spread(&law, &fitted_to, &residuals)?;
+    let scatter = scatter(&residuals, N_TERMS);
     let levels = points.iter().enumerate().map(|(index, point)| {
         let bytes = point.bytes;
         let there_and_back = time(2.0 * point.time, 1e-6, "us");
@@ -67,6 +78,7 @@ pub(super) fn adapter(points: &[LatencyPoint]) -> Result<[File; 2], StudyError> 
                 "\"stages.echo.serve.synthetic\" = {{ time = \"0 s\", input = \"{bytes} B\", output = \"{bytes} B\" }}"
             ),
             measured: format!("measured = {{ p50 = {there_and_back} }}"),
+            scatter: ("p50", scatter),
             is_held_out: is_held_out(index),
         }
     });
@@ -81,10 +93,37 @@ pub(super) fn adapter(points: &[LatencyPoint]) -> Result<[File; 2], StudyError> 
         profiles: &["../profiles/ib-write-lat-cx6.toml"],
         set: "\"run.measure\" = { requests = 4 }",
         factor: "message",
+        draws: 40,
     };
     let study = study.file(&levels.collect::<Vec<_>>());
     Ok([
         profile_file("profiles/ib-write-lat-cx6.toml", &profile),
         study,
     ])
+}
+
+/// The directions in which the adapter's latency, fetch and PCIe links may be off, of a law with these
+/// residuals (logarithms).
+fn spread(
+    law: &NicLaw,
+    points: &[LatencyPoint],
+    residuals: &[f64],
+) -> Result<BTreeMap<String, Direction>, NicFitError> {
+    let n = points.len();
+    let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
+    let deviation = (squares / (n as f64 - N_TERMS)).sqrt();
+    let observations = points.iter().map(|point| Observation {
+        derivatives: law.derivatives(&CX6, point.bytes).into(),
+        deviation,
+    });
+    // The constant has more in it than the two adapters.
+    let latency = law.latency_of_each(&CX6);
+    let followers = [
+        (parameter::NIC_LATENCY, law.constant / (2.0 * latency)),
+        (parameter::DMA_READ_LATENCY, 1.0),
+        (parameter::PCIE_BANDWIDTH, 1.0),
+    ];
+    let followers = followers.map(|(name, slope)| vec![(format!("nic/{name}"), slope)]);
+    let observations: Vec<Observation> = observations.collect();
+    directions("ib-write-lat-cx6", &observations, &followers).ok_or(NicFitError::Unidentified { n })
 }

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use schema::gpu::GpuNet;
-use schema::profile::parameter;
+use schema::profile::{Direction, Profile, parameter};
 
 use super::bench::{bare_gpu, known, percent, served, split, with_weights};
 use super::study::{Level, Study, profile_file, time};
 use super::{File, OF_A100, StudyError};
 use crate::gpu::fit::{Fit, FitError};
 use crate::gpu::held_out::Errors;
+use crate::gpu::parts::significant;
 use crate::gpu::tables::LanguageNet;
 use crate::gpu::tokens::{DRAM_OCCUPANCY, DecodeLaw, PrefillLaw, TokenPoint};
+use crate::spread::scatter;
 
 /// Of each language net the one on the fewest GPUs.
 fn on_fewest_gpus(all: &[LanguageNet]) -> Vec<&LanguageNet> {
@@ -59,25 +61,36 @@ const LARGEST_BATCH: f64 = 2048.0;
 struct Step {
     expected: Box<dyn Fn(&TokenPoint) -> f64>,
     net: NetOf,
+    fit: Fit,
 }
 
 /// The net of sequences of a length.
 type NetOf = Box<dyn Fn(f64, &Errors) -> GpuNet>;
 
-/// A step by its name, with the points held out from its fit and where a point says what it took.
-type Named = (&'static str, Step, Vec<TokenPoint>, fn(&TokenPoint) -> f64);
+/// A step by its name, with the points that it was fitted to and those held out from that, and where a
+/// point says what it took.
+type Named = (
+    &'static str,
+    Step,
+    [Vec<TokenPoint>; 2],
+    fn(&TokenPoint) -> f64,
+);
 
 fn prefill(points: &[TokenPoint]) -> Result<Step, FitError> {
-    let (law, Fit { samples, .. }) = PrefillLaw::fit(points)?;
+    let (law, fit) = PrefillLaw::fit(points)?;
+    let samples = fit.samples;
     Ok(Step {
+        fit,
         expected: Box::new(move |p| law.expected(p.batch, p.length, p.share)),
         net: Box::new(move |length, errors| law.net(length, LARGEST_BATCH, samples, errors)),
     })
 }
 
 fn decode(points: &[TokenPoint], bandwidth: f64) -> Result<Step, FitError> {
-    let (law, Fit { samples, .. }) = DecodeLaw::fit(points)?;
+    let (law, fit) = DecodeLaw::fit(points)?;
+    let samples = fit.samples;
     Ok(Step {
+        fit,
         expected: Box::new(move |p| law.expected(p.batch, p.length, p.share)),
         net: Box::new(move |length, errors| {
             law.net(length, bandwidth, LARGEST_BATCH, samples, errors)
@@ -90,22 +103,32 @@ pub(super) fn a100(all: &[LanguageNet]) -> Result<[File; 2], StudyError> {
     let sheet = "NVIDIA A100 data sheet, 2021-06";
     let bandwidth = 2.039e12;
     let mut nets = BTreeMap::new();
+    let mut spread = BTreeMap::new();
     let mut levels = Vec::new();
     for net in on_fewest_gpus(all) {
         let name = |p: &TokenPoint| token_name(net, p);
         let [halves, eighths] = OF_A100.folds.map(|k| split(&net.points, k, name));
         let steps: [Named; 2] = [
-            ("prefill", prefill(&halves.0)?, halves.1, |p| p.prefill),
-            ("decode", decode(&eighths.0, bandwidth)?, eighths.1, |p| {
-                p.decode
-            }),
+            ("prefill", prefill(&halves.0)?, halves.into(), |p| p.prefill),
+            (
+                "decode",
+                decode(&eighths.0, bandwidth)?,
+                eighths.into(),
+                |p| p.decode,
+            ),
         ];
-        for (step, law, held_out, measured) in &steps {
+        for (step, law, [fitted_to, held_out], measured) in &steps {
+            let residuals = fitted_to.iter();
+            let residuals = residuals.map(|p| ((law.expected)(p) / measured(p)).ln());
+            let scatter = scatter(&residuals.collect::<Vec<_>>(), law.fit.n_terms() as f64);
+            let mut direction = Direction::new();
             let pairs = held_out.iter().map(|p| ((law.expected)(p), measured(p)));
             let errors = Errors::of(&pairs.collect::<Vec<_>>());
             let marks = OF_A100.of(net.points.iter().map(name));
             for (p, mark) in net.points.iter().zip(marks) {
                 let key = token_net(net, step, p.length);
+                let number = format!("a100-mps/{key}");
+                direction.insert(number, significant(law.fit.expected_error()));
                 let made = nets.entry(key.clone());
                 made.or_insert_with(|| {
                     with_weights((law.net)(p.length, &errors), n_weights(net), 2.0)
@@ -124,9 +147,11 @@ pub(super) fn a100(all: &[LanguageNet]) -> Result<[File; 2], StudyError> {
                     ),
                     set: served(&key, (p.batch, p.share), "net", 0),
                     measured: format!("measured = {{ mean = {} }}", time(measured(p), 1e-3, "ms")),
+                    scatter: ("mean", scatter),
                     is_held_out,
                 });
             }
+            spread.insert(format!("{} {step}", net.name), direction);
         }
     }
     let parameters = [
@@ -142,7 +167,10 @@ pub(super) fn a100(all: &[LanguageNet]) -> Result<[File; 2], StudyError> {
             ),
         ),
     ];
-    let profile = bare_gpu("a100-mps", &parameters, nets);
+    let profile = Profile {
+        spread,
+        ..bare_gpu("a100-mps", &parameters, nets)
+    };
     let study = Study {
         path: "validation/a100-mps.toml",
         name: "a100-mps",
@@ -154,6 +182,7 @@ pub(super) fn a100(all: &[LanguageNet]) -> Result<[File; 2], StudyError> {
         profiles: &["../profiles/ideal.toml", "../profiles/a100-mps.toml"],
         set: "\"hosts.server.gpus.0.part\" = \"a100-mps\"",
         factor: "load",
+        draws: 20,
     };
     Ok([
         profile_file("profiles/a100-mps.toml", &profile),

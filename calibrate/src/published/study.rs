@@ -5,6 +5,7 @@ use std::fmt::Write;
 use schema::profile::Profile;
 
 use super::File;
+use crate::gpu::parts::significant;
 
 /// What a file says first.
 const HEAD: &str = "# Written by `cargo run --release -p tandem-calibrate --example published_studies -- scenarios`.\n";
@@ -25,6 +26,8 @@ pub(super) struct Level {
     pub(super) set: String,
     /// The key of what was measured, and its value.
     pub(super) measured: String,
+    /// Which of its figures scatters, and by how much ([`crate::spread::scatter`]).
+    pub(super) scatter: (&'static str, f64),
     pub(super) is_held_out: bool,
 }
 
@@ -38,10 +41,13 @@ pub(super) struct Study<'a> {
     /// Keys of the scenario at every level, and their values.
     pub(super) set: &'a str,
     pub(super) factor: &'a str,
+    /// Profiles that are drawn for the intervals.
+    pub(super) draws: u32,
 }
 
 impl Study<'_> {
-    /// It with these levels, in its file. Nothing in it is random, so replications are the fewest.
+    /// It with these levels, in its file. Nothing in it is random but the profiles, so replications are the
+    /// fewest.
     pub(super) fn file(&self, levels: &[Level]) -> File {
         let Study { path, name, .. } = *self;
         let quoted = |all: &[&str], between: &str| {
@@ -49,10 +55,11 @@ impl Study<'_> {
             all.join(between)
         };
         let mut text = format!(
-            "{HEAD}format = 1\nname = \"{name}\"\nabout = [\n    {},\n]\nscenario = \"{}\"\nprofiles = [{}]\nreplications = 2\nset = {{ {} }}\n\n[[factors]]\nname = \"{}\"\nlevels = [\n",
+            "{HEAD}format = 1\nname = \"{name}\"\nabout = [\n    {},\n]\nscenario = \"{}\"\nprofiles = [{}]\nreplications = 2\nintervals = {{ prediction = {{ draws = {} }} }}\nset = {{ {} }}\n\n[[factors]]\nname = \"{}\"\nlevels = [\n",
             quoted(self.about, ",\n    "),
             self.scenario,
             quoted(self.profiles, ", "),
+            self.draws,
             self.set,
             self.factor,
         );
@@ -62,9 +69,11 @@ impl Study<'_> {
             } else {
                 ""
             };
+            let (metric, scatter) = level.scatter;
+            let scatter = significant(scatter);
             writeln!(
                 text,
-                "    {{ label = \"{}\", set = {{ {} }}, {}{held_out} }},",
+                "    {{ label = \"{}\", set = {{ {} }}, {}, scatter = {{ {metric} = {scatter} }}{held_out} }},",
                 level.label, level.set, level.measured
             )
             .expect("text can be written to");
