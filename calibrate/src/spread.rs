@@ -34,8 +34,8 @@ pub struct Observation {
 /// parameter.
 pub type Follower = (String, f64);
 
-/// The directions in which numbers may be off, called `name` and numbered from 1; `followers` has those of
-/// each parameter. `None` if the observations do not tell the parameters apart.
+/// The directions in which numbers may be off, called `name` and numbered from 1, in as many digits as the
+/// last needs; `followers` has those of each parameter. `None` if the observations do not tell the parameters apart.
 ///
 /// # Panics
 /// If an observation has another number of derivatives than there are parameters.
@@ -57,6 +57,7 @@ pub fn directions(
     }
     let covariance = information.cholesky()?.inverse();
     let factor = covariance.cholesky()?.l();
+    let digits = n.to_string().len();
     let columns = factor.column_iter().enumerate().map(|(index, column)| {
         let mut direction = Direction::new();
         for (followers, change) in followers.iter().zip(column.iter()) {
@@ -68,7 +69,7 @@ pub fn directions(
         for change in direction.values_mut() {
             *change = significant(*change);
         }
-        (format!("{name} {}", index + 1), direction)
+        (format!("{name} {:0digits$}", index + 1), direction)
     });
     Some(columns.collect())
 }

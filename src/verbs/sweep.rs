@@ -273,14 +273,15 @@ fn replications(
     Ok(runs.iter().map(Replication::of_run).collect())
 }
 
-/// What so many replications of a point find with a drawn profile each.
+/// What so many replications of a point find with a drawn profile each. They are shared out to idle threads
+/// too: a study may have few points and many draws.
 fn drawn(
     scenario: &Scenario,
     profile: Option<&Profile>,
     draws: u32,
 ) -> Result<Vec<Replication>, Failure> {
     let profile = profile.ok_or(SimError::NoProfile)?;
-    let all = (0..draws).map(|index| {
+    let all = (0..draws).into_par_iter().map(|index| {
         let seed = scenario.seed.replication(index);
         let scenario = scenario.clone().with_seed(seed);
         let runs = sim::runs(&scenario, Some(&profile.drawn(seed)), &options(1))?;

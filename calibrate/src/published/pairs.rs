@@ -30,7 +30,7 @@ pub(super) fn pair_name(p: &PairPoint) -> String {
 
 /// Passes of the slower net of a pair that are simulated: so many that what is left of the last one when
 /// the other net is done matters little.
-const PASSES: f64 = 60.0;
+const PASSES: f64 = 30.0;
 
 /// Four convolutional nets on a V100 under MPS, each alone and in pairs. Half of both is held out.
 pub(super) fn v100(solo: &[Vec<SharePoint>], pairs: &[PairPoint]) -> Result<[File; 3], StudyError> {
