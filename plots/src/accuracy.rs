@@ -26,7 +26,8 @@ const MARK: f64 = 20.0;
 const CUT: f64 = 5.0;
 const LEAST_CUT: f64 = 0.1;
 
-const METRICS: [Metric; 6] = [
+/// All figures, in their order.
+pub(crate) const METRICS: [Metric; 6] = [
     Metric::Mean,
     Metric::P50,
     Metric::P90,
@@ -35,7 +36,8 @@ const METRICS: [Metric; 6] = [
     Metric::Cpu,
 ];
 
-const fn look(metric: Metric) -> (RGBColor, Mark) {
+/// How a figure looks.
+pub(crate) const fn look(metric: Metric) -> (RGBColor, Mark) {
     match metric {
         Metric::Mean => (BLACK, Mark::Circle),
         Metric::P50 => (BLUE, Mark::Square),

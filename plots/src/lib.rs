@@ -11,6 +11,7 @@
 //! - [`curves`]: scenarios side by side, against the size of requests or the number of clients;
 //! - [`study`]: what a study found, over its factors;
 //! - [`accuracy`]: signed errors of the simulation beside the noise of the measurement;
+//! - [`errors`]: errors of predictions over what was measured;
 //! - [`gantt`]: what each GPU, context and host did when.
 //!
 //! [`chrome`] writes what [`gantt`] draws for viewers of traces.
@@ -29,6 +30,7 @@ pub mod breakdown;
 pub mod cdf;
 pub mod chrome;
 pub mod curves;
+pub mod errors;
 pub mod gantt;
 pub mod load_curve;
 pub mod report;

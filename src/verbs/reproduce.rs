@@ -218,7 +218,7 @@ fn judged(rows: &[Compared]) -> Table {
             row.row.clone(),
             row.metric.name().to_owned(),
             if row.held_out { "yes" } else { "" }.to_owned(),
-            format!("{:.3}{unit}", scale * row.measured),
+            format!("{}{unit}", number(scale * row.measured)),
             cell(row.metric, predicted),
             format!("{:+.1}%", 100.0 * row.error),
         ]
@@ -270,9 +270,20 @@ fn table(swept: &Swept) -> Table {
 
 fn cell(metric: Metric, estimate: Estimate) -> String {
     let scale = if metric.unit() == "s" { 1e3 } else { 1.0 };
-    let [value, low, high] = [estimate.value, estimate.low, estimate.high].map(|e| e * scale);
-    let digits = if value >= 100.0 { 0 } else { 2 };
-    format!("{value:.digits$} ({low:.digits$} to {high:.digits$})")
+    let [value, low, high] =
+        [estimate.value, estimate.low, estimate.high].map(|e| number(e * scale));
+    format!("{value} ({low} to {high})")
+}
+
+/// With two decimals, of large numbers none, and of small ones as many as show three digits.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    let decimals = match size {
+        _ if size >= 100.0 => 0,
+        _ if size >= 1.0 || size == 0.0 => 2,
+        _ => 2 + (-size.log10()).ceil() as usize,
+    };
+    format!("{value:.decimals$}")
 }
 
 /// The program, and every profile that was used.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use plots::Figure;
+use plots::errors::Point;
 use rayon::prelude::*;
 use schema::comparison::Metric;
 use schema::profile::Profile;
@@ -90,7 +91,7 @@ pub(super) struct Swept {
 }
 
 impl Swept {
-    /// The figures of the study; none where no point was found.
+    /// The figures of the study, and the errors of what was measured; none where no point was found.
     pub(super) fn figures(&self) -> Result<Vec<Figure>, Failure> {
         let is_found = |outcome: &Outcome| matches!(outcome, Outcome::Found(_));
         if !self.outcomes.iter().any(is_found) {
@@ -98,7 +99,13 @@ impl Swept {
         }
         let all = self.study.figures.iter();
         let all = all.map(|figure| Ok(plots::study::draw(&self.study, &self.outcomes, figure)?));
-        all.collect()
+        let mut all = all.collect::<Result<Vec<Figure>, Failure>>()?;
+        let compared = self.study.compared(&self.outcomes);
+        if !compared.is_empty() {
+            let points: Vec<Point<'_>> = compared.iter().map(Point::from).collect();
+            all.push(plots::errors::draw("errors", &points)?);
+        }
+        Ok(all)
     }
 
     /// Says what has failed, and how many points.

@@ -140,6 +140,9 @@ fn points_are_measured_and_predicted_and_a_run_goes_on_where_it_was() {
             "proxied-2-2"
         ]
     );
+    let page = fs::read_to_string(dir.join("out/report.html")).unwrap();
+    assert!(page.contains("Measured time (ms)") && page.contains("rounds were steady"));
+    assert!(dir.join("out/figures/proxied.csv").exists());
     let same = judge(dir, &["--json"]);
     assert_eq!(same.stdout, first.stdout, "{}", said(&same));
     // What was cut short is measured again, and nothing else.

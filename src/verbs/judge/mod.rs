@@ -3,6 +3,7 @@
 //! Hardware and engine run the same grid. Everything is measured once a round, in an order that differs from
 //! round to round, and every run stays on disk: whoever is stopped goes on where it was.
 
+mod page;
 mod plan;
 mod table;
 
@@ -16,7 +17,7 @@ use serde_json::json;
 
 use super::quickstart::typical;
 use super::reproduce::chosen;
-use super::sweep::{Cores, Swept, sweep};
+use super::sweep::{Cores, FIGURES, Swept, sweep};
 use super::{calibrate as fitting, measure};
 use crate::cli::{Common, Judge};
 use crate::failure::Failure;
@@ -108,6 +109,11 @@ pub(super) fn run(common: &Common, arguments: &Judge) -> Result<ExitCode, Failur
         "leaves_out": table::left_out(&studies),
     });
     write_json(&arguments.out.join("rows.json"), &all)?;
+    let report = page::page(&studies, &rows, &conditions, &measured)?;
+    for figure in report.sections.iter().flat_map(|section| &section.figures) {
+        figure.save(&arguments.out.join(FIGURES))?;
+    }
+    report.save(&arguments.out.join("report.html"))?;
     super::print(&match common.json {
         true => serde_json::to_string_pretty(&all)?,
         false => text,

@@ -40,7 +40,7 @@ impl Conditions {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let others = self.other_programs_cores.map_or(String::new(), |cores| {
             format!("; other programs took {cores:.2} cores meanwhile")
         });
@@ -88,6 +88,16 @@ pub(super) fn text(studies: &[Study], rows: &[Judged], conditions: &Conditions) 
 }
 
 fn line(row: &Judged, width: usize) -> String {
+    let [metric, measured, predicted, error, noise] = cells(row);
+    format!(
+        "{:<width$}  {metric:<16} {measured:>28} {predicted:>28} {error:>9} {noise:>9}{}",
+        row.row,
+        if row.held_out { "" } else { "  fitted" }
+    )
+}
+
+/// What is compared, as measured and as predicted, each with its interval, the error and the noise.
+pub(super) fn cells(row: &Judged) -> [String; 5] {
     let (scale, unit) = scale(row.metric);
     let cell = |[value, low, high]: [f64; 3]| {
         let [value, low, high] = [value, low, high].map(|number| number * scale);
@@ -98,16 +108,13 @@ fn line(row: &Judged, width: usize) -> String {
         Quantity::Of(_) => format!("{:+.1}%", 100.0 * change),
         Quantity::Saved(_) => format!("{:+.1} pp", 100.0 * change),
     };
-    format!(
-        "{:<width$}  {:<16} {:>28} {:>28} {:>9} {:>9}{}",
-        row.row,
+    [
         format!("{} [{unit}]", row.metric.name()),
         cell([row.measured, row.measured_low, row.measured_high]),
         cell([row.predicted, row.low, row.high]),
         change(row.error),
         row.noise.map_or(String::new(), change),
-        if row.held_out { "" } else { "  fitted" }
-    )
+    ]
 }
 
 /// The factor to the unit in which a quantity is shown, and that.
@@ -122,7 +129,7 @@ fn scale(quantity: Quantity) -> (f64, &'static str) {
 }
 
 /// How large the errors of what was held out are, a line a quantity.
-fn errors(rows: &[Judged]) -> Vec<String> {
+pub(super) fn errors(rows: &[Judged]) -> Vec<String> {
     let mut quantities: Vec<Quantity> = Vec::new();
     for row in rows.iter().filter(|row| row.held_out) {
         if !quantities.contains(&row.metric) {
