@@ -17,6 +17,10 @@ const HEIGHT: f64 = 420.0;
 const BELOW: f64 = 30.0;
 const RIGHT: f64 = 40.0;
 const MARK: f64 = 20.0;
+/// From this factor between its ends on, what was measured is on a logarithmic axis.
+const MANY_TIMES: f64 = 5.0;
+/// Room at the ends of that axis, as a factor.
+const AROUND: f64 = 1.05;
 
 /// A figure as measured and as predicted, in seconds or requests per second.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -184,8 +188,12 @@ impl<'a> Panel<'a> {
     fn draw(&self, drawing: &mut Drawing, left: f64, top: f64) {
         let (right, bottom) = (WIDTH - RIGHT, top + HEIGHT);
         let (low, high) = range(self.points.iter().map(|point| point.measured * self.scale));
-        // Points that lie on each other are still a line of whiskers.
-        let x = Axis::log(low / 1.05, high * 1.05).over(left, right);
+        let (low, high) = (low / AROUND, high * AROUND);
+        let x = match high / low >= MANY_TIMES {
+            true => Axis::log(low, high),
+            false => Axis::linear(low, high, 5.0),
+        };
+        let x = x.over(left, right);
         let errors = self.errors.clone().over(bottom, top);
         x.draw_level(drawing, top, bottom, &self.title);
         errors.draw_upright(drawing, left, right, "Error (%)");
