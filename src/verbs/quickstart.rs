@@ -24,12 +24,15 @@ use crate::page;
 use crate::progress::Steps;
 use crate::validation::{Fitted, Validated, all_rows, save_simulated, simulate, validate, verdict};
 
-/// What the profile is fitted to.
-const CALIBRATION: [Builtin; 4] = [
-    builtin!("probes/wire-proxied.toml"),
-    builtin!("probes/net.toml"),
-    builtin!("probes/net-raw.toml"),
-    builtin!("probes/contention.toml"),
+/// What the profile is fitted to, each probe with how its client pauses. Most loads pause too: cores that
+/// idle between any two requests may be slower than after a pause now and then.
+const CALIBRATION: [(Builtin, Pauses); 6] = [
+    (builtin!("probes/wire-proxied.toml"), Pauses::AsWritten),
+    (builtin!("probes/wire-proxied.toml"), Pauses::Always),
+    (builtin!("probes/net.toml"), Pauses::AsWritten),
+    (builtin!("probes/net.toml"), Pauses::Always),
+    (builtin!("probes/net-raw.toml"), Pauses::AsWritten),
+    (builtin!("probes/contention.toml"), Pauses::AsWritten),
 ];
 
 /// What the fit never sees, each with its load: the share of the server's capacity that is asked
@@ -79,6 +82,29 @@ const WARMUP_S: f64 = 0.3;
 const CURVE: [u32; 6] = [1, 2, 3, 4, 6, 8];
 /// The scenario whose number of clients the load curve varies.
 const CURVE_SCENARIO: Builtin = builtin!("quickstart/direct-saturated.toml");
+
+/// When the client of a probe pauses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pauses {
+    /// As the file says.
+    AsWritten,
+    /// Before every request, for 8 ms on average; the run is called so too.
+    Always,
+}
+
+impl Pauses {
+    fn overrides(self, probe: Builtin) -> Vec<String> {
+        if self == Pauses::AsWritten {
+            return Vec::new();
+        }
+        let name = Path::new(probe.path).file_stem().unwrap_or_default();
+        vec![
+            format!("name=\"{}-paused\"", name.display()),
+            "clients.0.arrivals={ closed-loop = { think = { exponential = \"8 ms\" } } }"
+                .to_owned(),
+        ]
+    }
+}
 
 /// How the load of a scenario is chosen.
 #[derive(Clone, Copy, Debug)]
@@ -134,8 +160,8 @@ pub(super) fn run(common: &Common, arguments: &Quickstart) -> Result<ExitCode, F
     let (mut probes, mut loads) = (Vec::new(), Vec::new());
     let mut service_s = None;
     for round in 1..=ROUNDS {
-        for probe in CALIBRATION {
-            probes.push(bench.run(probe, round, &[])?);
+        for (probe, pauses) in CALIBRATION {
+            probes.push(bench.run(probe, round, &pauses.overrides(probe))?);
         }
         let service_s = match service_s {
             Some(known) => known,
