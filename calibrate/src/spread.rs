@@ -35,7 +35,8 @@ pub struct Observation {
 pub type Follower = (String, f64);
 
 /// The directions in which numbers may be off, called `name` and numbered from 1, in as many digits as the
-/// last needs; `followers` has those of each parameter. `None` if the observations do not tell the parameters apart.
+/// last needs; `followers` has those of each parameter. `None` if the observations do not tell the
+/// parameters apart.
 ///
 /// # Panics
 /// If an observation has another number of derivatives than there are parameters.

@@ -114,14 +114,10 @@ fn table(points: &[Point<'_>]) -> String {
         "error",
     ]);
     for point in points {
-        let unit = match point.metric.unit() {
-            "s" => "s",
-            _ => "1/s",
-        };
         csv.row(&[
             &point.row,
             &point.metric.name(),
-            &unit,
+            &point.metric.unit(),
             &point.held_out,
             &point.measured,
             &point.predicted,

@@ -88,7 +88,8 @@ const CURVE_SCENARIO: Builtin = builtin!("quickstart/direct-saturated.toml");
 enum Pauses {
     /// As the file says.
     AsWritten,
-    /// Before every request, for 8 ms on average; the run is called so too.
+    /// Before every request, for 8 ms on average, about as long as the cores of the loads idle; the run is
+    /// called so too.
     Always,
 }
 

@@ -34,11 +34,11 @@ pub(super) fn page(
     let sections = sections.collect::<Result<Vec<Section>, Failure>>()?;
     let mut verdict = table::errors(rows);
     verdict.push(conditions.text());
-    let (_, probe) = &measured.probes[0];
+    let probe = measured.probes.first();
     Ok(Report {
         title: "Studies measured and predicted".to_owned(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
-        facts: facts(&probe.manifest),
+        facts: probe.map_or_else(Vec::new, |(_, run)| facts(&run.manifest)),
         verdict,
         sections,
     })
