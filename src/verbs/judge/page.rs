@@ -23,7 +23,8 @@ pub(super) fn page(
         let of_it = rows.iter().filter(|row| row.dataset == study.name);
         let of_it: Vec<&Judged> = of_it.collect();
         let mut text = study.about.clone();
-        text.extend(study.leaves_out.iter().cloned());
+        let left_out = study.leaves_out.iter();
+        text.extend(left_out.map(|line| format!("Left out: {line}.")));
         Ok(Section {
             heading: study.name.clone(),
             text,
